@@ -1,0 +1,143 @@
+//! The context: the memory that compiled code and builtins share during a run.
+//!
+//! `repr(C)`, with every offset that compiled code uses asserted in one place
+//! ([`offsets`]). It lies over a revm `Interpreter` whose stack, memory and input it points
+//! into; [`EvmContext::refresh_memory`] re-reads what moves when memory grows.
+
+use crate::builtins::BuiltinTable;
+use revm_interpreter::{
+    CallInput, Interpreter,
+    interpreter::{EthInterpreter, InputsImpl, STACK_LIMIT},
+};
+use revm_primitives::U256;
+use std::{any::Any, marker::PhantomData, sync::atomic::AtomicPtr};
+
+/// The state of one compiled run.
+///
+/// The first group of fields is read and written by compiled code; the offsets are part of the ABI.
+#[repr(C)]
+#[derive(Debug)]
+pub struct EvmContext<'a> {
+    /// Gas left: at entry, at exit, and around each builtin that reads or charges gas. Static gas of the
+    /// rest of the running block is already taken off.
+    pub(crate) gas: u64,
+    /// One past the top word of the EVM stack, at entry and at exit.
+    pub(crate) stack_top: *mut U256,
+    /// Ordinal of the entry point to enter, or of the absent one at exit.
+    pub(crate) entry: u64,
+    /// Where the interpreter goes on after a hand-over.
+    pub(crate) pc: u64,
+    /// First byte of this frame's memory.
+    pub(crate) memory_base: *mut u8,
+    /// Bytes of this frame's memory; a multiple of 32.
+    pub(crate) memory_len: u64,
+    /// Number of offsets at which a whole word lies within memory: `memory_len - 31`, or 0.
+    pub(crate) memory_words_end: u64,
+    /// First byte of the calldata.
+    pub(crate) calldata_base: *const u8,
+    /// Bytes of calldata.
+    pub(crate) calldata_len: u64,
+    /// Number of offsets at which a whole word lies within the calldata.
+    pub(crate) calldata_words_end: u64,
+    /// First word of the EVM stack.
+    pub(crate) stack_base: *mut U256,
+    /// pc -> entry ordinal + 1 of the JUMPDEST there, or 0.
+    pub(crate) jump_map: *const u16,
+    /// Entry ordinal -> code address.
+    pub(crate) entry_table: *const AtomicPtr<u8>,
+    /// The builtins.
+    pub(crate) builtins: *const BuiltinTable,
+    /// Bytes of return data of the last call.
+    pub(crate) return_data_len: u64,
+    /// revm's frame input: address, caller and value are read in place.
+    pub(crate) input: *const InputsImpl,
+    /// Blocks left to run natively, where the program counts them.
+    pub(crate) block_budget: i64,
+
+    /// A word that a builtin hands to compiled code, in memory order.
+    pub(crate) scratch: [u8; 32],
+    /// The interpreter under this run.
+    pub(crate) interpreter: *mut Interpreter<EthInterpreter>,
+    /// The host, type-erased; the builtins in `builtins` know its type.
+    pub(crate) host: *mut (),
+    /// The EVM's instruction table, type-erased like the host.
+    pub(crate) instructions: *const (),
+    /// The payload of a panic that a builtin caught.
+    pub(crate) panic: Option<Box<dyn Any + Send>>,
+    pub(crate) _borrows: PhantomData<&'a mut ()>,
+}
+
+/// Offsets in bytes that compiled code uses, as `i32` for Cranelift's immediates.
+pub(crate) mod offsets {
+    use super::{EvmContext, InputsImpl};
+    use std::mem::offset_of;
+
+    macro_rules! context_offsets {
+        ($($name:ident = $field:ident @ $value:literal;)*) => {
+            $(pub(crate) const $name: i32 = $value;
+            const _: () = assert!(offset_of!(EvmContext<'static>, $field) == $value);)*
+        };
+    }
+
+    context_offsets! {
+        GAS = gas @ 0;
+        STACK_TOP = stack_top @ 8;
+        ENTRY = entry @ 16;
+        PC = pc @ 24;
+        MEMORY_BASE = memory_base @ 32;
+        MEMORY_LEN = memory_len @ 40;
+        MEMORY_WORDS_END = memory_words_end @ 48;
+        CALLDATA_BASE = calldata_base @ 56;
+        CALLDATA_LEN = calldata_len @ 64;
+        CALLDATA_WORDS_END = calldata_words_end @ 72;
+        STACK_BASE = stack_base @ 80;
+        JUMP_MAP = jump_map @ 88;
+        ENTRY_TABLE = entry_table @ 96;
+        BUILTINS = builtins @ 104;
+        RETURN_DATA_LEN = return_data_len @ 112;
+        INPUT = input @ 120;
+        BLOCK_BUDGET = block_budget @ 128;
+    }
+
+    /// `InputsImpl::target_address`: 20 bytes, big-endian.
+    pub(crate) const INPUT_TARGET: i32 = offset_of!(InputsImpl, target_address) as i32;
+    /// `InputsImpl::caller_address`: 20 bytes, big-endian.
+    pub(crate) const INPUT_CALLER: i32 = offset_of!(InputsImpl, caller_address) as i32;
+    /// `InputsImpl::call_value`: four limbs, least significant first.
+    pub(crate) const INPUT_VALUE: i32 = offset_of!(InputsImpl, call_value) as i32;
+}
+
+impl EvmContext<'_> {
+    /// Re-reads where memory and calldata are and how long memory is. Calldata moves with memory when
+    /// it is a slice of the caller's memory, for both are in one buffer.
+    pub(crate) fn refresh_memory(&mut self, interpreter: &mut Interpreter<EthInterpreter>) {
+        {
+            let mut memory = interpreter.memory.context_memory_mut();
+            self.memory_base = memory.as_mut_ptr();
+            self.memory_len = memory.len() as u64;
+        }
+        self.memory_words_end = self.memory_len.saturating_sub(31);
+        match &interpreter.input.input {
+            CallInput::Bytes(bytes) => {
+                self.calldata_base = bytes.as_ptr();
+                self.calldata_len = bytes.len() as u64;
+            }
+            CallInput::SharedBuffer(range) => {
+                self.calldata_len = range.len() as u64;
+                self.calldata_base = if range.is_empty() {
+                    std::ptr::null()
+                } else {
+                    interpreter.memory.global_slice_range(range.clone()).as_ptr()
+                };
+            }
+        }
+        self.calldata_words_end = self.calldata_len.saturating_sub(31);
+    }
+
+    /// Words on the EVM stack when `top` is one past its last.
+    pub(crate) fn stack_len(&self, top: *const U256) -> usize {
+        let len = (top as usize).wrapping_sub(self.stack_base as usize) / size_of::<U256>();
+        debug_assert!(len <= STACK_LIMIT, "stack pointer out of bounds: {len} words");
+        len
+    }
+}

@@ -1,0 +1,17 @@
+//! The boundary between compiled code and the rest of the program.
+//!
+//! A frame enters through [`EvmCompilerFn::run`], which lays an [`EvmContext`] over revm's own
+//! `Interpreter` and calls the program's trampoline. The trampoline loads the three words that
+//! live in registers (stack top, gas, entry ordinal) and jumps to a chunk. Everything else is
+//! reached through the context's pointer. Every exit leaves the interpreter exactly as revm's
+//! would be at the same place, so that either engine can go on from there.
+
+mod context;
+mod entry;
+mod outcome;
+
+pub use context::EvmContext;
+pub(crate) use context::offsets;
+pub use entry::{EvmCompilerFn, NativeProgram, RawEvmCompilerFn};
+pub use outcome::Outcome;
+pub(crate) use outcome::{STATUS_ABSENT_ENTRY, STATUS_CONTINUE, STATUS_HAND_OVER, STATUS_PANICKED};

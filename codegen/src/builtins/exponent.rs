@@ -1,0 +1,35 @@
+//! EXP: the one arithmetic opcode that charges by its operand.
+
+use super::{
+    delegate::{GasWindow, caught},
+    math,
+};
+use crate::abi::EvmContext;
+use revm_interpreter::{Host, InstructionResult};
+use revm_primitives::U256;
+
+/// `EXP`: revm's `arithmetic::exp`, with fast paths for small operands.
+///
+/// # Safety
+/// `context` must be a running context whose host is an `H`, and `top` one past two words of its
+/// stack.
+pub(crate) unsafe extern "C" fn exp<H: Host>(
+    context: *mut EvmContext<'_>,
+    top: *mut U256,
+    _opcode: u64,
+    gas_after: u64,
+) -> u64 {
+    // SAFETY: compiled code holds no reference; the context is a running one.
+    let context = unsafe { &mut *context };
+    caught(context, |context| {
+        // SAFETY: the context's pointers are valid while it runs; the exponent is on its stack.
+        let (interpreter, host, exponent) =
+            unsafe { (&mut *context.interpreter, &mut *context.host.cast::<H>(), *top.sub(2)) };
+        let gas = GasWindow::open(context, interpreter, gas_after);
+        let charged = interpreter.gas.record_regular_cost(host.gas_params().exp_cost(exponent));
+        // SAFETY: `top` is one past two words.
+        unsafe { math::exp(top) };
+        let result = if charged { Ok(()) } else { Err(InstructionResult::OutOfGas) };
+        gas.close(context, interpreter, result)
+    })
+}

@@ -1,0 +1,106 @@
+//! The table of builtins: the sole list of their names, signatures and order.
+//!
+//! The order is part of the ABI: compiled code calls through an offset.
+
+use super::{delegate, exponent, math, memory, shift};
+use crate::abi::EvmContext;
+use revm_interpreter::Host;
+use revm_primitives::U256;
+
+/// What a builtin takes and returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signature {
+    /// `(top)`: words in, a word out, no status.
+    Words,
+    /// `(context, offset, offset_high, gas_after) -> status`
+    Memory,
+    /// `(context, offset, offset_high) -> pointer`
+    Calldata,
+    /// `(context, top, opcode, gas_after or next pc) -> status`
+    Delegate,
+}
+
+impl Signature {
+    /// Number of signatures.
+    pub(crate) const COUNT: usize = Self::Delegate as usize + 1;
+}
+
+type WordsFn = unsafe extern "C" fn(*mut U256);
+type MemoryFn = unsafe extern "C" fn(*mut EvmContext<'_>, u64, u64, u64) -> u64;
+type CalldataFn = unsafe extern "C" fn(*mut EvmContext<'_>, u64, u64) -> *const u8;
+type DelegateFn = unsafe extern "C" fn(*mut EvmContext<'_>, *mut U256, u64, u64) -> u64;
+
+macro_rules! builtins {
+    ($($(#[$doc:meta])* $variant:ident = $field:ident: $signature:ident($ty:ty) => $function:expr;)*) => {
+        /// A builtin.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Builtin {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Builtin {
+            /// What it takes and returns.
+            pub(crate) const fn signature(self) -> Signature {
+                match self {
+                    $(Self::$variant => Signature::$signature,)*
+                }
+            }
+
+            /// Offset in the table, in bytes.
+            pub(crate) const fn offset(self) -> i32 {
+                self as i32 * size_of::<usize>() as i32
+            }
+        }
+
+        /// Addresses of the builtins, for one type of host.
+        #[repr(C)]
+        #[derive(Debug)]
+        pub(crate) struct BuiltinTable {
+            $($field: $ty,)*
+        }
+
+        $(const _: () = assert!(
+            std::mem::offset_of!(BuiltinTable, $field) as i32 == Builtin::$variant.offset()
+        );)*
+
+        /// The table for hosts of type `H`.
+        pub(crate) fn builtin_table<H: Host>() -> &'static BuiltinTable {
+            const { &BuiltinTable { $($field: $function,)* } }
+        }
+    };
+}
+
+builtins! {
+    /// `DIV`
+    Div = div: Words(WordsFn) => math::div;
+    /// `SDIV`
+    Sdiv = sdiv: Words(WordsFn) => math::sdiv;
+    /// `MOD`
+    Mod = rem: Words(WordsFn) => math::rem;
+    /// `SMOD`
+    Smod = smod: Words(WordsFn) => math::smod;
+    /// `ADDMOD`
+    Addmod = addmod: Words(WordsFn) => math::addmod;
+    /// `MULMOD`
+    Mulmod = mulmod: Words(WordsFn) => math::mulmod;
+    /// `SIGNEXTEND` by an amount that isn't constant
+    Signextend = signextend: Words(WordsFn) => math::signextend;
+    /// `SHL` by an amount that isn't constant
+    Shl = shl: Words(WordsFn) => shift::shl;
+    /// `SHR` by an amount that isn't constant
+    Shr = shr: Words(WordsFn) => shift::shr;
+    /// `SAR` by an amount that isn't constant
+    Sar = sar: Words(WordsFn) => shift::sar;
+    /// `EXP`: charges by the exponent's bytes.
+    Exp = exp: Delegate(DelegateFn) => exponent::exp::<H>;
+    /// Grows memory so that a word at an offset lies within.
+    GrowWord = grow_word: Memory(MemoryFn) => memory::grow_word::<H>;
+    /// Grows memory so that a byte at an offset lies within.
+    GrowByte = grow_byte: Memory(MemoryFn) => memory::grow_byte::<H>;
+    /// A calldata word that isn't wholly within the calldata.
+    CalldataWord = calldata_word: Calldata(CalldataFn) => memory::calldata_word;
+    /// Calls revm's own instruction; the block goes on after it.
+    Delegate = delegate: Delegate(DelegateFn) => delegate::delegate::<H>;
+    /// Calls revm's own instruction at the end of a block, with the pc after it.
+    DelegateLast = delegate_last: Delegate(DelegateFn) => delegate::delegate_last::<H>;
+}

@@ -1,0 +1,80 @@
+//! Why code memory couldn't be had.
+
+use cranelift_module::ModuleError;
+use std::io;
+
+/// Why machine code couldn't be placed in executable memory.
+#[derive(Debug, thiserror::Error)]
+pub enum CodeMemoryError {
+    /// The operating system isn't one that executable memory is managed on.
+    #[error("executable memory is managed on Unix systems only, not on {}", std::env::consts::OS)]
+    UnsupportedSystem,
+    /// Cranelift doesn't know this machine.
+    #[error("no code generator for this machine: {0}; supported are x86-64 and aarch64")]
+    UnsupportedMachine(String),
+    /// A region of this size can't exist.
+    #[error("a code region of {bytes} bytes can't be reserved: ask for 1 page to {max} bytes")]
+    InvalidReserve {
+        /// The size asked for.
+        bytes: usize,
+        /// The largest size possible.
+        max: usize,
+    },
+    /// No run of free pages is long enough.
+    #[error(
+        "code region exhausted: {requested} bytes wanted, {largest} bytes is the largest free run, \
+         {free} of {reserved} bytes are free; evict contracts or reserve a larger region"
+    )]
+    Exhausted {
+        /// Bytes wanted, whole pages.
+        requested: usize,
+        /// Bytes of the largest run of free pages.
+        largest: usize,
+        /// Bytes free in all.
+        free: usize,
+        /// Bytes of the region.
+        reserved: usize,
+    },
+    /// The operating system refused.
+    #[error("can't {operation} {bytes} bytes of code memory: {source}")]
+    Os {
+        /// What was tried, a verb.
+        operation: &'static str,
+        /// Bytes concerned.
+        bytes: usize,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// There is no function to load.
+    #[error("no functions to load")]
+    NoFunctions,
+    /// A function has no code.
+    #[error("function {index} has no code")]
+    EmptyFunction {
+        /// Its place in the list.
+        index: usize,
+    },
+    /// The functions together are beyond the address space.
+    #[error("the functions are larger than the address space")]
+    TooLarge,
+    /// `cranelift-jit` refused the functions: an error of the loader.
+    #[error("the loader refused the code: {0}")]
+    Loader(#[source] Box<ModuleError>),
+}
+
+impl CodeMemoryError {
+    /// Carries the error through `cranelift-jit`, which knows I/O errors only.
+    pub(super) fn into_module_error(self) -> ModuleError {
+        ModuleError::Allocation { err: io::Error::other(self) }
+    }
+
+    /// The reverse of [`into_module_error`](Self::into_module_error).
+    pub(super) fn from_module_error(error: ModuleError) -> Self {
+        match error {
+            ModuleError::Allocation { err } => err
+                .downcast::<Self>()
+                .unwrap_or_else(|err| Self::Loader(Box::new(ModuleError::Allocation { err }))),
+            other => Self::Loader(Box::new(other)),
+        }
+    }
+}

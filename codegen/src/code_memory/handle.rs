@@ -1,0 +1,146 @@
+//! Functions into executable memory, and the handle that keeps them there.
+//!
+//! `cranelift-jit` places the functions: a `JITModule` a contract, over a [`BlockProvider`]. The module
+//! lives during the load only, as nothing of it is needed afterwards but the addresses: so the handle is
+//! a block and a list of offsets, is `Send` and `Sync` by construction, and holds no allocation of the
+//! module's.
+
+use super::{CodeMemoryError, CodeRegion, provider::BlockProvider, region::Block};
+use cranelift_codegen::{ir::Signature, isa::TargetIsa};
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{Module, default_libcall_names};
+use std::{fmt, ops::Range, sync::Arc};
+
+/// Alignment of the first function: a header of 64 bytes may stand before its code.
+const FIRST_ALIGNMENT: u64 = 64;
+/// Alignment of the other functions: what a 64-bit processor fetches at once.
+const ALIGNMENT: u64 = 16;
+
+/// Keeps loaded functions alive; dropping it gives their memory back.
+///
+/// Whoever calls a function must keep the handle until the call has returned.
+pub struct LoadedCode {
+    /// Shared with the module's memory provider during the load, and then the handle's alone.
+    block: Arc<Block>,
+    /// The functions' bytes, from the block's start.
+    functions: Box<[Range<usize>]>,
+}
+
+impl LoadedCode {
+    pub(super) fn load(
+        region: &Arc<CodeRegion>,
+        functions: &[&[u8]],
+    ) -> Result<Self, CodeMemoryError> {
+        let alignment = alignment(&**region.isa());
+        let block = Arc::new(region.allocate(required_bytes(functions, alignment)?)?);
+
+        let mut builder = JITBuilder::with_isa(Arc::clone(region.isa()), default_libcall_names());
+        builder.memory_provider(Box::new(BlockProvider::new(Arc::clone(&block))));
+        let mut module = JITModule::new(builder);
+        let placed = place(&mut module, functions, alignment);
+        // SAFETY: the provider only gives up its share of the block, so the functions stay where they
+        // are. The module has no other use of them.
+        unsafe { module.free_memory() };
+
+        let base = block.base().as_ptr().addr();
+        let functions = placed?
+            .into_iter()
+            .zip(functions)
+            .map(|(address, code)| address.addr() - base..address.addr() - base + code.len())
+            .collect();
+        Ok(Self { block, functions })
+    }
+
+    /// Address of the `index`-th function.
+    ///
+    /// # Panics
+    /// If there is no such function, as indexing a slice does.
+    pub fn address(&self, index: usize) -> *const u8 {
+        self.block.base().as_ptr().wrapping_add(self.functions[index].start)
+    }
+
+    /// Machine code of the `index`-th function, for disassembly.
+    pub fn function(&self, index: usize) -> Option<&[u8]> {
+        self.functions.get(index).map(|range| &self.code()[range.clone()])
+    }
+
+    /// Number of functions.
+    pub fn functions(&self) -> usize {
+        self.functions.len()
+    }
+
+    /// All bytes of the block: the functions, and the padding around them.
+    pub fn code(&self) -> &[u8] {
+        // SAFETY: the block is initialised (zero-filled by the system, then written), readable, and
+        // never written again once sealed, which it was before this handle existed. It is mapped for
+        // as long as the handle, which the slice borrows.
+        unsafe { std::slice::from_raw_parts(self.block.base().as_ptr(), self.block.len()) }
+    }
+
+    /// Bytes of memory held, whole pages.
+    pub fn len(&self) -> usize {
+        self.block.len()
+    }
+
+    /// Never: a handle holds one page at least.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Debug for LoadedCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadedCode")
+            .field("base", &self.block.base())
+            .field("len", &self.len())
+            .field("functions", &self.functions.len())
+            .finish()
+    }
+}
+
+/// Alignment of all functions but the first on this machine.
+fn alignment(isa: &dyn TargetIsa) -> u64 {
+    ALIGNMENT.max(isa.function_alignment().minimum.into()).max(isa.symbol_alignment())
+}
+
+/// Bytes that `functions` take from a page boundary on, with the padding between them.
+fn required_bytes(functions: &[&[u8]], alignment: u64) -> Result<usize, CodeMemoryError> {
+    if functions.is_empty() {
+        return Err(CodeMemoryError::NoFunctions);
+    }
+    let alignment = usize::try_from(alignment).map_err(|_| CodeMemoryError::TooLarge)?;
+    let mut end = 0_usize;
+    for (index, code) in functions.iter().enumerate() {
+        if code.is_empty() {
+            return Err(CodeMemoryError::EmptyFunction { index });
+        }
+        end = end
+            .checked_next_multiple_of(alignment)
+            .and_then(|start| start.checked_add(code.len()))
+            .ok_or(CodeMemoryError::TooLarge)?;
+    }
+    Ok(end)
+}
+
+/// Defines the functions in a fresh module and makes them executable; their addresses.
+fn place(
+    module: &mut JITModule,
+    functions: &[&[u8]],
+    alignment: u64,
+) -> Result<Vec<*const u8>, CodeMemoryError> {
+    // Nobody calls the functions through the module, so their signature doesn't matter.
+    let signature = Signature::new(module.isa().default_call_conv());
+    let mut ids = Vec::with_capacity(functions.len());
+    for code in functions {
+        let alignment = if ids.is_empty() { FIRST_ALIGNMENT.max(alignment) } else { alignment };
+        let id = module
+            .declare_anonymous_function(&signature)
+            .map_err(CodeMemoryError::from_module_error)?;
+        module
+            .define_function_bytes(id, alignment, code, &[])
+            .map_err(CodeMemoryError::from_module_error)?;
+        ids.push(id);
+    }
+    module.finalize_definitions().map_err(CodeMemoryError::from_module_error)?;
+    Ok(ids.into_iter().map(|id| module.get_finalized_function(id)).collect())
+}

@@ -1,0 +1,36 @@
+//! Executable memory: where compiled contracts live, and how they leave it.
+//!
+//! A [`CodeRegion`] is one reservation of address space. Each contract gets a block of whole pages
+//! of its own in it, which is filled while writable and then made executable, never both at once
+//! (W^X). Dropping the contract's [`LoadedCode`] gives the pages back to the operating system and
+//! the addresses back to the region.
+//!
+//! ```text
+//! reserved (PROT_NONE) --allocate--> writable (RW) --seal--> executable (RX) --drop--> reserved
+//! ```
+//!
+//! - `os`: the four transitions, the only calls of `mmap` and `mprotect` for code.
+//! - `free_pages`: which pages of the reservation are free.
+//! - `region`: the reservation, its blocks, and their accounting.
+//! - `provider`: a block as `cranelift-jit`'s memory.
+//! - `handle`: functions into a block, and the block's lifetime.
+//!
+//! Needs from its users: functions without relocations (the loader patches nothing), and that
+//! nobody executes a function after its `LoadedCode` is dropped.
+//!
+//! Cost: three system calls a contract (writable, executable, reserved again) plus one page fault
+//! a page. One lock, held for a few map operations, never by code that only runs contracts.
+
+mod error;
+mod free_pages;
+mod handle;
+mod os;
+mod provider;
+mod region;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::CodeMemoryError;
+pub use handle::LoadedCode;
+pub use region::CodeRegion;

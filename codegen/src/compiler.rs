@@ -1,0 +1,362 @@
+//! From bytecode to relocation-free machine code.
+//!
+//! Analyses the bytecode, then translates and compiles chunk after chunk with Cranelift, reusing its
+//! contexts. Costs are linear in the bytecode: chunks bound the size of a Cranelift function.
+
+use crate::{
+    CompileError, CompilerOptions, OptimizationLevel,
+    abi::{STATUS_ABSENT_ENTRY, offsets},
+    translate::{Scratch, chunk_signature, translate_chunk},
+};
+use cranelift_codegen::{
+    Context,
+    control::ControlPlane,
+    ir::{self, AbiParam, InstBuilder, MemFlagsData, types},
+    isa::{CallConv, OwnedTargetIsa},
+    settings::{self, Configurable},
+};
+use cranelift_entity::EntityRef;
+use cranelift_frontend::FunctionBuilder;
+use cranevm_passes::{
+    PassOptions, analyze,
+    ir::{entities::Chunk, program::Program},
+};
+use revm_primitives::hardfork::SpecId;
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+/// Most opcodes in a chunk: above it, register allocation gets slower per opcode.
+const CHUNK_OPCODES: u32 = 400;
+
+/// Time spent in each phase of a compilation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompileTimings {
+    /// Decoding and analysis of the bytecode.
+    pub parse: Duration,
+    /// Building Cranelift's IR.
+    pub translate: Duration,
+    /// Cranelift's mid-end.
+    pub optimize: Duration,
+    /// Lowering, register allocation and emission.
+    pub codegen: Duration,
+}
+
+/// The compiled form of a contract: plain data without addresses, so that it can be
+/// loaded anywhere.
+#[derive(Clone, Debug)]
+pub struct CompiledCode {
+    /// The fork compiled for.
+    pub spec_id: SpecId,
+    /// Bytes of bytecode.
+    pub code_len: u32,
+    /// Report every halt as `OutOfGas`.
+    pub single_error: bool,
+    /// Blocks to run natively before each forced hand-over; for tests.
+    pub force_hand_over: Option<u32>,
+    /// Position-independent machine code: the trampoline, the stub of absent chunks, and
+    /// then the chunks.
+    pub functions: Vec<Vec<u8>>,
+    /// Entry points by ordinal.
+    pub entries: Vec<CompiledEntry>,
+    /// Opcodes in the bytecode.
+    pub opcodes: u32,
+    /// Time spent.
+    pub timings: CompileTimings,
+}
+
+/// An entry point of compiled code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompiledEntry {
+    /// Offset in the bytecode.
+    pub pc: u32,
+    /// Index in [`CompiledCode::functions`] of the chunk it is in.
+    pub function: u32,
+    /// Whether a jump may go here.
+    pub is_jumpdest: bool,
+    /// Whether a suspended frame resumes here.
+    pub is_continuation: bool,
+}
+
+/// Functions before the first chunk in [`CompiledCode::functions`].
+const FIRST_CHUNK: usize = 2;
+
+impl CompiledCode {
+    /// Number of chunks.
+    pub fn chunks(&self) -> usize {
+        self.functions.len().saturating_sub(FIRST_CHUNK)
+    }
+
+    /// Bytes of machine code.
+    pub fn code_bytes(&self) -> usize {
+        self.functions.iter().map(Vec::len).sum()
+    }
+}
+
+/// What one chunk was translated and compiled to, for people to read.
+#[derive(Clone, Debug)]
+pub struct ChunkListing {
+    /// Cranelift's IR.
+    pub clif: String,
+    /// Machine code.
+    pub code: Vec<u8>,
+    /// (offset in `code`, pc) where the code of an instruction begins.
+    pub marks: Vec<(u32, u32)>,
+}
+
+/// A reusable compiler: it keeps Cranelift's allocations between contracts.
+pub struct Compiler {
+    options: CompilerOptions,
+    isa: OwnedTargetIsa,
+    context: Context,
+    control_plane: ControlPlane,
+    scratch: Scratch,
+    trampoline: Vec<u8>,
+    absent_stub: Vec<u8>,
+}
+
+impl fmt::Debug for Compiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compiler")
+            .field("options", &self.options)
+            .field("target", self.isa.triple())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Compiler {
+    /// A compiler for this machine.
+    ///
+    /// # Errors
+    /// When Cranelift has no code generator for it.
+    pub fn new(options: CompilerOptions) -> Result<Self, CompileError> {
+        let mut compiler = Self {
+            options,
+            isa: host_isa(&options)?,
+            context: Context::new(),
+            control_plane: ControlPlane::default(),
+            scratch: Scratch::default(),
+            trampoline: Vec::new(),
+            absent_stub: Vec::new(),
+        };
+        compiler.build_trampoline();
+        compiler.trampoline = compiler.finish(Chunk::new(0), 0)?;
+        compiler.build_absent_stub();
+        compiler.absent_stub = compiler.finish(Chunk::new(0), 0)?;
+        Ok(compiler)
+    }
+
+    /// The options given to [`new`](Self::new).
+    pub fn options(&self) -> &CompilerOptions {
+        &self.options
+    }
+
+    /// Compiles a contract for one fork.
+    ///
+    /// # Errors
+    /// When the bytecode is beyond a limit, or on an error of the translator.
+    pub fn compile(&mut self, code: &[u8], spec_id: SpecId) -> Result<CompiledCode, CompileError> {
+        let mut timings = CompileTimings::default();
+        let start = Instant::now();
+        let program = self.analyze(code, spec_id)?;
+        timings.parse = start.elapsed();
+        let mut functions = vec![self.trampoline.clone(), self.absent_stub.clone()];
+        for chunk in program.chunks.keys() {
+            functions.push(self.compile_chunk(&program, chunk, &mut timings)?);
+        }
+        let entries = program
+            .entries
+            .values()
+            .map(|entry| CompiledEntry {
+                pc: entry.pc,
+                function: program.blocks[entry.block].chunk.as_u32() + FIRST_CHUNK as u32,
+                is_jumpdest: entry.is_jumpdest,
+                is_continuation: entry.is_continuation,
+            })
+            .collect();
+        Ok(CompiledCode {
+            spec_id,
+            code_len: program.code_len,
+            single_error: self.options.single_error,
+            force_hand_over: self.options.force_hand_over,
+            functions,
+            entries,
+            opcodes: program.opcode_count,
+            timings,
+        })
+    }
+
+    /// The analysed program that [`compile`](Self::compile) translates.
+    ///
+    /// # Errors
+    /// When the bytecode is beyond a limit of the analysis.
+    pub fn analyze(&self, code: &[u8], spec_id: SpecId) -> Result<Program, CompileError> {
+        let options = PassOptions {
+            spec_id,
+            chunk_limit: CHUNK_OPCODES,
+            one_block_per_chunk: self.options.one_block_per_chunk,
+            verify: self.options.verify,
+            ..Default::default()
+        };
+        Ok(analyze(code, &options)?)
+    }
+
+    /// Compiles one chunk of an analysed program, and shows what became of it.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile).
+    pub fn list_chunk(
+        &mut self,
+        program: &Program,
+        chunk: Chunk,
+    ) -> Result<ChunkListing, CompileError> {
+        self.translate(program, chunk);
+        let clif = self.context.func.display().to_string();
+        let code = self.finish(chunk, chunk_pc(program, chunk))?;
+        let marks = self
+            .context
+            .compiled_code()
+            .map(|compiled| {
+                let locations = compiled.buffer.get_srclocs_sorted().iter();
+                locations
+                    .filter(|location| !location.loc.is_default())
+                    .map(|location| (location.start, location.loc.bits()))
+                    .collect()
+            })
+            .unwrap_or_default();
+        Ok(ChunkListing { clif, code, marks })
+    }
+
+    fn compile_chunk(
+        &mut self,
+        program: &Program,
+        chunk: Chunk,
+        timings: &mut CompileTimings,
+    ) -> Result<Vec<u8>, CompileError> {
+        let start = Instant::now();
+        self.translate(program, chunk);
+        let translated = Instant::now();
+        timings.translate += translated - start;
+        let code = self.finish(chunk, chunk_pc(program, chunk))?;
+        timings.codegen += translated.elapsed();
+        Ok(code)
+    }
+
+    fn translate(&mut self, program: &Program, chunk: Chunk) {
+        self.context.clear();
+        let target = self.isa.frontend_config();
+        let func = &mut self.context.func;
+        translate_chunk(program, chunk, &self.options, target, func, &mut self.scratch);
+    }
+
+    /// Compiles the function in the context, and makes sure that it can be loaded anywhere.
+    fn finish(&mut self, chunk: Chunk, pc: u32) -> Result<Vec<u8>, CompileError> {
+        let chunk = chunk.as_u32();
+        let compiled =
+            self.context.compile(&*self.isa, &mut self.control_plane).map_err(|error| {
+                CompileError::Cranelift {
+                    chunk,
+                    pc,
+                    message: cranelift_codegen::print_errors::pretty_error(error.func, error.inner),
+                }
+            })?;
+        if !compiled.buffer.relocs().is_empty() {
+            return Err(CompileError::Relocation { chunk, pc });
+        }
+        Ok(compiled.code_buffer().to_vec())
+    }
+
+    /// The entry from Rust: `extern "C" fn(context) -> status`. Loads what chunks keep in registers, and
+    /// enters through the entry table.
+    fn build_trampoline(&mut self) {
+        self.context.clear();
+        let target = self.isa.frontend_config();
+        let func = &mut self.context.func;
+        func.signature = ir::Signature::new(target.default_call_conv);
+        func.signature.params.push(AbiParam::new(types::I64));
+        func.signature.returns.push(AbiParam::new(types::I64));
+        let mut b = FunctionBuilder::new(func, &mut self.scratch.builder);
+        let block = b.create_block();
+        b.append_block_params_for_function_params(block);
+        b.switch_to_block(block);
+        let context = b.block_params(block)[0];
+        let flags = MemFlagsData::trusted();
+        let stack = b.ins().load(types::I64, flags, context, offsets::STACK_TOP);
+        let gas = b.ins().load(types::I64, flags, context, offsets::GAS);
+        let ordinal = b.ins().load(types::I32, flags, context, offsets::ENTRY);
+        let table = b.ins().load(types::I64, flags, context, offsets::ENTRY_TABLE);
+        let index = b.ins().uextend(types::I64, ordinal);
+        let offset = b.ins().ishl_imm_s(index, 3);
+        let slot = b.ins().iadd(table, offset);
+        let chunk = b.ins().load(types::I64, flags, slot, 0);
+        let signature = b.import_signature(chunk_signature());
+        let call = b.ins().call_indirect(signature, chunk, &[context, stack, gas, ordinal]);
+        let status = b.inst_results(call)[0];
+        b.ins().return_(&[status]);
+        b.seal_all_blocks();
+        b.finalize(target);
+    }
+
+    /// What the entry table holds for entry points whose chunk isn't compiled: hands over.
+    fn build_absent_stub(&mut self) {
+        self.context.clear();
+        let target = self.isa.frontend_config();
+        let func = &mut self.context.func;
+        func.signature = chunk_signature();
+        let mut b = FunctionBuilder::new(func, &mut self.scratch.builder);
+        let block = b.create_block();
+        b.append_block_params_for_function_params(block);
+        b.switch_to_block(block);
+        let &[context, stack, gas, ordinal] = b.block_params(block) else {
+            unreachable!("a chunk has four parameters")
+        };
+        let flags = MemFlagsData::trusted();
+        b.ins().store(flags, stack, context, offsets::STACK_TOP);
+        b.ins().store(flags, gas, context, offsets::GAS);
+        let ordinal = b.ins().uextend(types::I64, ordinal);
+        b.ins().store(flags, ordinal, context, offsets::ENTRY);
+        let status = b.ins().iconst(types::I64, STATUS_ABSENT_ENTRY as i64);
+        b.ins().return_(&[status]);
+        b.seal_all_blocks();
+        b.finalize(target);
+    }
+}
+
+/// Offset of a chunk's first byte in the bytecode.
+fn chunk_pc(program: &Program, chunk: Chunk) -> u32 {
+    program.chunk_blocks(chunk).next().map_or(0, |block| program.blocks[block].pc)
+}
+
+/// Cranelift's code generator for this machine, with the flags of an optimisation level.
+fn host_isa(options: &CompilerOptions) -> Result<OwnedTargetIsa, CompileError> {
+    let unsupported = |error: &dyn fmt::Display| CompileError::UnsupportedTarget(error.to_string());
+    let (opt_level, regalloc) = match options.opt_level {
+        OptimizationLevel::None | OptimizationLevel::Less => ("none", "single_pass"),
+        OptimizationLevel::Default => ("none", "backtracking"),
+        OptimizationLevel::Aggressive => ("speed", "backtracking"),
+    };
+    let mut flags = settings::builder();
+    for (name, value) in [
+        ("opt_level", opt_level),
+        ("regalloc_algorithm", regalloc),
+        ("enable_verifier", if options.verify { "true" } else { "false" }),
+        // Tail calls between chunks need frame pointers on x86-64.
+        ("preserve_frame_pointers", "true"),
+        ("unwind_info", "false"),
+        // A large frame touches its pages in order, without a call, so that it can't skip a guard page.
+        ("enable_probestack", "true"),
+        ("probestack_strategy", "inline"),
+        // Compiled code has no secrets of its own to leak.
+        ("enable_table_access_spectre_mitigation", "false"),
+        ("enable_heap_access_spectre_mitigation", "false"),
+    ] {
+        flags.set(name, value).map_err(|error| unsupported(&error))?;
+    }
+    let builder = cranelift_native::builder().map_err(|error| unsupported(&error))?;
+    let isa = builder.finish(settings::Flags::new(flags)).map_err(|error| unsupported(&error))?;
+    match isa.pointer_type() {
+        types::I64 if isa.default_call_conv() != CallConv::WindowsFastcall => Ok(isa),
+        _ => Err(CompileError::UnsupportedTarget(isa.triple().to_string())),
+    }
+}

@@ -1,0 +1,35 @@
+//! Why a contract isn't compiled.
+
+use crate::code_memory::CodeMemoryError;
+
+/// Why a compilation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// This machine isn't one that code is generated for.
+    #[error("no code generator for this machine: {0}; supported are x86-64 and aarch64")]
+    UnsupportedTarget(String),
+    /// The bytecode is beyond a limit of the analysis.
+    #[error(transparent)]
+    Analysis(#[from] cranevm_passes::AnalysisError),
+    /// Cranelift refused a function: an error of the translator.
+    #[error("chunk {chunk} (pc {pc:#x}): Cranelift refused its code: {message}")]
+    Cranelift {
+        /// The chunk's index.
+        chunk: u32,
+        /// Offset of the chunk's first byte.
+        pc: u32,
+        /// What Cranelift said.
+        message: String,
+    },
+    /// The generated code has a relocation: an error of the translator.
+    #[error("chunk {chunk} (pc {pc:#x}): the code isn't position-independent")]
+    Relocation {
+        /// The chunk's index.
+        chunk: u32,
+        /// Offset of the chunk's first byte.
+        pc: u32,
+    },
+    /// The code couldn't be placed in executable memory.
+    #[error(transparent)]
+    CodeMemory(#[from] CodeMemoryError),
+}

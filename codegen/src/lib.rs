@@ -1,0 +1,21 @@
+//! Machine code for analysed EVM programs, by Cranelift.
+//!
+//! Bytecode is analysed by `cranevm-passes`, translated chunk by chunk to Cranelift's IR
+//! (`translate`), compiled to relocation-free machine code ([`Compiler`]), and placed in
+//! executable memory ([`code_memory`]). [`EvmCompilerFn`] runs it over a revm interpreter
+//! ([`abi`]); what isn't machine code is a builtin or revm's own instruction.
+
+pub mod abi;
+mod builtins;
+pub mod code_memory;
+mod compiler;
+#[cfg(feature = "disassemble")]
+pub mod disassemble;
+mod error;
+mod options;
+mod translate;
+
+pub use abi::{EvmCompilerFn, EvmContext, NativeProgram, RawEvmCompilerFn};
+pub use compiler::{ChunkListing, CompileTimings, CompiledCode, CompiledEntry, Compiler};
+pub use error::CompileError;
+pub use options::{CompilerOptions, OptimizationLevel};

@@ -1,0 +1,38 @@
+//! What a [`Compiler`](crate::Compiler) is asked to do.
+
+/// How much work goes into the code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OptimizationLevel {
+    /// Baseline: the quickest compilation.
+    None,
+    /// Baseline, the same as [`None`](Self::None).
+    Less,
+    /// Optimising: a better register allocator.
+    #[default]
+    Default,
+    /// Optimising, with Cranelift's mid-end on small chunks.
+    Aggressive,
+}
+
+/// Options of a [`Compiler`](crate::Compiler). All of them affect the code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompilerOptions {
+    /// How much work goes into the code.
+    pub opt_level: OptimizationLevel,
+    /// Report every halt of a compiled frame as `OutOfGas`.
+    pub single_error: bool,
+    /// Don't merge identical basic blocks.
+    pub no_dedup: bool,
+    /// Don't eliminate dead stores.
+    pub no_dse: bool,
+    /// Check internal invariants in the compiled code.
+    pub debug_assertions: bool,
+    /// Run the IR verifiers of the passes and of Cranelift. Costs 1.5-2x compile time.
+    pub verify: bool,
+    /// Cut every basic block into a chunk of its own: each edge becomes a jump between chunks.
+    /// For tests.
+    pub one_block_per_chunk: bool,
+    /// Run at most this many basic blocks natively at a time: the next block start hands over,
+    /// and the interpreter goes on to the next entry point. For tests.
+    pub force_hand_over: Option<u32>,
+}

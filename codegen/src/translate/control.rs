@@ -1,0 +1,290 @@
+//! Entering a chunk, and leaving a block: jumps, branches, ends of the frame.
+//!
+//! All jumps of a chunk whose target isn't known share one block: it looks the pc up in the program's map and
+//! enters by ordinal, through one jump table for this chunk's entry points and through the entry
+//! table for all others.
+
+use super::{STACK_WORD, Translator, chunk_signature, trusted, word::Limb};
+use crate::abi::offsets;
+use cranelift_codegen::ir::{
+    self, BlockArg, BlockCall, InstBuilder, JumpTableData, condcodes::IntCC, types,
+};
+use cranevm_passes::ir::{
+    entities::{Block, Entry, Inst, Value},
+    program::{JumpTarget, Terminator},
+};
+use revm_interpreter::InstructionResult;
+
+/// A block that goes on in another chunk, still to be emitted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    block: ir::Block,
+    stack: ir::Value,
+    gas: ir::Value,
+    entry: Entry,
+}
+
+/// Where a branch goes, with the arguments of the edge.
+struct Edge {
+    block: ir::Block,
+    args: Vec<BlockArg>,
+}
+
+/// Operands of a terminator, read before the stack is written.
+struct Operands {
+    condition: Option<ir::Value>,
+    target: Option<(ir::Value, ir::Value)>,
+}
+
+impl Translator<'_, '_> {
+    /// The instruction that the terminator executes, if it does.
+    pub(super) fn last_of_terminator(&self, block: Block) -> Option<Inst> {
+        match self.program.blocks[block].terminator {
+            Terminator::Exit(inst) | Terminator::Suspend { inst, .. } => Some(inst),
+            _ => None,
+        }
+    }
+
+    /// Emits the chunk's head: goes to the entry point with the ordinal. Returns the block
+    /// `(stack top, gas, ordinal)` that dynamic jumps go to.
+    pub(super) fn emit_entry(
+        &mut self,
+        stack: ir::Value,
+        gas: ir::Value,
+        ordinal: ir::Value,
+    ) -> ir::Block {
+        let enter = self.b.create_block();
+        let [p_stack, p_gas, p_ordinal] =
+            [types::I64, types::I64, types::I32].map(|ty| self.b.append_block_param(enter, ty));
+        self.b.ins().jump(enter, &[stack, gas, ordinal].map(BlockArg::Value));
+
+        self.b.switch_to_block(enter);
+        let span = self.program.chunks[self.chunk].entries;
+        let elsewhere = self.b.create_block();
+        let args = [p_stack, p_gas].map(BlockArg::Value);
+        let pool = &mut self.b.func.dfg.value_lists;
+        let default = BlockCall::new(elsewhere, [], pool);
+        let first = self.program.chunks[self.chunk].blocks.start;
+        let targets: Vec<BlockCall> = (span.start..span.end)
+            .map(|entry| {
+                let block = self.program.entries[Entry::from_u32(entry)].block;
+                let clif = self.blocks[(block.as_u32() - first) as usize];
+                BlockCall::new(clif, args, pool)
+            })
+            .collect();
+        let table = self.b.create_jump_table(JumpTableData::new(default, &targets));
+        let index = if span.start == 0 {
+            p_ordinal
+        } else {
+            self.b.ins().iadd_imm_s(p_ordinal, -i64::from(span.start))
+        };
+        self.b.ins().br_table(index, table);
+
+        self.b.switch_to_block(elsewhere);
+        self.enter_chunk(p_stack, p_gas, p_ordinal);
+        enter
+    }
+
+    /// Jumps to the chunk of an entry point, through the entry table.
+    fn enter_chunk(&mut self, stack: ir::Value, gas: ir::Value, ordinal: ir::Value) {
+        let signature = match self.tail_signature {
+            Some(signature) => signature,
+            None => {
+                let signature = self.b.import_signature(chunk_signature());
+                *self.tail_signature.insert(signature)
+            }
+        };
+        let table = self.load_context(types::I64, offsets::ENTRY_TABLE);
+        let index = self.b.ins().uextend(types::I64, ordinal);
+        let offset = self.b.ins().ishl_imm_s(index, 3);
+        let slot = self.b.ins().iadd(table, offset);
+        let chunk = self.b.ins().load(types::I64, trusted(), slot, 0);
+        let args = [self.context, stack, gas, ordinal];
+        self.b.ins().return_call_indirect(signature, chunk, &args);
+    }
+
+    /// Emits the blocks that go on in other chunks.
+    pub(super) fn emit_links(&mut self) {
+        for link in std::mem::take(&mut self.links) {
+            self.b.switch_to_block(link.block);
+            let ordinal = self.b.ins().iconst(types::I32, i64::from(link.entry.as_u32()));
+            self.enter_chunk(link.stack, link.gas, ordinal);
+        }
+    }
+
+    /// Emits the block of dynamic jumps, if the chunk has any.
+    pub(super) fn emit_jump(&mut self, enter: ir::Block) {
+        let Some(block) = self.exits.jump else { return };
+        self.b.switch_to_block(block);
+        let &[stack, gas, low, high] = self.b.block_params(block) else { unreachable!("four") };
+        let len = i64::from(self.program.code_len);
+        let beyond = self.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, low, len);
+        let wide = self.b.ins().icmp_imm_s(IntCC::NotEqual, high, 0);
+        let invalid = self.b.ins().bor(beyond, wide);
+        let (lookup, found) = (self.b.create_block(), self.b.create_block());
+        let end = self.end_block();
+        let status = InstructionResult::InvalidJump as i64;
+        let status = self.b.ins().iconst(types::I64, status);
+        let end_args = [gas, status].map(BlockArg::Value);
+        self.b.ins().brif(invalid, end, &end_args, lookup, &[]);
+
+        self.b.switch_to_block(lookup);
+        let map = self.load_context(types::I64, offsets::JUMP_MAP);
+        let offset = self.b.ins().ishl_imm_s(low, 1);
+        let slot = self.b.ins().iadd(map, offset);
+        let number = self.b.ins().uload16(types::I32, trusted(), slot, 0);
+        self.b.ins().brif(number, found, &[], end, &end_args);
+
+        self.b.switch_to_block(found);
+        let ordinal = self.b.ins().iadd_imm_s(number, -1);
+        self.b.ins().jump(enter, &[stack, gas, ordinal].map(BlockArg::Value));
+    }
+
+    /// Emits a block's terminator.
+    pub(super) fn terminate(&mut self, block: Block) {
+        let program = self.program;
+        match &program.blocks[block].terminator {
+            Terminator::FallThrough(next) => {
+                let stack = self.flush(block);
+                let edge = self.edge(*next, stack);
+                self.b.ins().jump(edge.block, &edge.args);
+            }
+            Terminator::Jump(target) => {
+                let operands = self.operands(None, target);
+                let stack = self.flush(block);
+                let edge = self.target_edge(target, &operands, stack);
+                self.b.ins().jump(edge.block, &edge.args);
+            }
+            Terminator::Branch { condition, target, otherwise } => {
+                let operands = self.operands(Some(*condition), target);
+                let stack = self.flush(block);
+                let taken = self.target_edge(target, &operands, stack);
+                let untaken = self.edge(*otherwise, stack);
+                let condition = operands.condition.expect("a branch has a condition");
+                self.b.ins().brif(
+                    condition,
+                    taken.block,
+                    &taken.args,
+                    untaken.block,
+                    &untaken.args,
+                );
+            }
+            Terminator::Stop => self.end(InstructionResult::Stop),
+            Terminator::Exit(inst) => {
+                let status = self.delegate_last(*inst);
+                let fail = self.fail_block();
+                self.b.ins().jump(fail, &[BlockArg::Value(status)]);
+            }
+            Terminator::Suspend { inst, continuation } => {
+                self.suspend(block, *inst, *continuation);
+            }
+            Terminator::HandOver { pc } => {
+                let stack = self.flush(block);
+                let pc = self.b.ins().iconst(types::I64, i64::from(*pc));
+                let hand_over = self.hand_over_block();
+                let args = [stack, self.gas(), pc].map(BlockArg::Value);
+                self.b.ins().jump(hand_over, &args);
+            }
+        }
+    }
+
+    /// CALL, CREATE and their kin: with the whole stack in memory, for the frame may be
+    /// resumed by either engine.
+    fn suspend(&mut self, block: Block, inst: Inst, continuation: Block) {
+        self.flush(block);
+        let status = self.delegate_last(inst);
+        self.check_status(status);
+        self.state.gas = Some(self.load_context(types::I64, offsets::GAS));
+        let data = &self.program.insts[inst];
+        let height = i64::from(data.height) - data.args.len() as i64 + 1;
+        let stack = self.stack_at(height);
+        let edge = self.edge(continuation, stack);
+        self.b.ins().jump(edge.block, &edge.args);
+    }
+
+    /// Writes the stack to memory; one past its new top.
+    fn flush(&mut self, block: Block) -> ir::Value {
+        let program = self.program;
+        self.write_slots(program.outputs(block).iter().copied());
+        self.stack_at(i64::from(program.blocks[block].stack.delta))
+    }
+
+    fn stack_at(&mut self, height: i64) -> ir::Value {
+        let stack = self.stack();
+        match height {
+            0 => stack,
+            _ => self.b.ins().iadd_imm_s(stack, height * i64::from(STACK_WORD)),
+        }
+    }
+
+    fn operands(&mut self, condition: Option<Value>, target: &JumpTarget) -> Operands {
+        let target = match *target {
+            JumpTarget::Dynamic(value) => {
+                let word = self.use_word(value);
+                let low = word.limbs[0].value(&mut self.b);
+                let high = word.high_union(&mut self.b).value(&mut self.b);
+                Some((low, high))
+            }
+            _ => None,
+        };
+        let condition = condition.map(|value| {
+            let word = self.use_word(value);
+            match word.union(&mut self.b) {
+                Limb::Flag(flag) => flag,
+                limb => limb.value(&mut self.b),
+            }
+        });
+        Operands { condition, target }
+    }
+
+    /// The edge to a block, in this chunk or in another.
+    fn edge(&mut self, to: Block, stack: ir::Value) -> Edge {
+        let gas = self.gas();
+        let data = &self.program.blocks[to];
+        if data.chunk == self.chunk {
+            let block = self.clif_block(to);
+            if self.is_covered(to) {
+                self.state.stack = Some(stack);
+                return Edge { block, args: Vec::new() };
+            }
+            return Edge { block, args: [stack, gas].map(BlockArg::Value).to_vec() };
+        }
+        let entry = data.entry.expect("a block that another chunk goes to is an entry point");
+        let block = self.b.create_block();
+        self.links.push(Link { block, stack, gas, entry });
+        Edge { block, args: Vec::new() }
+    }
+
+    fn target_edge(&mut self, target: &JumpTarget, operands: &Operands, stack: ir::Value) -> Edge {
+        match *target {
+            JumpTarget::Block(block) => self.edge(block, stack),
+            JumpTarget::Dynamic(_) => {
+                let (low, high) = operands.target.expect("read before the stack was written");
+                let block = match self.exits.jump {
+                    Some(block) => block,
+                    None => {
+                        let block = self.b.create_block();
+                        for _ in 0..4 {
+                            self.b.append_block_param(block, types::I64);
+                        }
+                        *self.exits.jump.insert(block)
+                    }
+                };
+                Edge { block, args: [stack, self.gas(), low, high].map(BlockArg::Value).to_vec() }
+            }
+            JumpTarget::Invalid => {
+                let status = self.b.ins().iconst(types::I64, InstructionResult::InvalidJump as i64);
+                let block = self.end_block();
+                Edge { block, args: [self.gas(), status].map(BlockArg::Value).to_vec() }
+            }
+        }
+    }
+
+    /// Ends the frame with compiled code's own result.
+    fn end(&mut self, result: InstructionResult) {
+        let status = self.b.ins().iconst(types::I64, result as i64);
+        let block = self.end_block();
+        let args = [self.gas(), status].map(BlockArg::Value);
+        self.b.ins().jump(block, &args);
+    }
+}

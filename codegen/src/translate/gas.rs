@@ -1,0 +1,164 @@
+//! The head of a block: its static gas and stack bounds, and the exits that abnormal runs take.
+//!
+//! The checks come before anything of the block runs, with the stack in memory, so a failing one
+//! hands over and revm's interpreter finds out what is wrong. Exits are shared by all blocks of a chunk.
+
+use super::{STACK_WORD, Translator, trusted};
+use crate::abi::{STATUS_HAND_OVER, offsets};
+use cranelift_codegen::ir::{self, BlockArg, InstBuilder, condcodes::IntCC, types};
+use cranevm_passes::ir::{entities::Block, program::StackEffect};
+use revm_interpreter::interpreter::STACK_LIMIT;
+
+/// Exits shared by a chunk's blocks, made when first needed.
+#[derive(Debug, Default)]
+pub(super) struct Exits {
+    /// `(stack top, gas, pc)`: hands over.
+    hand_over: Option<ir::Block>,
+    /// `(status)`: ends with a builtin's status; the gas is in the context.
+    fail: Option<ir::Block>,
+    /// `(gas, status)`: ends with compiled code's own status.
+    end: Option<ir::Block>,
+    /// `(stack top, gas, target, target's upper limbs)`: a dynamic jump.
+    pub(super) jump: Option<ir::Block>,
+}
+
+impl Translator<'_, '_> {
+    /// Emits a block's checks and charges its static gas. `bounds` is `None` where an earlier block's
+    /// check covers this one.
+    pub(super) fn emit_head(&mut self, block: Block, bounds: Option<StackEffect>) {
+        let data = &self.program.blocks[block];
+        let (pc, cost) = (data.pc, data.gas);
+        let mut fails = Vec::with_capacity(3);
+        if self.counts_blocks {
+            fails.push(self.budget_check());
+        }
+        if cost > 0 {
+            let cost = self.b.ins().iconst(types::I64, cost as i64);
+            let gas = self.gas();
+            fails.push(self.b.ins().icmp(IntCC::UnsignedLessThan, gas, cost));
+        }
+        if let Some(bounds) = bounds {
+            fails.extend(self.stack_check(bounds));
+        }
+        let Some(fail) = fails.into_iter().reduce(|x, y| self.b.ins().bor(x, y)) else { return };
+        let body = self.b.create_block();
+        let hand_over = self.hand_over_block();
+        let pc = self.b.ins().iconst(types::I64, i64::from(pc));
+        let args = [self.stack(), self.gas(), pc].map(BlockArg::Value);
+        self.b.ins().brif(fail, hand_over, &args, body, &[]);
+        self.b.switch_to_block(body);
+        if cost > 0 {
+            let gas = self.gas();
+            self.state.gas = Some(self.b.ins().iadd_imm_s(gas, -(cost as i64)));
+        }
+    }
+
+    /// The flag of the stack being too low or too high, if it can be.
+    fn stack_check(&mut self, bounds: StackEffect) -> Option<ir::Value> {
+        let limit = STACK_LIMIT as i64;
+        let (lowest, highest) = (i64::from(bounds.needed), limit - i64::from(bounds.growth));
+        if highest < lowest {
+            return Some(self.b.ins().iconst(types::I8, 1));
+        }
+        if lowest == 0 && highest == limit {
+            return None;
+        }
+        let word = i64::from(STACK_WORD);
+        let base = self.load_context(types::I64, offsets::STACK_BASE);
+        let stack = self.stack();
+        let height = self.b.ins().isub(stack, base);
+        Some(if highest == limit {
+            self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, height, lowest * word)
+        } else {
+            let above =
+                if lowest == 0 { height } else { self.b.ins().iadd_imm_s(height, -lowest * word) };
+            self.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThan, above, (highest - lowest) * word)
+        })
+    }
+
+    /// Counts a block; the flag of the count having run out.
+    fn budget_check(&mut self) -> ir::Value {
+        let budget = self.load_context(types::I64, offsets::BLOCK_BUDGET);
+        let left = self.b.ins().iadd_imm_s(budget, -1);
+        self.store_context(left, offsets::BLOCK_BUDGET);
+        self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0)
+    }
+
+    pub(super) fn load_context(&mut self, ty: ir::Type, offset: i32) -> ir::Value {
+        self.b.ins().load(ty, trusted(), self.context, offset)
+    }
+
+    pub(super) fn store_context(&mut self, value: ir::Value, offset: i32) {
+        self.b.ins().store(trusted(), value, self.context, offset);
+    }
+
+    fn exit_block(&mut self, params: usize) -> ir::Block {
+        let block = self.b.create_block();
+        self.b.set_cold_block(block);
+        for _ in 0..params {
+            self.b.append_block_param(block, types::I64);
+        }
+        block
+    }
+
+    /// The exit `(stack top, gas, pc)` that hands over.
+    pub(super) fn hand_over_block(&mut self) -> ir::Block {
+        match self.exits.hand_over {
+            Some(block) => block,
+            None => {
+                let block = self.exit_block(3);
+                *self.exits.hand_over.insert(block)
+            }
+        }
+    }
+
+    /// The exit `(status)` for builtins' failures.
+    pub(super) fn fail_block(&mut self) -> ir::Block {
+        match self.exits.fail {
+            Some(block) => block,
+            None => {
+                let block = self.exit_block(1);
+                *self.exits.fail.insert(block)
+            }
+        }
+    }
+
+    /// The exit `(gas, status)`.
+    pub(super) fn end_block(&mut self) -> ir::Block {
+        match self.exits.end {
+            Some(block) => block,
+            None => {
+                let block = self.exit_block(2);
+                *self.exits.end.insert(block)
+            }
+        }
+    }
+
+    /// Emits the exits that were used.
+    pub(super) fn emit_exits(&mut self) {
+        if let Some(block) = self.exits.hand_over {
+            self.b.switch_to_block(block);
+            let &[stack, gas, pc] = self.b.block_params(block) else { unreachable!("three") };
+            self.store_context(stack, offsets::STACK_TOP);
+            self.store_context(gas, offsets::GAS);
+            self.store_context(pc, offsets::PC);
+            self.return_status(STATUS_HAND_OVER);
+        }
+        if let Some(block) = self.exits.fail {
+            self.b.switch_to_block(block);
+            let status = self.b.block_params(block)[0];
+            self.b.ins().return_(&[status]);
+        }
+        if let Some(block) = self.exits.end {
+            self.b.switch_to_block(block);
+            let &[gas, status] = self.b.block_params(block) else { unreachable!("two") };
+            self.store_context(gas, offsets::GAS);
+            self.b.ins().return_(&[status]);
+        }
+    }
+
+    fn return_status(&mut self, status: u64) {
+        let status = self.b.ins().iconst(types::I64, status as i64);
+        self.b.ins().return_(&[status]);
+    }
+}

@@ -1,0 +1,269 @@
+//! From a chunk of an analysed program to a Cranelift function.
+//!
+//! Each basic block is walked once: its head (`gas`), its instructions (the table in
+//! [`Translator::instruction`] says how each opcode is done), its terminator (`control`). Values
+//! stay in SSA within a block and go to the EVM stack's memory at its end. What only one
+//! opcode needs is in the file of its family.
+
+mod arithmetic;
+mod bitwise;
+mod calls;
+mod control;
+mod environment;
+mod gas;
+mod memory;
+mod state;
+mod word;
+
+use crate::{
+    builtins::{Builtin, Signature},
+    options::CompilerOptions,
+};
+use cranelift_codegen::{
+    ir::{self, AbiParam, MemFlagsData, types},
+    isa::{CallConv, TargetFrontendConfig},
+};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranevm_passes::ir::{
+    entities::{Block, Chunk, Inst, Value},
+    opcode::Opcode,
+    program::{Program, StackEffect},
+};
+use gas::Exits;
+use state::BlockState;
+use word::Word;
+
+/// Bytes of a stack word.
+const STACK_WORD: i32 = 32;
+
+/// Flags of accesses to memory that is always there: the context, the stack, checked EVM memory.
+fn trusted() -> MemFlagsData {
+    MemFlagsData::trusted()
+}
+
+/// Reusable allocations of the translator.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    pub(crate) builder: FunctionBuilderContext,
+    state: BlockState,
+}
+
+/// The signature of a chunk: `(context, stack top, gas, entry ordinal) -> status`.
+pub(crate) fn chunk_signature() -> ir::Signature {
+    let mut signature = ir::Signature::new(CallConv::Tail);
+    signature.params = [types::I64, types::I64, types::I64, types::I32].map(AbiParam::new).to_vec();
+    signature.returns.push(AbiParam::new(types::I64));
+    signature
+}
+
+/// Translates one chunk into `func`, which is empty but for its name.
+pub(crate) fn translate_chunk(
+    program: &Program,
+    chunk: Chunk,
+    options: &CompilerOptions,
+    target: TargetFrontendConfig,
+    func: &mut ir::Function,
+    scratch: &mut Scratch,
+) {
+    func.signature = chunk_signature();
+    let mut builder = FunctionBuilder::new(func, &mut scratch.builder);
+    let head = builder.create_block();
+    builder.append_block_params_for_function_params(head);
+    builder.switch_to_block(head);
+    let context = builder.block_params(head)[0];
+    let mut translator = Translator {
+        program,
+        chunk,
+        counts_blocks: options.force_hand_over.is_some(),
+        default_call_conv: target.default_call_conv,
+        b: builder,
+        context,
+        blocks: Vec::new(),
+        links: Vec::new(),
+        exits: Exits::default(),
+        signatures: [None; Signature::COUNT],
+        tail_signature: None,
+        state: std::mem::take(&mut scratch.state),
+        pending_stores: Vec::new(),
+    };
+    translator.run(head);
+    scratch.state = std::mem::take(&mut translator.state);
+    translator.b.seal_all_blocks();
+    translator.b.finalize(target);
+}
+
+/// The translation of one chunk.
+struct Translator<'a, 'f> {
+    program: &'a Program,
+    chunk: Chunk,
+    /// Whether blocks count down the context's budget.
+    counts_blocks: bool,
+    default_call_conv: CallConv,
+    b: FunctionBuilder<'f>,
+    /// The pointer to the context.
+    context: ir::Value,
+    /// Cranelift's block of each of the chunk's basic blocks.
+    blocks: Vec<ir::Block>,
+    /// Blocks still to be emitted that go on in another chunk.
+    links: Vec<control::Link>,
+    exits: Exits,
+    signatures: [Option<ir::SigRef>; Signature::COUNT],
+    tail_signature: Option<ir::SigRef>,
+    state: BlockState,
+    pending_stores: Vec<(i16, Value, Word)>,
+}
+
+impl Translator<'_, '_> {
+    /// Translates the whole chunk; `head` is the function's first block.
+    fn run(&mut self, head: ir::Block) {
+        let blocks: Vec<Block> = self.program.chunk_blocks(self.chunk).collect();
+        for &block in &blocks {
+            let clif = self.b.create_block();
+            if !self.is_covered(block) {
+                self.b.append_block_param(clif, types::I64);
+                self.b.append_block_param(clif, types::I64);
+            }
+            self.blocks.push(clif);
+        }
+        let &[_, stack, gas, ordinal] = self.b.block_params(head) else {
+            unreachable!("a chunk has four parameters")
+        };
+        let enter = self.emit_entry(stack, gas, ordinal);
+        let bounds = self.region_bounds(&blocks);
+        for (&block, bounds) in blocks.iter().zip(bounds) {
+            self.translate_block(block, bounds);
+        }
+        self.emit_links();
+        self.emit_jump(enter);
+        self.emit_exits();
+    }
+
+    /// Whether a block is entered only by falling through from the block before it, so that what that
+    /// one knows holds here.
+    fn is_covered(&self, block: Block) -> bool {
+        self.program.blocks[block].entry.is_none()
+    }
+
+    /// The stack bounds to check at each block's head: those of the whole region that only it
+    /// leads to, or `None` inside a region. Stricter than needed on some paths, which is
+    /// harmless: the interpreter then finds that all is well.
+    fn region_bounds(&self, blocks: &[Block]) -> Vec<Option<StackEffect>> {
+        let mut bounds = vec![None; blocks.len()];
+        let mut region: Option<StackEffect> = None;
+        for (index, &block) in blocks.iter().enumerate().rev() {
+            let own = self.program.blocks[block].stack;
+            let merged = match region {
+                Some(rest) => StackEffect {
+                    needed: own.needed.max(saturate(i32::from(rest.needed) - i32::from(own.delta))),
+                    growth: own.growth.max(saturate(i32::from(own.delta) + i32::from(rest.growth))),
+                    delta: own.delta,
+                },
+                None => own,
+            };
+            if self.is_covered(block) {
+                region = Some(merged);
+            } else {
+                bounds[index] = Some(merged);
+                region = None;
+            }
+        }
+        bounds
+    }
+
+    fn translate_block(&mut self, block: Block, bounds: Option<StackEffect>) {
+        let clif = self.clif_block(block);
+        self.b.switch_to_block(clif);
+        if let &[stack, gas] = self.b.block_params(clif) {
+            self.state.stack = Some(stack);
+            self.state.gas = Some(gas);
+        }
+        self.b.set_srcloc(ir::SourceLoc::new(self.program.blocks[block].pc));
+        self.begin_block(block);
+        self.emit_head(block, bounds);
+        let last = self.last_of_terminator(block);
+        for inst in self.program.block_insts(block) {
+            self.b.set_srcloc(ir::SourceLoc::new(self.program.insts[inst].pc));
+            if Some(inst) != last {
+                self.instruction(inst);
+            }
+        }
+        self.terminate(block);
+    }
+
+    fn clif_block(&self, block: Block) -> ir::Block {
+        let first = self.program.chunks[self.chunk].blocks.start;
+        self.blocks[(block.as_u32() - first) as usize]
+    }
+
+    /// How each opcode is done: natively by a function of its family, by a builtin, or delegated.
+    fn instruction(&mut self, inst: Inst) {
+        let opcode = self.program.insts[inst].opcode;
+        match opcode {
+            Opcode::ADD => self.binary(inst, arithmetic::add),
+            Opcode::SUB => self.binary(inst, arithmetic::sub),
+            Opcode::MUL => self.binary(inst, arithmetic::mul),
+            Opcode::DIV | Opcode::MOD => self.division(inst),
+            Opcode::SDIV | Opcode::SMOD | Opcode::ADDMOD | Opcode::MULMOD => self.math(inst),
+            Opcode::EXP => self.call_charged(inst, Builtin::Exp),
+            Opcode::AND => self.binary(inst, bitwise::and),
+            Opcode::OR => self.binary(inst, bitwise::or),
+            Opcode::XOR => self.binary(inst, bitwise::xor),
+            Opcode::NOT => self.unary(inst, bitwise::not),
+            Opcode::ISZERO => self.unary(inst, bitwise::is_zero),
+            Opcode::CLZ => self.unary(inst, bitwise::leading_zeros),
+            Opcode::EQ => self.binary(inst, bitwise::equal),
+            Opcode::LT => self.binary(inst, bitwise::less_than),
+            Opcode::GT => self.binary(inst, |x, y, b| bitwise::less_than(y, x, b)),
+            Opcode::SLT => self.binary(inst, bitwise::signed_less_than),
+            Opcode::SGT => self.binary(inst, |x, y, b| bitwise::signed_less_than(y, x, b)),
+            Opcode::SHL => self.by_constant(inst, bitwise::shl),
+            Opcode::SHR => self.by_constant(inst, bitwise::shr),
+            Opcode::SAR => self.by_constant(inst, bitwise::sar),
+            Opcode::BYTE => self.by_constant(inst, bitwise::byte),
+            Opcode::SIGNEXTEND => self.by_constant(inst, bitwise::sign_extend),
+            Opcode::MLOAD => self.mload(inst),
+            Opcode::MSTORE => self.mstore(inst),
+            Opcode::MSTORE8 => self.mstore8(inst),
+            Opcode::CALLDATALOAD => self.calldataload(inst),
+            Opcode::MSIZE
+            | Opcode::CALLDATASIZE
+            | Opcode::RETURNDATASIZE
+            | Opcode::GAS
+            | Opcode::ADDRESS
+            | Opcode::CALLER
+            | Opcode::CALLVALUE => self.environment(inst),
+            _ => self.delegate(inst),
+        }
+    }
+
+    /// The result of an instruction, unless nobody uses it.
+    fn wanted(&self, inst: Inst) -> Option<Value> {
+        self.program.insts[inst].result.expand().filter(|&value| !self.is_unused(value))
+    }
+
+    fn unary(&mut self, inst: Inst, op: impl FnOnce(Word, &mut FunctionBuilder<'_>) -> Word) {
+        let args = self.program.args(inst);
+        let word = self.use_word(args[0]);
+        if let Some(result) = self.wanted(inst) {
+            let word = op(word, &mut self.b);
+            self.define(result, word);
+        }
+    }
+
+    fn binary(
+        &mut self,
+        inst: Inst,
+        op: impl FnOnce(Word, Word, &mut FunctionBuilder<'_>) -> Word,
+    ) {
+        let args = self.program.args(inst);
+        let (x, y) = (self.use_word(args[0]), self.use_word(args[1]));
+        if let Some(result) = self.wanted(inst) {
+            let word = op(x, y, &mut self.b);
+            self.define(result, word);
+        }
+    }
+}
+
+fn saturate(words: i32) -> u16 {
+    words.clamp(0, i32::from(u16::MAX)) as u16
+}

@@ -1,0 +1,221 @@
+//! Where the values of the running block are: in SSA, or still in a slot of the EVM stack.
+//!
+//! A stack input is loaded when it is first used, and a builtin's result stays in its slot until
+//! then, so a word that only moves through a block is never loaded. Before a slot is
+//! overwritten, whoever still needs its content is loaded ([`Translator::clobber`]).
+
+use super::{STACK_WORD, Translator, trusted, word::Limb, word::Word};
+use cranelift_codegen::ir::{self, InstBuilder, types};
+use cranevm_passes::ir::{
+    entities::{Block, Value},
+    program::{JumpTarget, Output, Terminator, ValueDef},
+};
+
+/// What is known of one value.
+#[derive(Clone, Copy, Debug, Default)]
+struct Location {
+    /// The word in SSA, once loaded or computed.
+    word: Option<Word>,
+    /// A slot that holds the value.
+    slot: Option<i16>,
+    /// Uses still to come.
+    uses: u32,
+}
+
+/// The state of the block being translated. Kept between blocks for its allocations.
+#[derive(Debug, Default)]
+pub(super) struct BlockState {
+    /// By value, relative to `first_value`.
+    locations: Vec<Location>,
+    first_value: usize,
+    /// By slot plus `slot_bias`: the value that memory holds there.
+    residents: Vec<Option<Value>>,
+    slot_bias: i32,
+    /// One past the stack's top word at the block's entry.
+    pub(super) stack: Option<ir::Value>,
+    /// Gas left after the block's static gas.
+    pub(super) gas: Option<ir::Value>,
+    /// Bytes of memory that are known to be there.
+    pub(super) known_memory: u64,
+}
+
+impl Translator<'_, '_> {
+    /// One past the stack's top word at the block's entry.
+    pub(super) fn stack(&self) -> ir::Value {
+        self.state.stack.expect("a block's stack pointer is set at its head")
+    }
+
+    /// The gas left.
+    pub(super) fn gas(&self) -> ir::Value {
+        self.state.gas.expect("a block's gas is set at its head")
+    }
+
+    /// Prepares for a block: nothing is loaded, each input is in its slot.
+    pub(super) fn begin_block(&mut self, block: Block) {
+        let program = self.program;
+        let data = &program.blocks[block];
+        let mut range = usize::MAX..0;
+        let mut note = |value: Value| {
+            let index = cranelift_entity::EntityRef::index(value);
+            range.start = range.start.min(index);
+            range.end = range.end.max(index + 1);
+        };
+        program.block_insts(block).for_each(|inst| {
+            program.args(inst).iter().copied().for_each(&mut note);
+            program.insts[inst].result.expand().into_iter().for_each(&mut note);
+        });
+        program.outputs(block).iter().for_each(|output| note(output.value));
+        terminator_operands(&data.terminator).for_each(&mut note);
+
+        let state = &mut self.state;
+        state.locations.clear();
+        state.first_value = range.start.min(range.end);
+        state.slot_bias = i32::from(data.stack.needed);
+        state.residents.clear();
+        // One slot more than the block's own growth: a delegated instruction's result.
+        let slots = usize::from(data.stack.needed) + usize::from(data.stack.growth) + 1;
+        state.residents.resize(slots, None);
+        for index in range {
+            let value = Value::from_u32(index as u32);
+            let data = &program.values[value];
+            let slot = match data.def {
+                ValueDef::Input(slot) => Some(slot),
+                _ => None,
+            };
+            state.locations.push(Location { word: None, slot, uses: data.uses });
+            if let Some(slot) = slot {
+                let index = usize::try_from(i32::from(slot) + state.slot_bias);
+                if let Some(resident) = index.ok().and_then(|at| state.residents.get_mut(at)) {
+                    *resident = Some(value);
+                }
+            }
+        }
+        state.known_memory = 0;
+    }
+
+    fn location(&mut self, value: Value) -> &mut Location {
+        let index = cranelift_entity::EntityRef::index(value) - self.state.first_value;
+        &mut self.state.locations[index]
+    }
+
+    fn resident(&mut self, slot: i16) -> &mut Option<Value> {
+        let index = (i32::from(slot) + self.state.slot_bias) as usize;
+        &mut self.state.residents[index]
+    }
+
+    /// The word of a value; counts as one of its uses.
+    pub(super) fn use_word(&mut self, value: Value) -> Word {
+        let word = self.peek_word(value);
+        self.consume(value);
+        word
+    }
+
+    /// Counts one use of a value without its word.
+    fn consume(&mut self, value: Value) {
+        let location = self.location(value);
+        location.uses = location.uses.saturating_sub(1);
+    }
+
+    fn peek_word(&mut self, value: Value) -> Word {
+        if let Some(word) = self.program.as_const(value) {
+            return Word::constant(word);
+        }
+        let location = *self.location(value);
+        if let Some(word) = location.word {
+            return word;
+        }
+        let slot = location.slot.expect("a value is in SSA or in a slot when it is used");
+        let word = self.load_slot(slot);
+        self.location(value).word = Some(word);
+        word
+    }
+
+    /// Sets the word of an instruction's result.
+    pub(super) fn define(&mut self, value: Value, word: Word) {
+        self.location(value).word = Some(word);
+    }
+
+    /// Replaces a value's word by an equal one about which more is known.
+    pub(super) fn refine(&mut self, value: Value, word: Word) {
+        if self.program.as_const(value).is_none() {
+            self.location(value).word = Some(word);
+        }
+    }
+
+    /// Whether nobody uses a value.
+    pub(super) fn is_unused(&self, value: Value) -> bool {
+        self.program.values[value].uses == 0
+    }
+
+    fn load_slot(&mut self, slot: i16) -> Word {
+        let stack = self.stack();
+        let base = i32::from(slot) * STACK_WORD;
+        let limbs = std::array::from_fn(|limb| {
+            let offset = base + 8 * limb as i32;
+            Limb::Value(self.b.ins().load(types::I64, trusted(), stack, offset))
+        });
+        Word::new(limbs, 256)
+    }
+
+    fn store_slot(&mut self, slot: i16, word: &Word) {
+        let stack = self.stack();
+        let base = i32::from(slot) * STACK_WORD;
+        for (limb, part) in word.limbs.into_iter().enumerate() {
+            let part = part.value(&mut self.b);
+            self.b.ins().store(trusted(), part, stack, base + 8 * limb as i32);
+        }
+    }
+
+    /// Before the slot is overwritten: loads the value there if it is still needed and nowhere else.
+    pub(super) fn clobber(&mut self, slot: i16) {
+        let Some(value) = self.resident(slot).take() else { return };
+        let location = *self.location(value);
+        if location.slot == Some(slot) {
+            if location.uses > 0 && location.word.is_none() {
+                self.peek_word(value);
+            }
+            self.location(value).slot = None;
+        }
+    }
+
+    /// Marks that memory holds the value in this slot.
+    pub(super) fn settle(&mut self, slot: i16, value: Value) {
+        *self.resident(slot) = Some(value);
+        self.location(value).slot = Some(slot);
+    }
+
+    /// Stores values to their slots, each after all are loaded: a slot may be another's source.
+    pub(super) fn write_slots(&mut self, outputs: impl Iterator<Item = Output> + Clone) {
+        let mut pending = std::mem::take(&mut self.pending_stores);
+        for Output { slot, value } in outputs {
+            if *self.resident(slot) == Some(value) {
+                self.consume(value);
+                continue;
+            }
+            let word = self.use_word(value);
+            pending.push((slot, value, word));
+        }
+        for &(slot, ..) in &pending {
+            self.clobber(slot);
+        }
+        for (slot, value, word) in pending.drain(..) {
+            self.store_slot(slot, &word);
+            self.settle(slot, value);
+        }
+        self.pending_stores = pending;
+    }
+}
+
+/// The values that a terminator uses.
+fn terminator_operands(terminator: &Terminator) -> impl Iterator<Item = Value> + use<> {
+    let target = |target: &JumpTarget| match *target {
+        JumpTarget::Dynamic(value) => Some(value),
+        _ => None,
+    };
+    let (target, condition) = match terminator {
+        Terminator::Jump(to) => (target(to), None),
+        Terminator::Branch { condition, target: to, .. } => (target(to), Some(*condition)),
+        _ => (None, None),
+    };
+    condition.into_iter().chain(target)
+}

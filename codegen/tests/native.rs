@@ -1,0 +1,140 @@
+//! Compiled frames against revm's interpreter, one frame at a time and without state.
+
+use cranevm_codegen::{
+    Compiler, CompilerOptions, NativeProgram, OptimizationLevel, code_memory::CodeRegion,
+};
+use revm_bytecode::Bytecode;
+use revm_interpreter::{
+    InputsImpl, Interpreter, InterpreterAction, SharedMemory,
+    host::DummyHost,
+    instructions::{gas_table_spec, instruction_table},
+    interpreter::{EthInterpreter, ExtBytecode},
+};
+use revm_primitives::{Bytes, U256, hardfork::SpecId};
+
+fn frame(code: &[u8], spec_id: SpecId, gas: u64) -> Interpreter<EthInterpreter> {
+    let bytecode = Bytecode::new_legacy(Bytes::copy_from_slice(code));
+    let input = InputsImpl {
+        input: revm_interpreter::CallInput::Bytes((1..=40u8).collect::<Vec<_>>().into()),
+        call_value: U256::from(77),
+        ..Default::default()
+    };
+    Interpreter::new(SharedMemory::new(), ExtBytecode::new(bytecode), input, false, spec_id, gas)
+}
+
+fn run_both(code: &[u8], spec_id: SpecId, gas: u64, options: CompilerOptions) {
+    let instructions = instruction_table();
+    let gas_table = gas_table_spec(spec_id);
+    let mut expected = frame(code, spec_id, gas);
+    let expected_action =
+        expected.run_plain(&instructions, &gas_table, &mut DummyHost::new(spec_id));
+
+    let region = CodeRegion::new(1 << 24).expect("address space");
+    let compiled = Compiler::new(options).expect("host").compile(code, spec_id).expect("compiles");
+    let program = NativeProgram::load(&compiled, &region).expect("loads");
+    let mut native = frame(code, spec_id, gas);
+    let mut host = DummyHost::new(spec_id);
+    // SAFETY: the program is alive and was compiled from this code for this spec.
+    let action = unsafe { program.func().run(&mut native, &mut host, &instructions, &gas_table) };
+
+    match (&expected_action, &action) {
+        (InterpreterAction::Return(expected), InterpreterAction::Return(actual)) => {
+            // How far a failing frame got with memory before it ran out of gas isn't observable.
+            assert_eq!(expected.result, actual.result, "{options:?} {spec_id:?} gas {gas}");
+            assert_eq!(expected.output, actual.output, "{options:?} {spec_id:?} gas {gas}");
+            assert_eq!(
+                expected.gas.tracker(),
+                actual.gas.tracker(),
+                "{options:?} {spec_id:?} gas {gas}"
+            );
+        }
+        _ => assert_eq!(expected_action, action, "{options:?} {spec_id:?} gas {gas}"),
+    }
+}
+
+fn check(code: &[u8]) {
+    for opt_level in [OptimizationLevel::None, OptimizationLevel::Default] {
+        let base = CompilerOptions { opt_level, verify: true, ..Default::default() };
+        for options in [
+            base,
+            CompilerOptions { one_block_per_chunk: true, ..base },
+            CompilerOptions { force_hand_over: Some(0), ..base },
+            CompilerOptions { force_hand_over: Some(1), ..base },
+        ] {
+            for spec_id in [SpecId::FRONTIER, SpecId::CANCUN, SpecId::AMSTERDAM] {
+                for gas in [1_000_000, 3000, 100, 20, 3] {
+                    run_both(code, spec_id, gas, options);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn empty_code_stops() {
+    check(&[]);
+}
+
+#[test]
+fn arithmetic_reaches_memory() {
+    // PUSH1 7, PUSH1 5, ADD, PUSH1 0, MSTORE, PUSH1 32, PUSH1 0, RETURN
+    check(&[0x60, 7, 0x60, 5, 0x01, 0x60, 0, 0x52, 0x60, 32, 0x60, 0, 0xf3]);
+}
+
+#[test]
+fn a_loop_counts_down() {
+    // PUSH1 100, JUMPDEST, PUSH1 1, SWAP1, SUB, DUP1, PUSH1 2, JUMPI, STOP
+    check(&[0x60, 100, 0x5b, 0x60, 1, 0x90, 0x03, 0x80, 0x60, 2, 0x57, 0x00]);
+}
+
+#[test]
+fn dynamic_jumps_go_anywhere() {
+    // CALLDATASIZE, PUSH1 33, SWAP1, SUB (= 7), JUMP, INVALID, JUMPDEST at 7, GAS, PUSH0.. return
+    check(&[
+        0x36, 0x60, 33, 0x90, 0x03, 0x56, 0xfe, 0x5b, 0x5a, 0x60, 0, 0x52, 0x60, 32, 0x60, 0, 0xf3,
+    ]);
+}
+
+#[test]
+fn an_invalid_jump_fails() {
+    check(&[0x60, 1, 0x56]);
+    check(&[0x36, 0x56]);
+}
+
+#[test]
+fn calldata_is_padded() {
+    // CALLDATALOAD(20), CALLDATALOAD(0) xor -> memory -> return
+    check(&[
+        0x60, 20, 0x35, 0x5f, 0x35, 0x60, 0, 0x35, 0x18, 0x18, 0x60, 0, 0x52, 0x60, 32, 0x60, 0,
+        0xf3,
+    ]);
+    check(&[0x60, 20, 0x35, 0x60, 0, 0x35, 0x18, 0x60, 0, 0x52, 0x60, 32, 0x60, 0, 0xf3]);
+}
+
+#[test]
+fn memory_grows_or_fails() {
+    // MSTORE at a dynamic offset
+    check(&[
+        0x36, 0x36, 0x61, 0x01, 0x00, 0x02, 0x52, 0x59, 0x60, 0, 0x52, 0x60, 32, 0x60, 0, 0xf3,
+    ]);
+    // MLOAD at 2^255
+    check(&[0x60, 1, 0x60, 0xff, 0x1b, 0x51]);
+    check(&[0x36, 0x60, 0xff, 0x0a, 0x51]);
+}
+
+#[test]
+fn delegated_and_builtin_results_are_used() {
+    // (CALLDATASIZE ** 3) % 7 ; NUMBER ; keccak
+    check(&[
+        0x60, 7, 0x60, 3, 0x36, 0x0a, 0x06, 0x43, 0x01, 0x60, 0, 0x52, 0x60, 32, 0x60, 0, 0x20,
+        0x60, 0, 0x52, 0x60, 32, 0x60, 0, 0xf3,
+    ]);
+}
+
+#[test]
+fn stack_bounds_are_exact() {
+    check(&[0x01]);
+    check(&[0x80]);
+    // JUMPDEST, PUSH1 0, PUSH1 0, JUMP: overflows in the end
+    check(&[0x5b, 0x60, 0, 0x60, 0, 0x56]);
+}

@@ -1,0 +1,154 @@
+//! Where basic blocks begin and end, and which are entered from where.
+//!
+//! A block begins at pc 0, at each JUMPDEST, after `JUMPI`, and after `CALL*` and `CREATE*`
+//! (the continuation); a block of too many instructions is split. Every JUMPDEST counts as
+//! reachable, since a jump may be computed. What follows an unconditional end up to the next
+//! JUMPDEST isn't reachable and gets no block.
+//!
+//! Blocks are in order of pc, and a block that goes on (falls through, is left by an
+//! untaken branch or suspends) always goes on with the next one: no edge but those of
+//! jumps needs to be stored.
+//!
+//! Cost: one look at each instruction.
+
+use crate::decode::{Decoded, Form, Instruction};
+use crate::ir::entities::Block;
+use cranelift_entity::{EntityRef, PrimaryMap};
+
+/// Most instructions in a block, whatever the options. With at most seven words popped by
+/// an instruction and a depth of at most 236 touched, no slot of a block leaves `i16`.
+pub const MAX_BLOCK_INSTRUCTIONS: u32 = 4096;
+
+/// The blocks of a contract, before their instructions are lifted.
+#[derive(Clone, Debug)]
+pub struct ControlFlow {
+    /// The blocks in order of pc; the first is the contract's start.
+    pub blocks: PrimaryMap<Block, BlockShape>,
+    /// The block of each JUMPDEST, by [`JumpDests::number`](crate::decode::JumpDests::number).
+    pub jumpdest_blocks: Vec<Block>,
+}
+
+/// Extent and edges of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockShape {
+    /// Index of the first instruction.
+    pub first: u32,
+    /// Index one past the last instruction; the one that ends the block is included.
+    pub last: u32,
+    /// Offset of the first byte.
+    pub pc: u32,
+    /// Offset one past the last byte, at most the length of the code.
+    pub end_pc: u32,
+    /// Whether the block begins with JUMPDEST.
+    pub is_jumpdest: bool,
+    /// Whether a frame may begin or resume here.
+    pub is_continuation: bool,
+    /// How it ends.
+    pub ending: Ending,
+}
+
+/// How a block ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Goes on with the next block; no instruction of its own.
+    FallThrough,
+    /// The last instruction is `JUMP`.
+    Jump,
+    /// The last instruction is `JUMPI`; untaken, the next block follows.
+    Branch,
+    /// The last instruction is `STOP`, or the code ends.
+    Stop,
+    /// The last instruction ends the frame.
+    Exit,
+    /// The last instruction suspends the frame, which resumes at the next block.
+    Suspend,
+    /// The last instruction isn't compiled.
+    HandOver,
+}
+
+impl Ending {
+    /// Whether execution may go on with the next block in order of pc.
+    pub const fn reaches_next(self) -> bool {
+        matches!(self, Self::FallThrough | Self::Branch | Self::Suspend)
+    }
+}
+
+impl BlockShape {
+    /// The block's instructions, in order.
+    pub fn instructions<'a>(&self, decoded: &'a Decoded) -> &'a [Instruction] {
+        &decoded.instructions[self.first as usize..self.last as usize]
+    }
+}
+
+/// Finds the blocks of a contract of `code_len` bytes, of at most `block_limit` instructions
+/// each.
+pub(crate) fn find_blocks(decoded: &Decoded, code_len: u32, block_limit: u32) -> ControlFlow {
+    let instructions = &decoded.instructions;
+    let block_limit = block_limit.clamp(1, MAX_BLOCK_INSTRUCTIONS) as usize;
+    let mut blocks = PrimaryMap::with_capacity(instructions.len() / 8 + 2);
+    let mut jumpdest_blocks = Vec::with_capacity(instructions.len() / 16);
+    let pc_of = |index: usize| instructions.get(index).map_or(code_len, |i| i.pc);
+
+    let mut first = 0;
+    let mut is_continuation = true;
+    loop {
+        let rest = &instructions[first..];
+        let is_jumpdest = rest.first().is_some_and(|i| i.form == Form::JumpDest);
+        let (len, ending) = block_extent(rest, block_limit);
+        let last = first + len;
+        // An opcode that isn't compiled ends after its own byte, for its immediate is unknown.
+        let end_pc = match ending {
+            Ending::HandOver => instructions[last - 1].pc + 1,
+            _ => pc_of(last),
+        };
+        if is_jumpdest {
+            jumpdest_blocks.push(blocks.next_key());
+        }
+        blocks.push(BlockShape {
+            first: first as u32,
+            last: last as u32,
+            pc: pc_of(first),
+            end_pc,
+            is_jumpdest,
+            is_continuation,
+            ending,
+        });
+
+        first = last;
+        is_continuation = ending == Ending::Suspend;
+        if !ending.reaches_next() {
+            let skipped = instructions[first..].iter().position(|i| i.form == Form::JumpDest);
+            match skipped {
+                Some(skipped) => first += skipped,
+                None => break,
+            }
+        }
+    }
+    ControlFlow { blocks, jumpdest_blocks }
+}
+
+/// Number of instructions and the ending of the block at the head of `rest`.
+fn block_extent(rest: &[Instruction], limit: usize) -> (usize, Ending) {
+    for (index, instruction) in rest.iter().enumerate() {
+        let ending = match instruction.form {
+            Form::JumpDest if index != 0 => return (index, Ending::FallThrough),
+            _ if index == limit => return (index, Ending::FallThrough),
+            Form::Jump => Ending::Jump,
+            Form::Branch => Ending::Branch,
+            Form::Stop => Ending::Stop,
+            Form::Exit => Ending::Exit,
+            Form::Suspend => Ending::Suspend,
+            Form::HandOver => Ending::HandOver,
+            _ => continue,
+        };
+        return (index + 1, ending);
+    }
+    (rest.len(), Ending::Stop)
+}
+
+impl ControlFlow {
+    /// The block after `block` in order of pc.
+    pub fn next(&self, block: Block) -> Block {
+        Block::new(block.index() + 1)
+    }
+}

@@ -1,0 +1,253 @@
+//! Bytes to instructions, and the set of valid jump targets.
+//!
+//! Decoding is one walk from the first byte. It agrees with revm in two respects that could
+//! differ: which bytes are jump targets (`revm_bytecode::legacy::analysis`), and which
+//! instructions execution meets. revm's jump analysis skips the immediates of `PUSH` alone,
+//! while `DUPN`, `SWAPN` and `EXCHANGE` also execute past a byte. EIP-8024 keeps the two
+//! together: no valid immediate of these three is JUMPDEST or `PUSH`, and with an invalid one
+//! the opcode fails. Such an opcode is therefore decoded as one byte that hands over,
+//! and the walk goes on with the immediate itself, as the jump analysis does.
+//!
+//! Cost: one table look-up per instruction; eight bytes of memory per instruction and a bit
+//! and a half per byte of code.
+
+use crate::ir::opcode::Opcode;
+use revm_primitives::hardfork::SpecId;
+
+/// A decoded instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// Offset of the opcode in the bytecode.
+    pub pc: u32,
+    /// The opcode.
+    pub opcode: Opcode,
+    /// What it means to the passes.
+    pub form: Form,
+}
+
+/// What an instruction means to the passes. Depths count from the top of the stack, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `JUMPDEST`: only gas.
+    JumpDest,
+    /// Pushes a constant: `PUSH*`, `PC`, `CODESIZE`.
+    Push,
+    /// Drops the top word.
+    Pop,
+    /// Pushes the word at a depth.
+    Dup(u8),
+    /// Exchanges the words at two depths, the lesser first.
+    Exchange(u8, u8),
+    /// Pops arguments, pushes at most one result.
+    Compute,
+    /// `JUMP`.
+    Jump,
+    /// `JUMPI`.
+    Branch,
+    /// `STOP`.
+    Stop,
+    /// `RETURN`, `REVERT` or `SELFDESTRUCT`.
+    Exit,
+    /// `CALL*` or `CREATE*`.
+    Suspend,
+    /// Not compiled: unassigned, not activated, INVALID, or with an invalid immediate.
+    HandOver,
+}
+
+/// A decoded contract.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The instructions in order of pc, unreachable ones included.
+    pub instructions: Vec<Instruction>,
+    /// The valid jump targets.
+    pub jumpdests: JumpDests,
+}
+
+/// The valid jump targets of a contract, numbered in order of pc.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JumpDests {
+    /// Bit `pc % 64` of word `pc / 64` tells whether `pc` is a target.
+    words: Vec<u64>,
+    /// Targets before each word.
+    before: Vec<u32>,
+}
+
+impl JumpDests {
+    fn new(words: Vec<u64>) -> Self {
+        let mut count = 0;
+        let before = words
+            .iter()
+            .map(|word| {
+                let before = count;
+                count += word.count_ones();
+                before
+            })
+            .collect();
+        Self { words, before }
+    }
+
+    /// The number of the target at `pc` among all targets, or `None` if it isn't one.
+    pub fn number(&self, pc: usize) -> Option<usize> {
+        let word = *self.words.get(pc / 64)?;
+        let bit = 1u64 << (pc % 64);
+        let below = (word & (bit - 1)).count_ones();
+        (word & bit != 0).then(|| (self.before[pc / 64] + below) as usize)
+    }
+
+    /// Whether `pc` is a target.
+    pub fn contains(&self, pc: usize) -> bool {
+        self.number(pc).is_some()
+    }
+}
+
+/// Decodes `code` for a fork. The caller bounds the length of `code` to `u32`.
+pub(crate) fn decode(code: &[u8], spec: SpecId) -> Decoded {
+    let mut instructions = Vec::with_capacity(code.len() / 2 + 1);
+    let mut words = vec![0u64; code.len().div_ceil(64)];
+    let mut pc = 0;
+    while let Some(&byte) = code.get(pc) {
+        let opcode = Opcode::new(byte);
+        // revm pads the code with zeros, so a missing immediate is zero.
+        let immediate = code.get(pc + 1).copied().unwrap_or(0);
+        let form = form_of(opcode, immediate, spec);
+        instructions.push(Instruction { pc: pc as u32, opcode, form });
+        if form == Form::JumpDest {
+            words[pc / 64] |= 1 << (pc % 64);
+        }
+        pc += 1 + immediate_len(opcode, form);
+    }
+    Decoded { instructions, jumpdests: JumpDests::new(words) }
+}
+
+/// Bytes after the opcode that execution and the jump analysis both skip.
+fn immediate_len(opcode: Opcode, form: Form) -> usize {
+    match opcode.get() {
+        byte @ 0x60..=0x7f => usize::from(byte - 0x5f),
+        0xe6..=0xe8 if form != Form::HandOver => 1,
+        _ => 0,
+    }
+}
+
+/// Whether an opcode is still an instruction once the stack is lifted.
+pub(crate) fn stays_instruction(opcode: Opcode, spec: SpecId) -> bool {
+    matches!(form_of(opcode, 0, spec), Form::Compute | Form::Exit | Form::Suspend)
+}
+
+fn form_of(opcode: Opcode, immediate: u8, spec: SpecId) -> Form {
+    if !opcode.is_active(spec) {
+        return Form::HandOver;
+    }
+    match opcode {
+        Opcode::JUMPDEST => Form::JumpDest,
+        Opcode::PC | Opcode::CODESIZE | Opcode::PUSH0 => Form::Push,
+        Opcode::POP => Form::Pop,
+        Opcode::JUMP => Form::Jump,
+        Opcode::JUMPI => Form::Branch,
+        Opcode::STOP => Form::Stop,
+        Opcode::RETURN | Opcode::REVERT | Opcode::SELFDESTRUCT => Form::Exit,
+        Opcode::CREATE
+        | Opcode::CALL
+        | Opcode::CALLCODE
+        | Opcode::DELEGATECALL
+        | Opcode::CREATE2
+        | Opcode::STATICCALL => Form::Suspend,
+        Opcode::INVALID => Form::HandOver,
+        Opcode::DUPN => decode_single(immediate).map_or(Form::HandOver, |n| Form::Dup(n - 1)),
+        Opcode::SWAPN => decode_single(immediate).map_or(Form::HandOver, |n| Form::Exchange(0, n)),
+        Opcode::EXCHANGE => {
+            decode_pair(immediate).map_or(Form::HandOver, |(n, m)| Form::Exchange(n, m))
+        }
+        _ => match opcode.get() {
+            0x60..=0x7f => Form::Push,
+            byte @ 0x80..=0x8f => Form::Dup(byte - 0x80),
+            byte @ 0x90..=0x9f => Form::Exchange(0, byte - 0x8f),
+            _ => Form::Compute,
+        },
+    }
+}
+
+/// The operand of `DUPN` and `SWAPN`, 17 to 235, per EIP-8024.
+const fn decode_single(immediate: u8) -> Option<u8> {
+    match immediate {
+        91..=127 => None,
+        _ => Some(immediate.wrapping_add(145)),
+    }
+}
+
+/// The operands of `EXCHANGE`, the lesser first, per EIP-8024.
+const fn decode_pair(immediate: u8) -> Option<(u8, u8)> {
+    if matches!(immediate, 82..=127) {
+        return None;
+    }
+    let mixed = immediate ^ 143;
+    let (high, low) = (mixed / 16, mixed % 16);
+    if high < low { Some((high + 1, low + 1)) } else { Some((low + 1, 29 - high)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use revm_bytecode::Bytecode;
+
+    const ACTIVE: SpecId = SpecId::AMSTERDAM;
+    const INACTIVE: SpecId = SpecId::OSAKA;
+
+    fn forms(code: &[u8], spec: SpecId) -> Vec<(u32, Form)> {
+        decode(code, spec).instructions.iter().map(|i| (i.pc, i.form)).collect()
+    }
+
+    /// Each byte after each of the opcodes with immediates, between JUMPDESTs.
+    #[test]
+    fn jump_targets_equal_the_interpreters() {
+        for spec in [INACTIVE, ACTIVE] {
+            for opcode in (0x5b..=0x7f).chain(0xe5..=0xe9) {
+                for next in 0..=u8::MAX {
+                    let mut code = vec![0x5b, opcode, next];
+                    code.resize(40, 0x5b);
+                    let decoded = decode(&code, spec);
+                    let bytecode = Bytecode::new_raw(code.clone().into());
+                    let table = bytecode.legacy_jump_table().expect("a legacy bytecode");
+                    let mut number = 0;
+                    for pc in 0..code.len() + 70 {
+                        let expected = table.is_valid(pc).then_some(number);
+                        number += usize::from(expected.is_some());
+                        assert_eq!(decoded.jumpdests.number(pc), expected, "{code:02x?} at {pc}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn immediates_of_eip_8024() {
+        assert_eq!(decode_single(0x80), Some(17));
+        assert_eq!(decode_single(0xff), Some(144));
+        assert_eq!(decode_single(0), Some(145));
+        assert_eq!(decode_single(90), Some(235));
+        assert_eq!(decode_single(0x5b), None);
+        assert_eq!(decode_single(0x7f), None);
+        assert_eq!(decode_pair(0x8e), Some((1, 2)));
+        assert_eq!(decode_pair(0x52), None);
+        for immediate in 0..=u8::MAX {
+            if let Some((n, m)) = decode_pair(immediate) {
+                assert!(0 < n && n < m && m <= 29, "{immediate:#x}: {n}, {m}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_invalid_immediate_may_be_a_jump_target() {
+        let expected = [(0, Form::HandOver), (1, Form::JumpDest), (2, Form::Stop)];
+        assert_eq!(forms(&[0xe6, 0x5b, 0x00], ACTIVE), expected);
+        assert_eq!(forms(&[0xe6, 0x80, 0x00], ACTIVE), [(0, Form::Dup(16)), (2, Form::Stop)]);
+        let inactive = [(0, Form::HandOver), (1, Form::Dup(0)), (2, Form::Stop)];
+        assert_eq!(forms(&[0xe6, 0x80, 0x00], INACTIVE), inactive);
+    }
+
+    #[test]
+    fn missing_immediates_are_zero() {
+        assert_eq!(forms(&[0xe7], ACTIVE), [(0, Form::Exchange(0, 145))]);
+        assert_eq!(forms(&[0x7f, 0x5b], ACTIVE), [(0, Form::Push)]);
+        assert!(!decode(&[0x7f, 0x5b], ACTIVE).jumpdests.contains(1));
+    }
+}

@@ -1,0 +1,8 @@
+//! The intermediate representation: a program of blocks whose stack is lifted to values.
+
+pub mod effects;
+pub mod entities;
+pub mod opcode;
+pub mod program;
+pub mod text;
+pub mod verify;

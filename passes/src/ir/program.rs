@@ -1,0 +1,291 @@
+//! The analysed program: what the passes produce and the translator reads.
+//!
+//! A [`Program`] is a set of entity maps. Blocks are in order of pc; the instructions of
+//! a block are contiguous; the blocks of a chunk are contiguous, and so are its entries.
+//! Within a block the EVM stack is lifted to [`Value`]s: `PUSH`, `DUP`, `SWAP`, `POP` and
+//! their kin leave no instruction, only a final stack layout ([`BlockData::outputs`]).
+//! Between blocks the stack is in memory.
+//!
+//! **Stack slots** are counted from the height at the block's entry: slot `-1` is the top
+//! word at entry, `-2` the one below, slot `0` the first word pushed above it.
+
+use super::entities::{Block, Chunk, Entry, Inst, Value};
+use super::opcode::Opcode;
+use alloy_primitives::U256;
+use cranelift_entity::{PrimaryMap, packed_option::PackedOption};
+use revm_primitives::hardfork::SpecId;
+
+/// An analysed contract, ready for translation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The fork whose opcodes and static gas the analysis used.
+    pub spec_id: SpecId,
+    /// Bytes of bytecode, without padding.
+    pub code_len: u32,
+    /// Basic blocks, in order of pc. The first is the contract's start.
+    pub blocks: PrimaryMap<Block, BlockData>,
+    /// Instructions of all blocks.
+    pub insts: PrimaryMap<Inst, InstData>,
+    /// Values of all blocks. A value is used only in the block that defines it.
+    pub values: PrimaryMap<Value, ValueData>,
+    /// Pool of instruction arguments.
+    pub arg_pool: Vec<Value>,
+    /// Pool of stack outputs.
+    pub output_pool: Vec<Output>,
+    /// Entry points, ordered by chunk and then by pc. Ordinal 0 is the contract's start.
+    pub entries: PrimaryMap<Entry, EntryData>,
+    /// Units of compilation, in order of their first block.
+    pub chunks: PrimaryMap<Chunk, ChunkData>,
+    /// Opcodes decoded, unreachable ones included.
+    pub opcode_count: u32,
+}
+
+/// A half-open range of keys or pool indices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First index.
+    pub start: u32,
+    /// One past the last index.
+    pub end: u32,
+}
+
+/// A basic block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockData {
+    /// Offset of the first byte in the bytecode.
+    pub pc: u32,
+    /// Offset one past the last byte of the last instruction (immediates included), at most
+    /// `code_len`. An opcode that hands over counts as one byte.
+    pub end_pc: u32,
+    /// The block's instructions, as indices of [`Inst`]. The one of an `Exit` or `Suspend`
+    /// terminator is the last.
+    pub insts: Span,
+    /// Slots whose content at the end differs from what memory held at entry, in
+    /// `output_pool`, ascending by slot. For a block that ends in [`Terminator::Suspend`]
+    /// the layout is the one *before* the suspending instruction, arguments included.
+    /// Empty for blocks whose stack nobody observes any more (`Stop`, `Exit`, and `Jump` to
+    /// an `Invalid` target).
+    pub outputs: Span,
+    /// What the block needs of the stack and does to it.
+    pub stack: StackEffect,
+    /// Static gas of all the block's instructions, charged at its start. An instruction that
+    /// hands over ([`Terminator::HandOver`]) isn't included.
+    pub gas: u64,
+    /// How the block ends.
+    pub terminator: Terminator,
+    /// The entry point at this block's start, if any.
+    pub entry: PackedOption<Entry>,
+    /// The chunk the block belongs to.
+    pub chunk: Chunk,
+    /// Whether the block begins with a JUMPDEST, hence is a valid jump target.
+    pub is_jumpdest: bool,
+}
+
+/// Stack bounds of a block, in words relative to the height at its entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackEffect {
+    /// Words that must be on the stack at entry.
+    pub needed: u16,
+    /// Highest height reached above the one at entry.
+    pub growth: u16,
+    /// Height at the end minus height at entry. For a `Suspend` block: before the
+    /// suspending instruction pops its arguments.
+    pub delta: i16,
+}
+
+/// The value of one stack slot at the end of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Slot relative to the height at entry; see the module documentation.
+    pub slot: i16,
+    /// Its content.
+    pub value: Value,
+}
+
+/// How a block ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Terminator {
+    /// Goes on with the next block.
+    FallThrough(Block),
+    /// `JUMP`.
+    Jump(JumpTarget),
+    /// `JUMPI`: to `target` when `condition` is not zero, else to `otherwise`.
+    Branch {
+        /// The condition word.
+        condition: Value,
+        /// Where a taken branch goes.
+        target: JumpTarget,
+        /// Where an untaken branch goes.
+        otherwise: Block,
+    },
+    /// `STOP`, or the end of the code.
+    Stop,
+    /// `RETURN`, `REVERT` or `SELFDESTRUCT`: the delegated instruction ends the frame.
+    Exit(Inst),
+    /// `CALL*` or `CREATE*`: the delegated instruction suspends the frame (or pushes its result
+    /// at once); execution goes on at the continuation, which is an entry point.
+    Suspend {
+        /// The suspending instruction.
+        inst: Inst,
+        /// Where the frame resumes.
+        continuation: Block,
+    },
+    /// The opcode at `pc` isn't compiled (unknown, not activated, INVALID, an undecodable
+    /// immediate): the interpreter goes on there. Its static gas isn't charged.
+    HandOver {
+        /// Offset of the opcode.
+        pc: u32,
+    },
+}
+
+/// Where a jump goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JumpTarget {
+    /// A block that begins with JUMPDEST.
+    Block(Block),
+    /// A target computed at run time.
+    Dynamic(Value),
+    /// A constant that isn't a JUMPDEST: the jump fails.
+    Invalid,
+}
+
+/// An instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstData {
+    /// The EVM opcode.
+    pub opcode: Opcode,
+    /// Offset of the opcode in the bytecode.
+    pub pc: u32,
+    /// Arguments, top of stack first, in `arg_pool`.
+    pub args: Span,
+    /// The pushed value, if the opcode pushes one within the block. A suspending instruction
+    /// has none: its result is found on the stack in memory, at the continuation.
+    pub result: PackedOption<Value>,
+    /// Height of the stack just before this instruction, arguments included, relative to
+    /// the block's entry: the first argument is in slot `height - 1`.
+    pub height: i16,
+    /// Static gas of the block's instructions after this one, vanished ones included.
+    pub gas_after: u64,
+}
+
+/// A value and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueData {
+    /// The definition.
+    pub def: ValueDef,
+    /// Uses as an argument, condition, jump target or output.
+    pub uses: u32,
+}
+
+/// The definition of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueDef {
+    /// The word in this slot at the block's entry; always negative.
+    Input(i16),
+    /// A constant, also one folded from `PC` or `CODESIZE`.
+    Const(U256),
+    /// The result of an instruction.
+    Result(Inst),
+}
+
+/// An entry point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryData {
+    /// The block entered.
+    pub block: Block,
+    /// The block's pc.
+    pub pc: u32,
+    /// Whether a jump may go here.
+    pub is_jumpdest: bool,
+    /// Whether a frame begins here (the contract's start) or a suspended one resumes here.
+    pub is_continuation: bool,
+}
+
+/// A unit of compilation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkData {
+    /// Its blocks, as indices of [`Block`].
+    pub blocks: Span,
+    /// Its entry points, as indices of [`Entry`]. Includes every block that another chunk
+    /// goes to.
+    pub entries: Span,
+    /// Opcodes in its blocks.
+    pub opcodes: u32,
+}
+
+impl Program {
+    /// The arguments of an instruction, top of stack first.
+    pub fn args(&self, inst: Inst) -> &[Value] {
+        let span = self.insts[inst].args;
+        &self.arg_pool[span.start as usize..span.end as usize]
+    }
+
+    /// The stack outputs of a block, ascending by slot.
+    pub fn outputs(&self, block: Block) -> &[Output] {
+        let span = self.blocks[block].outputs;
+        &self.output_pool[span.start as usize..span.end as usize]
+    }
+
+    /// The instructions of a block, in order.
+    pub fn block_insts(&self, block: Block) -> impl DoubleEndedIterator<Item = Inst> + use<> {
+        let span = self.blocks[block].insts;
+        (span.start..span.end).map(Inst::from_u32)
+    }
+
+    /// The blocks of a chunk, in order of pc.
+    pub fn chunk_blocks(&self, chunk: Chunk) -> impl DoubleEndedIterator<Item = Block> + use<> {
+        let span = self.chunks[chunk].blocks;
+        (span.start..span.end).map(Block::from_u32)
+    }
+
+    /// The constant that a value is, if it is one.
+    pub fn as_const(&self, value: Value) -> Option<U256> {
+        match self.values[value].def {
+            ValueDef::Const(word) => Some(word),
+            _ => None,
+        }
+    }
+}
+
+impl Terminator {
+    /// The block that follows in order of pc and that this one goes on with, if it does.
+    pub const fn next_block(&self) -> Option<Block> {
+        match *self {
+            Self::FallThrough(next)
+            | Self::Branch { otherwise: next, .. }
+            | Self::Suspend { continuation: next, .. } => Some(next),
+            _ => None,
+        }
+    }
+
+    /// The values used: a branch's condition, a computed target.
+    pub fn values(&self) -> impl Iterator<Item = Value> + use<> {
+        let (condition, target) = match *self {
+            Self::Jump(target) => (None, Some(target)),
+            Self::Branch { condition, target, .. } => (Some(condition), Some(target)),
+            _ => (None, None),
+        };
+        let target = match target {
+            Some(JumpTarget::Dynamic(value)) => Some(value),
+            _ => None,
+        };
+        condition.into_iter().chain(target)
+    }
+
+    /// Whether anything reads the stack in memory after the block.
+    pub const fn observes_stack(&self) -> bool {
+        !matches!(self, Self::Stop | Self::Exit(_) | Self::Jump(JumpTarget::Invalid))
+    }
+}
+
+impl Span {
+    /// Number of indices in the range.
+    pub const fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Whether the range is empty.
+    pub const fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}

@@ -1,0 +1,203 @@
+//! The invariants of a program. The verifier trusts nothing: a program read from text may
+//! have any defect, and is refused with the entity that has it.
+//!
+//! Once the stack is lifted ([`Stage::Lifted`]):
+//!
+//! - there is a block, the first is at pc 0, and blocks are in order of pc, none reaching into
+//!   the next or past the code;
+//! - the instructions of the blocks, their outputs, and the arguments of the instructions each lie
+//!   end to end in their pool, without gap or remainder;
+//! - an instruction lies in its block, after the one before it, has as many arguments as its
+//!   opcode takes, and a result exactly if the opcode pushes one (and doesn't suspend);
+//! - a value is used in one block only; a result is used after the instruction that names
+//!   it, inputs are slots below zero, and the number of uses is exact;
+//! - outputs are in ascending order of slot, none is the slot's own input, and there is none
+//!   where nobody observes the stack;
+//! - a block goes on only with the next one, jumps only to a JUMPDEST, and has a frame-ending or
+//!   suspending instruction only as the last, named by the terminator.
+//!
+//! Once the stack is bounded ([`Stage::StackBounded`]): every slot an instruction or an output
+//! touches is within the bounds, and every word above the height at entry is an output.
+//!
+//! Once gas is summed ([`Stage::GasSummed`]): gas falls from the block's total along its
+//! instructions, each time by at least the instruction's own.
+//!
+//! At the end ([`Stage::Complete`]): chunks cover the blocks, entries are in order and where they
+//! must be (contract start, JUMPDESTs, continuations, blocks another chunk goes on with) and
+//! nowhere else, and their flags are exact.
+//!
+//! Cost: linear in the program.
+
+mod bounds;
+mod dataflow;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use super::entities::{Block, Chunk, Entry, Inst, Value};
+use super::program::Program;
+use core::fmt;
+
+/// How far the passes have come, and so what must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Blocks, instructions and values are there; chunks and entries aren't.
+    Lifted,
+    /// The stack bounds are there too.
+    StackBounded,
+    /// The static gas is there too.
+    GasSummed,
+    /// Everything is there.
+    Complete,
+}
+
+/// An invariant that doesn't hold, and of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{entity}: {defect}")]
+pub struct VerifyError {
+    /// The entity that has the defect.
+    pub entity: Entity,
+    /// What is wrong with it.
+    pub defect: Defect,
+}
+
+/// An entity of a program, or the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is named after the entity it holds")]
+pub enum Entity {
+    Program,
+    Block(Block),
+    Inst(Inst),
+    Value(Value),
+    Entry(Entry),
+    Chunk(Chunk),
+}
+
+impl fmt::Display for Entity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program => f.write_str("program"),
+            Self::Block(block) => block.fmt(f),
+            Self::Inst(inst) => inst.fmt(f),
+            Self::Value(value) => value.fmt(f),
+            Self::Entry(entry) => entry.fmt(f),
+            Self::Chunk(chunk) => chunk.fmt(f),
+        }
+    }
+}
+
+/// What is wrong with an entity. The message of each variant is its documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the error attribute says the same for people and machines")]
+#[non_exhaustive]
+pub enum Defect {
+    #[error("has no block at pc 0")]
+    NoStart,
+    #[error("its bytes overlap the block before, are out of order, or lie outside the code")]
+    BytesOutOfOrder,
+    #[error("its instructions don't begin where those of the block before end")]
+    InstSpan,
+    #[error("its outputs don't begin where those of the block before end")]
+    OutputSpan,
+    #[error("its arguments don't begin where those of the instruction before end")]
+    ArgSpan,
+    #[error("instructions, arguments or outputs are left over after the last block")]
+    Leftover,
+    #[error("its pc is outside the block or not after the instruction before")]
+    InstOutOfOrder,
+    #[error("the opcode isn't one that stays an instruction in this fork")]
+    NotAnInstruction,
+    #[error("it has {found} arguments where the opcode takes {expected}")]
+    ArgCount { found: usize, expected: usize },
+    #[error("it has a result where the opcode pushes none, or none where it pushes one")]
+    ResultCount,
+    #[error("its result {0} is defined by something else")]
+    ResultDefinition(Value),
+    #[error("it names {0}, which doesn't exist")]
+    Missing(Entity),
+    #[error("it uses {0}, which belongs to another block")]
+    ForeignValue(Value),
+    #[error("it uses {0} before its definition")]
+    UseBeforeDefinition(Value),
+    #[error("it is an input but its slot {0} isn't below zero")]
+    InputSlot(i16),
+    #[error("it is said to be the result of {0}, which has another or none")]
+    NotItsResult(Inst),
+    #[error("it counts {found} uses but has {expected}")]
+    UseCount { found: u32, expected: u32 },
+    #[error("its outputs aren't in ascending order of slot at slot {0}")]
+    OutputOrder(i16),
+    #[error("its output at slot {0} is what the slot holds at entry")]
+    OutputUnchanged(i16),
+    #[error("it has outputs that nobody observes")]
+    OutputUnobserved,
+    #[error("it goes on with {0} instead of the next block")]
+    NotNext(Block),
+    #[error("it jumps to {0}, which doesn't begin with JUMPDEST")]
+    NotJumpDest(Block),
+    #[error("it hands over at {0}, which isn't its last byte")]
+    HandOverPc(u32),
+    #[error(
+        "it ends or suspends the frame, or jumps, but isn't the one its block's terminator names"
+    )]
+    EndsInside,
+    #[error("its terminator names {0}, which isn't its last instruction or doesn't end it so")]
+    TerminatorInst(Inst),
+    #[error("slot {0} is outside the stack bounds")]
+    SlotOutOfBounds(i32),
+    #[error("its height {0} is outside the stack bounds")]
+    HeightOutOfBounds(i32),
+    #[error("it outputs {found} of {expected} words pushed above the height at entry")]
+    OutputMissing { found: usize, expected: usize },
+    #[error("its gas is less than that of what follows")]
+    GasGrows,
+    #[error("chunks or entries exist before they are made")]
+    TooEarly,
+    #[error("its blocks don't begin where those of the chunk before end, or there are none")]
+    ChunkBlocks,
+    #[error("its entries don't begin where those of the chunk before end, or lie outside it")]
+    ChunkEntries,
+    #[error("it belongs to another chunk than it says")]
+    WrongChunk,
+    #[error("it and its block don't name each other, or disagree on pc or JUMPDEST")]
+    EntryMismatch,
+    #[error("it must have an entry point")]
+    EntryMissing,
+    #[error("it has an entry point that nothing asks for")]
+    EntryNeedless,
+    #[error("it is said to be a continuation but isn't, or the other way round")]
+    ContinuationFlag,
+    #[error("{found} entry points, more than {limit}")]
+    EntryCount { found: usize, limit: usize },
+    #[error("the opcodes of its chunks are more than it has")]
+    OpcodeCount,
+}
+
+/// Verifies a program.
+///
+/// # Errors
+///
+/// The first [`VerifyError`] found.
+pub fn verify(program: &Program, stage: Stage) -> Result<(), VerifyError> {
+    dataflow::verify(program)?;
+    if stage >= Stage::StackBounded {
+        bounds::verify_stack(program)?;
+    }
+    if stage >= Stage::GasSummed {
+        bounds::verify_gas(program)?;
+    }
+    if stage >= Stage::Complete {
+        units::verify(program)
+    } else {
+        ensure(
+            program.chunks.is_empty() && program.entries.is_empty(),
+            Entity::Program,
+            Defect::TooEarly,
+        )
+    }
+}
+
+/// Fails with the defect of the entity unless `holds`.
+fn ensure(holds: bool, entity: Entity, defect: Defect) -> Result<(), VerifyError> {
+    if holds { Ok(()) } else { Err(VerifyError { entity, defect }) }
+}

@@ -1,0 +1,234 @@
+//! Blocks, instructions and values: order, extent, definitions and uses.
+
+use super::{Defect, Entity, VerifyError, ensure};
+use crate::decode::stays_instruction;
+use crate::ir::effects::Effects;
+use crate::ir::entities::{Block, Inst, Value};
+use crate::ir::program::{
+    BlockData, InstData, JumpTarget, Output, Program, Span, Terminator, ValueDef,
+};
+use cranelift_entity::{EntityRef, SecondaryMap, packed_option::PackedOption};
+
+/// Verifies everything but bounds, gas, chunks and entries.
+pub(super) fn verify(program: &Program) -> Result<(), VerifyError> {
+    let mut checker = Checker {
+        program,
+        owner: SecondaryMap::with_capacity(program.values.len()),
+        uses: SecondaryMap::with_capacity(program.values.len()),
+        next_arg: 0,
+    };
+    checker.check_layout()?;
+    for (block, data) in program.blocks.iter() {
+        checker.check_block(block, data)?;
+    }
+    let leftover = checker.next_arg as usize != program.arg_pool.len();
+    ensure(!leftover, Entity::Program, Defect::Leftover)?;
+    checker.check_values()
+}
+
+struct Checker<'a> {
+    program: &'a Program,
+    /// The block that defines or first uses each value.
+    owner: SecondaryMap<Value, PackedOption<Block>>,
+    /// Uses found of each value.
+    uses: SecondaryMap<Value, u32>,
+    /// Where the arguments of the next instruction begin.
+    next_arg: u32,
+}
+
+impl Checker<'_> {
+    /// The order of the blocks, and the extent of what they own.
+    fn check_layout(&self) -> Result<(), VerifyError> {
+        let program = self.program;
+        let start = program.blocks.values().next().map(|data| data.pc);
+        ensure(start == Some(0), Entity::Program, Defect::NoStart)?;
+        let (mut last, mut next_inst, mut next_output) = (None, 0, 0);
+        for (block, data) in program.blocks.iter() {
+            let in_order = last.is_none_or(|(pc, end_pc)| pc < data.pc && end_pc <= data.pc)
+                && data.pc <= data.end_pc
+                && data.end_pc <= program.code_len;
+            let entity = Entity::Block(block);
+            ensure(in_order, entity, Defect::BytesOutOfOrder)?;
+            let follows = follows(data.insts, next_inst, program.insts.len());
+            ensure(follows, entity, Defect::InstSpan)?;
+            let follows = self::follows(data.outputs, next_output, program.output_pool.len());
+            ensure(follows, entity, Defect::OutputSpan)?;
+            last = Some((data.pc, data.end_pc));
+            (next_inst, next_output) = (data.insts.end, data.outputs.end);
+        }
+        let complete = next_inst as usize == program.insts.len()
+            && next_output as usize == program.output_pool.len();
+        ensure(complete, Entity::Program, Defect::Leftover)
+    }
+
+    fn check_block(&mut self, block: Block, data: &BlockData) -> Result<(), VerifyError> {
+        let mut next_pc = data.pc;
+        for index in data.insts.start..data.insts.end {
+            let inst = Inst::from_u32(index);
+            let inst_data = &self.program.insts[inst];
+            let in_order = next_pc <= inst_data.pc && inst_data.pc < data.end_pc;
+            ensure(in_order, Entity::Inst(inst), Defect::InstOutOfOrder)?;
+            next_pc = inst_data.pc + 1;
+            self.check_inst(block, data, inst, inst_data)?;
+        }
+        self.check_terminator(block, data)?;
+        self.check_outputs(block, data)
+    }
+
+    fn check_inst(
+        &mut self,
+        block: Block,
+        block_data: &BlockData,
+        inst: Inst,
+        data: &InstData,
+    ) -> Result<(), VerifyError> {
+        let entity = Entity::Inst(inst);
+        let stays = stays_instruction(data.opcode, self.program.spec_id);
+        let Some(info) = data.opcode.info().filter(|_| stays) else {
+            return Err(VerifyError { entity, defect: Defect::NotAnInstruction });
+        };
+        let ends = Effects::ENDS_FRAME.union(Effects::SUSPENDS).union(Effects::JUMPS);
+        let is_last = match block_data.terminator {
+            Terminator::Exit(last) | Terminator::Suspend { inst: last, .. } => last == inst,
+            _ => false,
+        };
+        ensure(is_last || !info.effects.intersects(ends), entity, Defect::EndsInside)?;
+
+        let follows = follows(data.args, self.next_arg, self.program.arg_pool.len());
+        ensure(follows, entity, Defect::ArgSpan)?;
+        self.next_arg = data.args.end;
+        let (found, expected) = (data.args.len(), usize::from(info.inputs));
+        ensure(found == expected, entity, Defect::ArgCount { found, expected })?;
+        for &arg in self.program.args(inst) {
+            self.check_use(block, arg, entity)?;
+        }
+
+        let suspends = info.effects.contains(Effects::SUSPENDS);
+        let pushes = info.outputs != 0 && !suspends;
+        ensure(data.result.is_some() == pushes, entity, Defect::ResultCount)?;
+        if let Some(result) = data.result.expand() {
+            let def = self.program.values.get(result).map(|data| &data.def);
+            ensure(def.is_some(), entity, Defect::Missing(Entity::Value(result)))?;
+            let defined_here = def == Some(&ValueDef::Result(inst));
+            ensure(defined_here, entity, Defect::ResultDefinition(result))?;
+            self.owner[result] = block.into();
+        }
+        Ok(())
+    }
+
+    /// Counts a use, and checks that the value is known to the block by then.
+    fn check_use(&mut self, block: Block, value: Value, user: Entity) -> Result<(), VerifyError> {
+        let Some(data) = self.program.values.get(value) else {
+            let defect = Defect::Missing(Entity::Value(value));
+            return Err(VerifyError { entity: user, defect });
+        };
+        self.uses[value] += 1;
+        match self.owner[value].expand() {
+            Some(owner) => ensure(owner == block, user, Defect::ForeignValue(value)),
+            None => {
+                self.owner[value] = block.into();
+                let is_result = matches!(data.def, ValueDef::Result(_));
+                ensure(!is_result, user, Defect::UseBeforeDefinition(value))
+            }
+        }
+    }
+
+    fn check_terminator(&mut self, block: Block, data: &BlockData) -> Result<(), VerifyError> {
+        let entity = Entity::Block(block);
+        match data.terminator {
+            Terminator::FallThrough(next) => self.check_next(block, next),
+            Terminator::Jump(target) => self.check_target(block, target),
+            Terminator::Branch { condition, target, otherwise } => {
+                self.check_use(block, condition, entity)?;
+                self.check_target(block, target)?;
+                self.check_next(block, otherwise)
+            }
+            Terminator::Stop => Ok(()),
+            Terminator::Exit(inst) => self.check_last_inst(block, inst, Effects::ENDS_FRAME),
+            Terminator::Suspend { inst, continuation } => {
+                self.check_last_inst(block, inst, Effects::SUSPENDS)?;
+                self.check_next(block, continuation)
+            }
+            Terminator::HandOver { pc } => {
+                let is_last = data.pc <= pc && pc.checked_add(1) == Some(data.end_pc);
+                ensure(is_last, entity, Defect::HandOverPc(pc))
+            }
+        }
+    }
+
+    fn check_next(&self, block: Block, next: Block) -> Result<(), VerifyError> {
+        let entity = Entity::Block(block);
+        let exists = self.program.blocks.is_valid(next);
+        ensure(exists, entity, Defect::Missing(Entity::Block(next)))?;
+        ensure(next.index() == block.index() + 1, entity, Defect::NotNext(next))
+    }
+
+    fn check_target(&mut self, block: Block, target: JumpTarget) -> Result<(), VerifyError> {
+        let entity = Entity::Block(block);
+        match target {
+            JumpTarget::Block(target) => {
+                let data = self.program.blocks.get(target);
+                ensure(data.is_some(), entity, Defect::Missing(Entity::Block(target)))?;
+                let is_jumpdest = data.is_some_and(|data| data.is_jumpdest);
+                ensure(is_jumpdest, entity, Defect::NotJumpDest(target))
+            }
+            JumpTarget::Dynamic(value) => self.check_use(block, value, entity),
+            JumpTarget::Invalid => Ok(()),
+        }
+    }
+
+    /// The instruction named by a terminator: the block's last, with the effect it is named for.
+    fn check_last_inst(
+        &self,
+        block: Block,
+        inst: Inst,
+        effect: Effects,
+    ) -> Result<(), VerifyError> {
+        let entity = Entity::Block(block);
+        let span = self.program.blocks[block].insts;
+        let is_last = !span.is_empty() && inst.as_u32() == span.end - 1;
+        let has_effect = is_last && self.program.insts[inst].opcode.effects().contains(effect);
+        ensure(has_effect, entity, Defect::TerminatorInst(inst))
+    }
+
+    fn check_outputs(&mut self, block: Block, data: &BlockData) -> Result<(), VerifyError> {
+        let entity = Entity::Block(block);
+        let outputs = self.program.outputs(block);
+        ensure(
+            outputs.is_empty() || data.terminator.observes_stack(),
+            entity,
+            Defect::OutputUnobserved,
+        )?;
+        let mut last = None;
+        for &Output { slot, value } in outputs {
+            ensure(last.is_none_or(|last| last < slot), entity, Defect::OutputOrder(slot))?;
+            last = Some(slot);
+            self.check_use(block, value, entity)?;
+            let unchanged = self.program.values[value].def == ValueDef::Input(slot);
+            ensure(!unchanged, entity, Defect::OutputUnchanged(slot))?;
+        }
+        Ok(())
+    }
+
+    fn check_values(&self) -> Result<(), VerifyError> {
+        for (value, data) in self.program.values.iter() {
+            let entity = Entity::Value(value);
+            match data.def {
+                ValueDef::Input(slot) => ensure(slot < 0, entity, Defect::InputSlot(slot))?,
+                ValueDef::Const(_) => {}
+                ValueDef::Result(inst) => {
+                    let result = self.program.insts.get(inst).and_then(|i| i.result.expand());
+                    ensure(result == Some(value), entity, Defect::NotItsResult(inst))?;
+                }
+            }
+            let (found, expected) = (data.uses, self.uses[value]);
+            ensure(found == expected, entity, Defect::UseCount { found, expected })?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a span begins at `start` and ends within a pool.
+pub(super) fn follows(span: Span, start: u32, pool: usize) -> bool {
+    span.start == start && span.start <= span.end && span.end as usize <= pool
+}

@@ -1,0 +1,113 @@
+//! Analysis of EVM bytecode for compilation: from bytes to verified, stack-lifted blocks.
+//!
+//! ```text
+//! bytes --decode--> instructions, jump targets
+//!       --find-blocks--> block extents and edges
+//!       --lift-stack--> values in place of stack slots
+//!       --bound-stack, sum-gas--> one stack check and one gas charge per block
+//!       --cut-chunks--> units of compilation and their entry points
+//! ```
+//!
+//! [`analyze`] runs all of them and yields a [`Program`](ir::program::Program).
+//! [`pipeline`] holds their order, [`ir`] what they produce, how it reads as text and
+//! what must hold of it. The crate knows neither a code generator nor a host.
+//!
+//! Any bytes are valid input. Time and memory are linear in their number; nothing recurses.
+//! What can't be compiled is left to the interpreter by a hand-over
+//! ([`Terminator::HandOver`](ir::program::Terminator::HandOver)), never refused.
+
+#![deny(unsafe_code)]
+
+pub mod analysis;
+mod chunks;
+pub mod decode;
+pub mod ir;
+pub mod pipeline;
+mod sections;
+pub mod timing;
+mod transform;
+
+use ir::{program::Program, verify::VerifyError};
+use revm_primitives::hardfork::SpecId;
+use timing::PassTimes;
+
+/// Most entry points of a contract: what a 16-bit ordinal can index.
+pub const MAX_ENTRIES: usize = 65_535;
+
+/// Longest bytecode that is analysed, in bytes: far above any fork's limit, and low enough
+/// that no index leaves `u32`.
+pub const MAX_CODE_LEN: usize = 1 << 24;
+
+/// What to analyse for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassOptions {
+    /// The fork.
+    pub spec_id: SpecId,
+    /// Most opcodes in a chunk. A longer block is split.
+    pub chunk_limit: u32,
+    /// Each block is a chunk of its own.
+    pub one_block_per_chunk: bool,
+    /// Verify the program after each pass.
+    pub verify: bool,
+}
+
+impl Default for PassOptions {
+    fn default() -> Self {
+        Self {
+            spec_id: SpecId::default(),
+            chunk_limit: 500,
+            one_block_per_chunk: false,
+            verify: false,
+        }
+    }
+}
+
+/// Why bytecode can't be analysed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnalysisError {
+    /// More entry points than the entry table can index.
+    #[error(
+        "{found} entry points, more than the {limit} of the entry table; interpret the contract"
+    )]
+    TooManyEntries {
+        /// Entry points of the contract.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The bytecode is longer than indices can tell.
+    #[error(
+        "{found} bytes of bytecode, more than the {limit} that can be analysed; interpret the contract"
+    )]
+    CodeTooLong {
+        /// Bytes of bytecode.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A pass broke an invariant of the program: a defect of this crate.
+    #[error("a pass made an invalid program, please report it: {0}")]
+    Invalid(#[from] VerifyError),
+}
+
+/// Analyses bytecode, given without padding.
+///
+/// # Errors
+///
+/// [`AnalysisError`] if a limit is exceeded, or if [`PassOptions::verify`] finds a defect.
+pub fn analyze(code: &[u8], options: &PassOptions) -> Result<Program, AnalysisError> {
+    analyze_timed(code, options).map(|(program, _)| program)
+}
+
+/// Like [`analyze`], and tells the time spent in each pass.
+///
+/// # Errors
+///
+/// Those of [`analyze`].
+pub fn analyze_timed(
+    code: &[u8],
+    options: &PassOptions,
+) -> Result<(Program, PassTimes), AnalysisError> {
+    pipeline::run(code, options)
+}

@@ -1,0 +1,87 @@
+//! The passes, in the order they run: the only place that says so.
+
+use crate::analysis::control_flow::find_blocks;
+use crate::chunks::cut_chunks;
+use crate::decode::decode;
+use crate::ir::program::Program;
+use crate::ir::verify::{Stage, verify};
+use crate::sections::{gas::sum_gas, stack::bound_stack};
+use crate::timing::PassTimes;
+use crate::transform::lift_stack::lift_stack;
+use crate::{AnalysisError, MAX_CODE_LEN, PassOptions};
+
+/// A pass, and the timer of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pass {
+    /// Bytes to instructions.
+    Decode,
+    /// Instructions to blocks.
+    FindBlocks,
+    /// Stack slots to values.
+    LiftStack,
+    /// Stack bounds of blocks.
+    BoundStack,
+    /// Static gas of blocks.
+    SumGas,
+    /// Blocks to units of compilation.
+    CutChunks,
+}
+
+impl Pass {
+    /// All passes, in the order they run.
+    pub const ALL: [Self; 6] = [
+        Self::Decode,
+        Self::FindBlocks,
+        Self::LiftStack,
+        Self::BoundStack,
+        Self::SumGas,
+        Self::CutChunks,
+    ];
+
+    /// The pass's name, in kebab case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::FindBlocks => "find-blocks",
+            Self::LiftStack => "lift-stack",
+            Self::BoundStack => "bound-stack",
+            Self::SumGas => "sum-gas",
+            Self::CutChunks => "cut-chunks",
+        }
+    }
+}
+
+/// Runs all passes on `code`.
+pub(crate) fn run(
+    code: &[u8],
+    options: &PassOptions,
+) -> Result<(Program, PassTimes), AnalysisError> {
+    if code.len() > MAX_CODE_LEN {
+        return Err(AnalysisError::CodeTooLong { found: code.len(), limit: MAX_CODE_LEN });
+    }
+    let PassOptions { spec_id, chunk_limit, one_block_per_chunk, verify: _ } = *options;
+    let mut times = PassTimes::default();
+
+    let decoded = times.time(Pass::Decode, || decode(code, spec_id));
+    let flow =
+        times.time(Pass::FindBlocks, || find_blocks(&decoded, code.len() as u32, chunk_limit));
+    let mut program = times.time(Pass::LiftStack, || lift_stack(code, spec_id, &decoded, &flow));
+    check(&program, Stage::Lifted, options)?;
+    times.time(Pass::BoundStack, || bound_stack(&mut program, &decoded, &flow));
+    check(&program, Stage::StackBounded, options)?;
+    times.time(Pass::SumGas, || sum_gas(&mut program, &decoded, &flow));
+    check(&program, Stage::GasSummed, options)?;
+    times.time(Pass::CutChunks, || {
+        cut_chunks(&mut program, &flow, chunk_limit, one_block_per_chunk)
+    })?;
+    check(&program, Stage::Complete, options)?;
+    Ok((program, times))
+}
+
+/// Verifies what the passes so far have established, if the options ask for it.
+fn check(program: &Program, stage: Stage, options: &PassOptions) -> Result<(), AnalysisError> {
+    if options.verify {
+        verify(program, stage)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Steps that make or change a program.
+
+pub(crate) mod lift_stack;

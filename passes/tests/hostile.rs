@@ -1,0 +1,102 @@
+//! Codes made to be costly: what the passes make of them stays linear in the bytes.
+
+use cranevm_passes::ir::program::Program;
+use cranevm_passes::{AnalysisError, MAX_CODE_LEN, MAX_ENTRIES, PassOptions, analyze};
+use programs::Random;
+use revm_primitives::hardfork::SpecId;
+
+mod programs;
+
+const LEN: usize = 128 * 1024;
+
+fn options() -> PassOptions {
+    PassOptions { spec_id: SpecId::AMSTERDAM, verify: true, ..PassOptions::default() }
+}
+
+fn repeated(pattern: &[u8]) -> Vec<u8> {
+    pattern.iter().copied().cycle().take(LEN).collect()
+}
+
+/// Everything that a program consists of, each item of constant size.
+fn size(program: &Program) -> usize {
+    program.blocks.len()
+        + program.insts.len()
+        + program.values.len()
+        + program.arg_pool.len()
+        + program.output_pool.len()
+        + program.entries.len()
+        + program.chunks.len()
+}
+
+/// An opcode pops at most seven words, and makes as many inputs and arguments, an
+/// instruction and a result; it changes at most two slots.
+fn check_linear(code: &[u8], what: &str) {
+    match analyze(code, &options()) {
+        Ok(program) => {
+            let size = size(&program);
+            assert!(size <= 20 * code.len(), "{what}: {size} items of {} bytes", code.len());
+        }
+        Err(AnalysisError::TooManyEntries { found, limit }) => {
+            assert!(found > limit && limit == MAX_ENTRIES, "{what}: {found}");
+        }
+        Err(error) => panic!("{what}: {error}"),
+    }
+}
+
+#[test]
+fn every_byte_repeated() {
+    for byte in 0..=u8::MAX {
+        check_linear(&repeated(&[byte]), &format!("{byte:#04x}"));
+    }
+}
+
+#[test]
+fn deep_slots_touched_from_small_blocks() {
+    // The deepest SWAPN and DUPN in blocks of their own, and what is swapped back.
+    for pattern in [
+        &[0x5b, 0xe7, 0x5a][..],
+        &[0x5b, 0xe6, 0x5a],
+        &[0xe7, 0x5a, 0xe7, 0x59, 0xe8, 0x8e],
+        &[0x5f, 0x57, 0xe7, 0x5a],
+        &[0x5b, 0xa4, 0xa4, 0xa4, 0xe7, 0x5a],
+        &[0x80, 0x80, 0x80, 0xf1],
+        &[0x5b, 0x60, 0x00, 0x56],
+    ] {
+        check_linear(&repeated(pattern), &format!("{pattern:02x?}"));
+    }
+}
+
+#[test]
+fn random_bytes() {
+    for seed in 0..8 {
+        check_linear(&Random::new(seed).bytes(LEN), &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn heights_stay_in_range_whatever_the_limit() {
+    let options = PassOptions { chunk_limit: u32::MAX, ..options() };
+    for byte in [0x50, 0x5f, 0xa4, 0x80, 0x3c] {
+        let program = analyze(&repeated(&[byte]), &options).expect("few entries");
+        let deepest = program.blocks.values().map(|data| data.stack.needed).max();
+        let highest = program.blocks.values().map(|data| data.stack.growth).max();
+        assert!(deepest > Some(1024) || highest > Some(1024), "{byte:#04x}");
+    }
+}
+
+#[test]
+fn too_many_entries_are_refused_and_just_enough_are_not() {
+    let at_limit = vec![0x5b; MAX_ENTRIES];
+    let program = analyze(&at_limit, &options()).expect("as many as can be indexed");
+    assert_eq!(program.entries.len(), MAX_ENTRIES);
+    let above = vec![0x5b; MAX_ENTRIES + 1];
+    let error = analyze(&above, &options()).expect_err("one too many");
+    assert!(matches!(error, AnalysisError::TooManyEntries { found, .. } if found == above.len()));
+}
+
+#[test]
+fn code_that_indices_cannot_tell_is_refused() {
+    let code = vec![0; MAX_CODE_LEN + 1];
+    let error = analyze(&code, &options()).expect_err("one byte too long");
+    assert!(matches!(error, AnalysisError::CodeTooLong { found, .. } if found == code.len()));
+}

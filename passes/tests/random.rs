@@ -1,0 +1,285 @@
+//! Programs of random bytes against a stack machine that executes their bytecode one opcode
+//! after the other, with nothing lifted, combined or cut.
+
+use alloy_primitives::U256;
+use cranevm_passes::ir::entities::{Block, Value};
+use cranevm_passes::ir::program::{BlockData, JumpTarget, Program, Terminator, ValueDef};
+use cranevm_passes::ir::text::parse;
+use cranevm_passes::{PassOptions, analyze};
+use programs::{Random, specs};
+use revm_bytecode::Bytecode;
+use revm_bytecode::opcode::{self, OPCODE_INFO};
+use revm_interpreter::instructions::gas_table_spec;
+use revm_primitives::hardfork::SpecId;
+
+mod programs;
+
+/// A word of the stack machine: as much of its origin as tells words apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Input(i32),
+    Const(U256),
+    /// The result of the opcode at a pc.
+    Result(u32),
+}
+
+/// The state of the stack machine in a block.
+struct Machine<'a> {
+    program: &'a Program,
+    /// The code as revm pads it.
+    padded: &'a [u8],
+    stack: Vec<Word>,
+    /// Height of `stack` at entry.
+    base: i32,
+    lowest: i32,
+    highest: i32,
+    gas: u64,
+}
+
+impl Machine<'_> {
+    fn height(&self) -> i32 {
+        self.stack.len() as i32 - self.base
+    }
+
+    fn need(&mut self, words: usize) {
+        self.lowest = self.lowest.min(self.height() - words as i32);
+    }
+
+    fn push(&mut self, word: Word) {
+        self.stack.push(word);
+        self.highest = self.highest.max(self.height());
+    }
+
+    fn at(&mut self, depth: usize) -> &mut Word {
+        self.need(depth + 1);
+        let index = self.stack.len() - 1 - depth;
+        &mut self.stack[index]
+    }
+
+    fn pop(&mut self, count: usize) -> Vec<Word> {
+        self.need(count);
+        (0..count).map(|_| self.stack.pop().expect("a deep stack")).collect()
+    }
+
+    /// Executes the stack part of the opcode at `pc` if it is a stack opcode, and returns the
+    /// bytes after it that belong to it.
+    fn shuffle(&mut self, pc: u32) -> Option<u32> {
+        let immediate = |len: usize| &self.padded[pc as usize + 1..pc as usize + 1 + len];
+        match self.padded[pc as usize] {
+            opcode::JUMPDEST => {}
+            opcode::POP => drop(self.pop(1)),
+            opcode::PC => self.push(Word::Const(U256::from(pc))),
+            opcode::CODESIZE => self.push(Word::Const(U256::from(self.program.code_len))),
+            byte @ opcode::PUSH0..=opcode::PUSH32 => {
+                let len = usize::from(byte - opcode::PUSH0);
+                self.push(Word::Const(U256::from_be_slice(immediate(len))));
+                return Some(len as u32);
+            }
+            byte @ opcode::DUP1..=opcode::DUP16 => {
+                let word = *self.at(usize::from(byte - opcode::DUP1));
+                self.push(word);
+            }
+            byte @ opcode::SWAP1..=opcode::SWAP16 => {
+                self.exchange(0, usize::from(byte - opcode::SWAP1) + 1);
+            }
+            opcode::DUPN => {
+                let depth = (usize::from(immediate(1)[0]) + 145) % 256;
+                let word = *self.at(depth - 1);
+                self.push(word);
+                return Some(1);
+            }
+            opcode::SWAPN => {
+                self.exchange(0, (usize::from(immediate(1)[0]) + 145) % 256);
+                return Some(1);
+            }
+            opcode::EXCHANGE => {
+                let mixed = usize::from(immediate(1)[0] ^ 143);
+                let (high, low) = (mixed / 16, mixed % 16);
+                let (n, m) = if high < low { (high + 1, low + 1) } else { (low + 1, 29 - high) };
+                self.exchange(n, m);
+                return Some(1);
+            }
+            _ => return None,
+        }
+        Some(0)
+    }
+
+    fn exchange(&mut self, upper: usize, lower: usize) {
+        let lower_word = *self.at(lower);
+        let upper_word = core::mem::replace(self.at(upper), lower_word);
+        *self.at(lower) = upper_word;
+    }
+
+    fn word(&self, value: Value) -> Word {
+        match self.program.values[value].def {
+            ValueDef::Input(slot) => Word::Input(slot.into()),
+            ValueDef::Const(word) => Word::Const(word),
+            ValueDef::Result(inst) => Word::Result(self.program.insts[inst].pc),
+        }
+    }
+
+    /// Executes a block and compares everything that the program says of it.
+    fn run(&mut self, block: Block, data: &BlockData, table: &[u16; 256], jumps: &Bytecode) {
+        let mut insts = self.program.block_insts(block);
+        let mut pc = data.pc;
+        let hand_over = match data.terminator {
+            Terminator::HandOver { pc } => Some(pc),
+            _ => None,
+        };
+        while pc < data.end_pc && Some(pc) != hand_over {
+            let byte = self.padded[pc as usize];
+            self.gas += u64::from(table[usize::from(byte)]);
+            if let Some(immediate) = self.shuffle(pc) {
+                pc += 1 + immediate;
+                continue;
+            }
+            match byte {
+                opcode::JUMP | opcode::JUMPI => {
+                    let count = usize::from(byte - opcode::JUMP) + 1;
+                    let words = self.pop(count);
+                    self.check_jump(data, &words, jumps);
+                }
+                opcode::STOP => assert_eq!(data.terminator, Terminator::Stop),
+                _ => {
+                    let inst = insts.next().expect("an instruction for each opcode left");
+                    let inst_data = &self.program.insts[inst];
+                    assert_eq!((inst_data.pc, inst_data.opcode.get()), (pc, byte));
+                    assert_eq!(i32::from(inst_data.height), self.height());
+                    assert_eq!(data.gas - inst_data.gas_after, self.gas);
+                    let info = OPCODE_INFO[usize::from(byte)].expect("an assigned opcode");
+                    let before = self.stack.clone();
+                    let args = self.pop(info.inputs().into());
+                    let found: Vec<_> =
+                        self.program.args(inst).iter().map(|&arg| self.word(arg)).collect();
+                    assert_eq!(found, args);
+                    match data.terminator {
+                        Terminator::Suspend { inst: last, .. } if last == inst => {
+                            self.stack = before;
+                        }
+                        _ if info.outputs() != 0 => self.push(Word::Result(pc)),
+                        _ => {}
+                    }
+                }
+            }
+            pc += 1;
+        }
+        assert_eq!(insts.next(), None);
+        assert_eq!(pc.min(self.program.code_len), hand_over.unwrap_or(data.end_pc));
+        assert_eq!(data.gas, self.gas);
+        self.check_stack(block, data);
+    }
+
+    fn check_jump(&self, data: &BlockData, words: &[Word], jumps: &Bytecode) {
+        let (target, condition) = match data.terminator {
+            Terminator::Jump(target) => (target, None),
+            Terminator::Branch { condition, target, .. } => (target, Some(self.word(condition))),
+            _ => panic!("a jump inside a block: {data:?}"),
+        };
+        assert_eq!(words.get(1).copied(), condition);
+        match (target, words[0]) {
+            (JumpTarget::Block(target), Word::Const(pc)) => {
+                assert_eq!(U256::from(self.program.blocks[target].pc), pc);
+            }
+            (JumpTarget::Invalid, Word::Const(pc)) => {
+                let table = jumps.legacy_jump_table().expect("a legacy bytecode");
+                assert!(!table.is_valid(usize::try_from(pc).unwrap_or(usize::MAX)));
+            }
+            (JumpTarget::Dynamic(value), word) => assert_eq!(self.word(value), word),
+            (target, word) => panic!("{target} for {word:?}"),
+        }
+    }
+
+    fn check_stack(&self, block: Block, data: &BlockData) {
+        assert_eq!(i32::from(data.stack.needed), -self.lowest);
+        assert_eq!(i32::from(data.stack.growth), self.highest);
+        assert_eq!(i32::from(data.stack.delta), self.height());
+        if !data.terminator.observes_stack() {
+            return;
+        }
+        let mut changed = self.stack.iter().enumerate().filter_map(|(index, &word)| {
+            let slot = index as i32 - self.base;
+            (word != Word::Input(slot)).then_some((slot, word))
+        });
+        for output in self.program.outputs(block) {
+            let found = (i32::from(output.slot), self.word(output.value));
+            assert_eq!(Some(found), changed.next());
+        }
+        assert_eq!(changed.next(), None);
+    }
+}
+
+fn check_program(code: &[u8], options: &PassOptions) {
+    let program = analyze(code, options).expect("a valid program");
+    let bytecode = Bytecode::new_raw(code.to_vec().into());
+    let table = gas_table_spec(options.spec_id);
+    let mut next_pc = 0;
+    for (block, data) in program.blocks.iter() {
+        // Nothing between blocks can be jumped to.
+        let jump_table = bytecode.legacy_jump_table().expect("a legacy bytecode");
+        assert!((next_pc..data.pc).all(|pc| !jump_table.is_valid(pc as usize)));
+        next_pc = data.end_pc;
+        let base = 8 * (data.end_pc - data.pc) as i32 + 300;
+        let mut machine = Machine {
+            program: &program,
+            padded: bytecode.bytes_slice(),
+            stack: (-base..0).map(Word::Input).collect(),
+            base,
+            lowest: 0,
+            highest: 0,
+            gas: 0,
+        };
+        machine.run(block, data, &table, &bytecode);
+    }
+    let text = program.to_string();
+    assert_eq!(parse(&text).expect("what was printed can be parsed"), program, "{text}");
+}
+
+/// Checks a number of codes in every fork with chunks of several sizes.
+fn check_all(seed: u64, count: u64, make: impl Fn(&mut Random) -> Vec<u8>) {
+    for number in 0..count {
+        let mut random = Random::new(seed ^ number << 8);
+        let code = make(&mut random);
+        for spec_id in specs() {
+            let chunk_limit = [1, 2, 7, 40, 500, u32::MAX][random.below(6)];
+            let one_block_per_chunk = random.below(4) == 0;
+            let options = PassOptions { spec_id, chunk_limit, one_block_per_chunk, verify: true };
+            let result = std::panic::catch_unwind(|| check_program(&code, &options));
+            assert!(
+                result.is_ok(),
+                "code {} with {options:?}",
+                alloy_primitives::hex::encode(&code)
+            );
+        }
+    }
+}
+
+#[test]
+fn any_bytes() {
+    check_all(1, 300, |random| {
+        let len = random.below(400);
+        random.bytes(len)
+    });
+}
+
+#[test]
+fn likely_instructions() {
+    check_all(2, 300, |random| {
+        let len = random.below(600);
+        random.instructions(len)
+    });
+}
+
+#[test]
+fn every_byte_at_every_place_of_a_small_program() {
+    let code = alloy_primitives::hex!("5b6001e680600057e88e5f355af1805b61000056");
+    for place in 0..code.len() {
+        for byte in 0..=u8::MAX {
+            let mut code = code;
+            code[place] = byte;
+            for spec_id in [SpecId::FRONTIER, SpecId::OSAKA, SpecId::AMSTERDAM] {
+                let options = PassOptions { spec_id, verify: true, ..PassOptions::default() };
+                check_program(&code, &options);
+            }
+        }
+    }
+}
