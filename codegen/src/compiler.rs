@@ -197,7 +197,6 @@ impl Compiler {
             chunk_limit: CHUNK_OPCODES,
             one_block_per_chunk: self.options.one_block_per_chunk,
             verify: self.options.verify,
-            ..Default::default()
         };
         Ok(analyze(code, &options)?)
     }

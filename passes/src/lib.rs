@@ -8,7 +8,7 @@
 //!       --cut-chunks--> units of compilation and their entry points
 //! ```
 //!
-//! [`analyze`] runs all of them and yields a [`Program`](ir::program::Program).
+//! [`analyze`] runs all of them and yields a [`Program`].
 //! [`pipeline`] holds their order, [`ir`] what they produce, how it reads as text and
 //! what must hold of it. The crate knows neither a code generator nor a host.
 //!

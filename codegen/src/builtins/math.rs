@@ -36,6 +36,8 @@ macro_rules! words_builtin {
     };
 }
 
+pub(super) use words_builtin;
+
 words_builtin! {
     /// `DIV`: revm's `arithmetic::div`.
     div(a at 1, b at 2) = quotient
@@ -77,7 +79,7 @@ words_builtin! {
 /// # Safety
 /// `word` must be valid for reads.
 #[inline(always)]
-unsafe fn load(word: *const U256) -> U256 {
+pub(super) unsafe fn load(word: *const U256) -> U256 {
     let limbs = word.cast::<u64>();
     // SAFETY: a word is four limbs, so these lie within it; the rest is the caller's promise.
     U256::from_limbs([0, 1, 2, 3].map(|index| unsafe { limbs.add(index).read_volatile() }))

@@ -1,50 +1,38 @@
 //! Shifts by an amount that isn't constant (EIP-145), under the stack-call convention.
 
+use super::math::{load, words_builtin};
 use revm_primitives::U256;
 
-/// The shift amount, or `None` where it shifts everything out.
-///
-/// # Safety
-/// `top` must point one past two words.
-unsafe fn operands(top: *mut U256) -> (Option<usize>, *mut U256) {
-    // SAFETY: by the contract, the two words below `top` are valid.
-    let amount = unsafe { *top.sub(1) };
-    let amount = usize::try_from(amount).ok().filter(|&amount| amount < 256);
-    // SAFETY: as above.
-    (amount, unsafe { top.sub(2) })
-}
-
-macro_rules! shift {
-    ($(#[$doc:meta])* $name:ident, |$value:ident, $amount:ident| $shifted:expr, $overshift:expr) => {
-        $(#[$doc])*
-        ///
-        /// # Safety
-        /// `top` must point one past two words of the EVM stack: the translator checks the height.
-        pub(crate) unsafe extern "C" fn $name(top: *mut U256) {
-            // SAFETY: passed on.
-            let (amount, slot) = unsafe { operands(top) };
-            // SAFETY: the slot is one of the two words.
-            let $value = unsafe { *slot };
-            let result = match amount {
-                Some($amount) => $shifted,
-                None => $overshift,
-            };
-            // SAFETY: as above.
-            unsafe { *slot = result };
-        }
-    };
-}
-
-shift! {
+words_builtin! {
     /// `SHL`: revm's `bitwise::shl`.
-    shl, |value, amount| value << amount, U256::ZERO
+    shl(amount at 1, value at 2) = shifted_left
 }
-shift! {
+words_builtin! {
     /// `SHR`: revm's `bitwise::shr`.
-    shr, |value, amount| value >> amount, U256::ZERO
+    shr(amount at 1, value at 2) = shifted_right
 }
-shift! {
+words_builtin! {
     /// `SAR`: revm's `bitwise::sar`.
-    sar, |value, amount| value.arithmetic_shr(amount),
-    if value.bit(255) { U256::MAX } else { U256::ZERO }
+    sar(amount at 1, value at 2) = shifted_right_signed
+}
+
+/// The shift amount, or `None` where it shifts everything out.
+fn in_range(amount: U256) -> Option<usize> {
+    usize::try_from(amount).ok().filter(|&amount| amount < 256)
+}
+
+fn shifted_left(amount: U256, value: U256) -> U256 {
+    in_range(amount).map_or(U256::ZERO, |amount| value << amount)
+}
+
+fn shifted_right(amount: U256, value: U256) -> U256 {
+    in_range(amount).map_or(U256::ZERO, |amount| value >> amount)
+}
+
+fn shifted_right_signed(amount: U256, value: U256) -> U256 {
+    match in_range(amount) {
+        Some(amount) => value.arithmetic_shr(amount),
+        None if value.bit(255) => U256::MAX,
+        None => U256::ZERO,
+    }
 }

@@ -205,8 +205,10 @@ impl Translator<'_, '_> {
     /// Writes the stack to memory; one past its new top.
     fn flush(&mut self, block: Block) -> ir::Value {
         let program = self.program;
+        let delta = program.blocks[block].stack.delta;
         self.write_slots(program.outputs(block).iter().copied());
-        self.stack_at(i64::from(program.blocks[block].stack.delta))
+        self.carry_words(delta);
+        self.stack_at(i64::from(delta))
     }
 
     fn stack_at(&mut self, height: i64) -> ir::Value {

@@ -6,9 +6,10 @@
 
 use super::{STACK_WORD, Translator, trusted, word::Limb, word::Word};
 use cranelift_codegen::ir::{self, InstBuilder, types};
+use cranelift_entity::EntityRef;
 use cranevm_passes::ir::{
     entities::{Block, Value},
-    program::{JumpTarget, Output, Terminator, ValueDef},
+    program::{Output, ValueDef},
 };
 
 /// What is known of one value.
@@ -37,6 +38,20 @@ pub(super) struct BlockState {
     pub(super) gas: Option<ir::Value>,
     /// Bytes of memory that are known to be there.
     pub(super) known_memory: u64,
+    /// Words that are in SSA at the end of a block as well as on the stack, by slot relative to the
+    /// height there: a block entered only from it needn't load them.
+    carried: Vec<(i16, Word)>,
+}
+
+impl BlockState {
+    fn carried_word(&self, slot: i16) -> Option<Word> {
+        let index = self.carried.binary_search_by_key(&slot, |&(at, _)| at).ok()?;
+        Some(self.carried[index].1)
+    }
+
+    fn location(&self, value: Value) -> Location {
+        self.locations[value.index() - self.first_value]
+    }
 }
 
 impl Translator<'_, '_> {
@@ -50,39 +65,45 @@ impl Translator<'_, '_> {
         self.state.gas.expect("a block's gas is set at its head")
     }
 
-    /// Prepares for a block: nothing is loaded, each input is in its slot.
+    /// Prepares for a block: each input is in its slot, and nothing is loaded but what a block that alone
+    /// leads here had loaded.
     pub(super) fn begin_block(&mut self, block: Block) {
+        if !self.is_covered(block) {
+            self.state.carried.clear();
+            self.state.known_memory = 0;
+        }
         let program = self.program;
         let data = &program.blocks[block];
-        let mut range = usize::MAX..0;
+        let (mut first, mut end) = (usize::MAX, 0);
         let mut note = |value: Value| {
-            let index = cranelift_entity::EntityRef::index(value);
-            range.start = range.start.min(index);
-            range.end = range.end.max(index + 1);
+            let index = value.index();
+            first = first.min(index);
+            end = end.max(index + 1);
         };
         program.block_insts(block).for_each(|inst| {
             program.args(inst).iter().copied().for_each(&mut note);
             program.insts[inst].result.expand().into_iter().for_each(&mut note);
         });
         program.outputs(block).iter().for_each(|output| note(output.value));
-        terminator_operands(&data.terminator).for_each(&mut note);
+        data.terminator.values().for_each(&mut note);
 
         let state = &mut self.state;
         state.locations.clear();
-        state.first_value = range.start.min(range.end);
+        state.first_value = first.min(end);
         state.slot_bias = i32::from(data.stack.needed);
         state.residents.clear();
         // One slot more than the block's own growth: a delegated instruction's result.
         let slots = usize::from(data.stack.needed) + usize::from(data.stack.growth) + 1;
         state.residents.resize(slots, None);
-        for index in range {
+        for index in first.min(end)..end {
             let value = Value::from_u32(index as u32);
             let data = &program.values[value];
             let slot = match data.def {
                 ValueDef::Input(slot) => Some(slot),
                 _ => None,
             };
-            state.locations.push(Location { word: None, slot, uses: data.uses });
+            let word = slot.and_then(|slot| state.carried_word(slot));
+            state.locations.push(Location { word, slot, uses: data.uses });
             if let Some(slot) = slot {
                 let index = usize::try_from(i32::from(slot) + state.slot_bias);
                 if let Some(resident) = index.ok().and_then(|at| state.residents.get_mut(at)) {
@@ -90,11 +111,29 @@ impl Translator<'_, '_> {
                 }
             }
         }
-        state.known_memory = 0;
+    }
+
+    /// At the end of a block, with the stack written: remembers which words are in SSA.
+    pub(super) fn carry_words(&mut self, delta: i16) {
+        let mut carried = std::mem::take(&mut self.state.carried);
+        carried.clear();
+        let first_slot = -self.state.slot_bias as i16;
+        for (index, resident) in self.state.residents.iter().enumerate() {
+            let (Some(value), slot) = (*resident, first_slot + index as i16) else { continue };
+            if slot >= delta {
+                break;
+            }
+            let word = match self.program.as_const(value) {
+                Some(word) => Some(Word::constant(word)),
+                None => self.state.location(value).word,
+            };
+            carried.extend(word.map(|word| (slot - delta, word)));
+        }
+        self.state.carried = carried;
     }
 
     fn location(&mut self, value: Value) -> &mut Location {
-        let index = cranelift_entity::EntityRef::index(value) - self.state.first_value;
+        let index = value.index() - self.state.first_value;
         &mut self.state.locations[index]
     }
 
@@ -204,18 +243,4 @@ impl Translator<'_, '_> {
         }
         self.pending_stores = pending;
     }
-}
-
-/// The values that a terminator uses.
-fn terminator_operands(terminator: &Terminator) -> impl Iterator<Item = Value> + use<> {
-    let target = |target: &JumpTarget| match *target {
-        JumpTarget::Dynamic(value) => Some(value),
-        _ => None,
-    };
-    let (target, condition) = match terminator {
-        Terminator::Jump(to) => (target(to), None),
-        Terminator::Branch { condition, target: to, .. } => (target(to), Some(*condition)),
-        _ => (None, None),
-    };
-    condition.into_iter().chain(target)
 }

@@ -126,7 +126,6 @@ impl fmt::Debug for Effects {
 #[cfg(test)]
 mod tests {
     use super::super::opcode::Opcode;
-    use super::*;
 
     #[test]
     fn only_observers_are_removable() {

@@ -117,8 +117,8 @@ fn definitions_and_uses() {
     assert_eq!(error.defect, Defect::InputSlot(0));
 
     let error = broken(|p| {
-        let constant = p.values.values_mut().find(|data| matches!(data.def, ValueDef::Const(_)));
-        constant.expect("a constant").def = ValueDef::Result(inst(0));
+        let unused = p.values.values_mut().find(|data| data.uses == 0);
+        unused.expect("the constant of the branch's target").def = ValueDef::Result(inst(0));
     });
     assert_eq!(error.defect, Defect::NotItsResult(inst(0)));
 }

@@ -1,0 +1,97 @@
+//! From the first sight of a contract to the end of its first transaction.
+//!
+//! Each iteration has a backend that knows no contract. `ready` is the time until the entry
+//! contract can be entered natively: analysis, compilation, and loading. `first_*` is the whole
+//! first transaction, with the compilation of every contract that it calls, beside the
+//! interpreter's time for it.
+
+use alloy_primitives::keccak256;
+use cranevm::{
+    OptimizationLevel,
+    runtime::{JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig, RuntimeTuning},
+};
+use cranevm_benches::{Workload, criterion, workloads};
+use cranevm_cli::{Engine, EngineRunner, engine::EngineError};
+use criterion::{BatchSize, BenchmarkGroup, measurement::WallTime};
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut criterion = criterion();
+    for workload in workloads()? {
+        let mut group = criterion.benchmark_group(format!("startup/{}", workload.name));
+        ready(&mut group, &workload)?;
+        first(&mut group, "first_interpreter", &workload, || Ok(EngineRunner::interpreter()))?;
+        first(&mut group, "first_native_none", &workload, || {
+            EngineRunner::new(Engine::Native, OptimizationLevel::None)
+        })?;
+        first(&mut group, "first_native_default", &workload, || {
+            EngineRunner::new(Engine::Native, OptimizationLevel::Default)
+        })?;
+        group.finish();
+    }
+    criterion.final_summary();
+    Ok(())
+}
+
+/// The entry contract at the baseline level, in a backend of its own.
+fn ready(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    workload: &Workload,
+) -> Result<(), Box<dyn Error>> {
+    let code = workload.fixture.entry_code();
+    let key =
+        RuntimeCacheKey { code_hash: keccak256(&code), spec_id: workload.fixture.default_spec() };
+    let new_backend = || {
+        JitBackend::new(RuntimeConfig {
+            tuning: RuntimeTuning {
+                jit_opt_level: OptimizationLevel::None,
+                ..RuntimeTuning::default()
+            },
+            ..RuntimeConfig::default()
+        })
+    };
+    new_backend()?.compile_jit_sync(LookupRequest { key, code: code.clone() })?;
+    group.bench_function("ready", |bencher| {
+        bencher.iter_batched(
+            || (new_backend(), LookupRequest { key, code: code.clone() }),
+            |(backend, request)| {
+                let compiled =
+                    backend.as_ref().map(|backend| backend.compile_jit_sync(request).is_ok());
+                (compiled.is_ok_and(|compiled| compiled), backend)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    Ok(())
+}
+
+/// The first transaction on an engine that has compiled nothing.
+fn first(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    workload: &Workload,
+    engine: impl Fn() -> Result<EngineRunner, EngineError>,
+) -> Result<(), Box<dyn Error>> {
+    let start = || {
+        let runner = engine()?;
+        let session = runner.session(&workload.environment, workload.database());
+        Ok::<_, EngineError>((runner, session))
+    };
+    let (runner, mut session) = start()?;
+    let succeeds = session.run()?.result.is_success() && runner.compilations().failed == 0;
+    if !succeeds {
+        return Err(format!("{}, {name}: the transaction doesn't succeed", workload.name).into());
+    }
+    group.bench_function(name, |bencher| {
+        bencher.iter_batched(
+            start,
+            |started| {
+                // What is dropped is returned, for freeing isn't part of starting. `start` has
+                // just succeeded with the same arguments.
+                started.map(|(runner, mut session)| (session.run().is_ok(), session, runner))
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    Ok(())
+}

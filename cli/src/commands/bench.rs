@@ -1,0 +1,275 @@
+//! `cranevm bench`: compile time, code size, and time on both engines, of whole transactions.
+
+use super::Opt;
+use crate::terminal;
+use anstream::println;
+use clap::Args;
+use cranevm_cli::{
+    CommandError, Engine, EngineRunner, Fixture, InputError,
+    comparison::{self, Run},
+    measure::{self, Repeat, median, nanos},
+    shipped, spec,
+};
+use cranevm_codegen::{CompileTimings, Compiler, CompilerOptions};
+use revm::primitives::hardfork::SpecId;
+use serde::Serialize;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Measure compilation and execution of transaction fixtures
+///
+/// Compile time is the median of the entry contract's compilation on one thread. Times of execution
+/// are medians of whole transactions on warm caches, both engines interleaved in one run, the state
+/// reset in between. Exits with 1 if the engines disagree.
+#[derive(Debug, Args)]
+pub(crate) struct Command {
+    /// .json fixtures, or names of shipped contracts
+    #[arg(required = true, value_name = "FIXTURE")]
+    fixtures: Vec<String>,
+    /// Optimization level
+    #[arg(long, value_enum, default_value_t)]
+    opt: Opt,
+    /// How often to measure [default: 5 to 201 times, for up to 2 s]
+    #[arg(long)]
+    iters: Option<usize>,
+    /// Fork [default: Osaka, Cancun for onchain-lm*]
+    #[arg(long, value_parser = spec::parse)]
+    spec: Option<SpecId>,
+    /// A line of JSON for each fixture
+    #[arg(long)]
+    json: bool,
+}
+
+/// A line of output. Times are medians.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    spec: &'static str,
+    opt: &'static str,
+    bytecode_len: usize,
+    opcodes: u32,
+    chunks: usize,
+    compile_ns: u64,
+    phases_ns: Phases,
+    code_bytes: usize,
+    interp_ns: u64,
+    native_ns: u64,
+    gas_interp: u64,
+    gas_native: u64,
+    r#match: bool,
+    /// For people; the JSON says only whether there are any.
+    #[serde(skip)]
+    differences: Vec<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Phases {
+    parse: u64,
+    translate: u64,
+    optimize: u64,
+    codegen: u64,
+}
+
+impl Command {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<(), CommandError> {
+        let mut fixtures = Vec::new();
+        for argument in &self.fixtures {
+            fixtures.extend(read(argument)?);
+        }
+        let total = Some(fixtures.len());
+        let bar = terminal::progress(total, "fixtures");
+        let mut rows = Vec::with_capacity(fixtures.len());
+        for fixture in &fixtures {
+            let row = self.measure(fixture)?;
+            if self.json {
+                let line = terminal::json(&row)?;
+                bar.suspend(|| println!("{line}"));
+            }
+            rows.push(row);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        if !self.json {
+            print_table(&rows);
+        }
+        conclude(&rows)
+    }
+
+    fn repeat(&self) -> Repeat {
+        let default = Repeat { min: 5, max: 201, budget: Duration::from_secs(2) };
+        self.iters.map_or(default, Repeat::exactly)
+    }
+
+    fn measure(&self, fixture: &Fixture) -> Result<Row, CommandError> {
+        let at = |error: &dyn std::fmt::Display| {
+            CommandError::Failed(format!("{}: {error}", fixture.name))
+        };
+        let spec = self.spec.unwrap_or_else(|| fixture.default_spec());
+        let code = fixture.entry_code();
+        let compiled = self.measure_compilation(&code, spec).map_err(|error| at(&error))?;
+        let interpreter = EngineRunner::interpreter();
+        let native = EngineRunner::new(Engine::Native, self.opt.level()).map_err(|e| at(&e))?;
+        let environment = fixture.environment(spec);
+        let runs = comparison::run_interleaved(
+            &[&interpreter, &native],
+            &environment,
+            &fixture.database(),
+            self.repeat(),
+        )
+        .map_err(|error| at(&error))?;
+        let failed = native.compilations().failed;
+        if failed > 0 {
+            return Err(at(&format_args!("{failed} contract(s) couldn't be compiled")));
+        }
+        let [interpreted, native] = &runs[..] else {
+            return Err(at(&"a run is missing"));
+        };
+        let row = compiled.into_row(fixture, spec, self.opt, code.len());
+        Ok(row.with_runs(interpreted, native))
+    }
+
+    fn measure_compilation(
+        &self,
+        code: &[u8],
+        spec: SpecId,
+    ) -> Result<Compilation, cranevm_codegen::CompileError> {
+        let options = CompilerOptions { opt_level: self.opt.level(), ..Default::default() };
+        let mut compiler = Compiler::new(options)?;
+        let repeat = self.repeat();
+        let mut result = Compilation::default();
+        // The first one is thrown away: it allocates what the compiler keeps.
+        compiler.compile(code, spec)?;
+        let begin = Instant::now();
+        while repeat.goes_on(result.times.len(), begin) {
+            let start = Instant::now();
+            let compiled = compiler.compile(code, spec)?;
+            result.times.push(start.elapsed());
+            result.phases.push(compiled.timings);
+            result.code_bytes = compiled.code_bytes();
+            result.chunks = compiled.chunks();
+            result.opcodes = compiled.opcodes;
+        }
+        Ok(result)
+    }
+}
+
+/// The fixtures of a file, or a shipped contract.
+fn read(argument: &str) -> Result<Vec<Fixture>, InputError> {
+    match shipped::find(argument) {
+        Some(contract) => Ok(vec![contract.load()?.into_fixture()]),
+        None => Fixture::read(Path::new(argument)),
+    }
+}
+
+#[derive(Default)]
+struct Compilation {
+    times: Vec<Duration>,
+    phases: Vec<CompileTimings>,
+    code_bytes: usize,
+    chunks: usize,
+    opcodes: u32,
+}
+
+impl Compilation {
+    fn into_row(self, fixture: &Fixture, spec: SpecId, opt: Opt, bytecode_len: usize) -> Row {
+        let phase = |of: fn(&CompileTimings) -> Duration| {
+            nanos(median(&self.phases.iter().map(of).collect::<Vec<_>>()))
+        };
+        Row {
+            name: fixture.name.clone(),
+            spec: spec.into(),
+            opt: opt.name(),
+            bytecode_len,
+            opcodes: self.opcodes,
+            chunks: self.chunks,
+            compile_ns: nanos(median(&self.times)),
+            phases_ns: Phases {
+                parse: phase(|t| t.parse),
+                translate: phase(|t| t.translate),
+                optimize: phase(|t| t.optimize),
+                codegen: phase(|t| t.codegen),
+            },
+            code_bytes: self.code_bytes,
+            interp_ns: 0,
+            native_ns: 0,
+            gas_interp: 0,
+            gas_native: 0,
+            r#match: false,
+            differences: Vec::new(),
+        }
+    }
+}
+
+impl Row {
+    fn with_runs(self, interpreted: &Run, native: &Run) -> Self {
+        let differences = comparison::differences(interpreted, native);
+        Self {
+            interp_ns: nanos(interpreted.median),
+            native_ns: nanos(native.median),
+            gas_interp: interpreted.outcome.result.tx_gas_used(),
+            gas_native: native.outcome.result.tx_gas_used(),
+            r#match: differences.is_empty(),
+            differences,
+            ..self
+        }
+    }
+
+    fn cells(&self) -> [String; 11] {
+        let per_byte = match self.bytecode_len {
+            0 => 0.0,
+            bytes => self.compile_ns as f64 / 1e3 / bytes as f64,
+        };
+        let speed = self.interp_ns as f64 / self.native_ns.max(1) as f64;
+        [
+            self.name.clone(),
+            measure::count(self.bytecode_len as u64),
+            measure::count(self.opcodes),
+            self.chunks.to_string(),
+            measure::time(Duration::from_nanos(self.compile_ns)),
+            format!("{per_byte:.2}"),
+            measure::count(self.code_bytes as u64),
+            measure::time(Duration::from_nanos(self.interp_ns)),
+            measure::time(Duration::from_nanos(self.native_ns)),
+            format!("{speed:.2}x"),
+            // Colour would count as text in the column's width.
+            if self.r#match { "yes" } else { "NO" }.into(),
+        ]
+    }
+}
+
+fn print_table(rows: &[Row]) {
+    let mut table = terminal::table(&[
+        "fixture",
+        "bytecode/B",
+        "opcodes",
+        "chunks",
+        "compile",
+        "us/byte",
+        "code/B",
+        "interpreter",
+        "native",
+        "speed",
+        "equal",
+    ]);
+    for row in rows {
+        table.add_row(row.cells());
+    }
+    println!("{}", table.trim_fmt());
+    for row in rows {
+        for line in &row.differences {
+            println!("{}: {line}", row.name);
+        }
+    }
+}
+
+fn conclude(rows: &[Row]) -> Result<(), CommandError> {
+    let wrong: Vec<&str> =
+        rows.iter().filter(|row| !row.r#match).map(|row| row.name.as_str()).collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(CommandError::Failed(format!("the engines disagree on {}", wrong.join(", "))))
+}

@@ -1,0 +1,288 @@
+//! `cranevm compile`: compile times and code sizes of many contracts, one after the other on one
+//! thread.
+
+use super::Opt;
+use crate::terminal;
+use anstream::println;
+use clap::Args;
+use cranevm_cli::{
+    CommandError, Contract, InputError,
+    measure::{self, nanos, quantile},
+    spec,
+};
+use cranevm_codegen::{Compiler, CompilerOptions};
+use indicatif::ProgressBar;
+use liblzma::read::XzDecoder;
+use revm::primitives::hardfork::SpecId;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Compile contracts and report times and sizes
+///
+/// Exits with 1 if a contract isn't compiled.
+#[derive(Debug, Args)]
+pub(crate) struct Command {
+    /// .jsonl or .jsonl.xz files (objects with "name" and "bytecode"), and whatever `run` takes
+    #[arg(required = true, value_name = "CONTRACTS")]
+    contracts: Vec<String>,
+    /// Optimization level
+    #[arg(long, value_enum, default_value_t)]
+    opt: Opt,
+    /// Fork
+    #[arg(long, value_parser = spec::parse, default_value = "Osaka")]
+    spec: SpecId,
+    /// A line of JSON for each contract, then one with the totals
+    #[arg(long)]
+    json: bool,
+}
+
+/// A line of output.
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    bytecode_len: usize,
+    compile_ns: u64,
+    code_bytes: usize,
+    chunks: usize,
+    /// `ok` or `failed`.
+    status: &'static str,
+    error: Option<String>,
+}
+
+/// The last line of JSON.
+#[derive(Serialize)]
+struct Summary {
+    contracts: usize,
+    failed: usize,
+    bytecode_len: usize,
+    code_bytes: usize,
+    compile_ns: u64,
+    us_per_byte: UsPerByte,
+}
+
+/// Microseconds of compilation per byte of bytecode: of all together, and quantiles over contracts.
+#[derive(Serialize)]
+struct UsPerByte {
+    total: f64,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+}
+
+impl Command {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<(), CommandError> {
+        let options = CompilerOptions { opt_level: self.opt.level(), ..Default::default() };
+        let compiler =
+            Compiler::new(options).map_err(|error| CommandError::Failed(error.to_string()))?;
+        let mut session = Session {
+            compiler,
+            spec: self.spec,
+            json: self.json,
+            bar: terminal::progress(None, "contracts"),
+            totals: Totals::default(),
+        };
+        if !self.json {
+            session.bar.suspend(print_header);
+        }
+        for argument in &self.contracts {
+            session.argument(argument)?;
+        }
+        session.bar.finish_and_clear();
+        session.totals.finish(self.json)
+    }
+}
+
+struct Session {
+    compiler: Compiler,
+    spec: SpecId,
+    json: bool,
+    bar: ProgressBar,
+    totals: Totals,
+}
+
+impl Session {
+    fn argument(&mut self, argument: &str) -> Result<(), CommandError> {
+        let path = Path::new(argument);
+        if argument.ends_with(".jsonl.xz") {
+            let file = File::open(path).map_err(|error| InputError::io(path, &error))?;
+            return self.lines(path, BufReader::new(XzDecoder::new(file)));
+        }
+        if argument.ends_with(".jsonl") {
+            let file = File::open(path).map_err(|error| InputError::io(path, &error))?;
+            return self.lines(path, BufReader::new(file));
+        }
+        let contract = Contract::resolve(argument)?;
+        self.compile(&contract.name, &contract.code)
+    }
+
+    /// Reads a file of one object a line without holding it in memory.
+    fn lines(&mut self, path: &Path, mut reader: impl BufRead) -> Result<(), CommandError> {
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            let read = reader.read_until(b'\n', &mut line);
+            if read.map_err(|error| InputError::io(path, &error))? == 0 {
+                break;
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let (name, code) = parse_line(path, number, &line)?;
+            self.compile(&name, &code)?;
+        }
+        Ok(())
+    }
+
+    fn compile(&mut self, name: &str, code: &[u8]) -> Result<(), CommandError> {
+        let start = Instant::now();
+        let result = self.compiler.compile(code, self.spec);
+        let time = start.elapsed();
+        let (code_bytes, chunks, error) = match &result {
+            Ok(compiled) => (compiled.code_bytes(), compiled.chunks(), None),
+            Err(error) => (0, 0, Some(error.to_string())),
+        };
+        let row = Row {
+            name,
+            bytecode_len: code.len(),
+            compile_ns: nanos(time),
+            code_bytes,
+            chunks,
+            status: if error.is_none() { "ok" } else { "failed" },
+            error,
+        };
+        self.totals.add(&row, time);
+        let line = if self.json { terminal::json(&row)? } else { text_line(&row, time) };
+        self.bar.suspend(|| println!("{line}"));
+        self.bar.inc(1);
+        Ok(())
+    }
+}
+
+/// The fields that are used of a line.
+#[derive(Deserialize)]
+struct ContractLine {
+    name: String,
+    bytecode: String,
+}
+
+fn parse_line(
+    path: &Path,
+    number: usize,
+    line: &[u8],
+) -> Result<(String, alloy_primitives::Bytes), InputError> {
+    let at = |column: usize| format!("{}:{number}:{column}", path.display());
+    let line: ContractLine = serde_json::from_slice(line).map_err(|error| {
+        let message = error.to_string();
+        let message = message.split(" at line ").next().unwrap_or_default();
+        InputError::new(at(error.column()), message)
+    })?;
+    let code = cranevm_cli::hex::decode(&line.bytecode).map_err(|error| {
+        let place = format!("{}:{number}", path.display());
+        InputError::new(place, format_args!("bytecode: {error}"))
+    })?;
+    Ok((line.name, code))
+}
+
+fn print_header() {
+    println!(
+        "{:<48} {:>9} {:>10} {:>10} {:>7} {:>9}  status",
+        "contract", "bytecode", "time", "code", "chunks", "us/byte"
+    );
+}
+
+fn text_line(row: &Row<'_>, time: Duration) -> String {
+    let per_byte = us_per_byte(row.compile_ns, row.bytecode_len);
+    let status = match &row.error {
+        None => terminal::green(row.status),
+        Some(error) => format!("{}: {error}", terminal::red(row.status)),
+    };
+    format!(
+        "{:<48} {:>7} B {:>10} {:>8} B {:>7} {:>9.3}  {status}",
+        row.name,
+        row.bytecode_len,
+        measure::time(time),
+        row.code_bytes,
+        row.chunks,
+        per_byte,
+    )
+}
+
+/// Microseconds per byte; zero for empty code.
+fn us_per_byte(ns: u64, bytes: usize) -> f64 {
+    if bytes == 0 { 0.0 } else { ns as f64 / 1e3 / bytes as f64 }
+}
+
+#[derive(Default)]
+struct Totals {
+    bytecode_len: usize,
+    code_bytes: usize,
+    time: Duration,
+    failed: usize,
+    contracts: usize,
+    /// Picoseconds per byte of each contract that isn't empty: integers, so that they sort.
+    ps_per_byte: Vec<u64>,
+}
+
+impl Totals {
+    fn add(&mut self, row: &Row<'_>, time: Duration) {
+        self.contracts += 1;
+        self.bytecode_len += row.bytecode_len;
+        self.code_bytes += row.code_bytes;
+        self.time += time;
+        self.failed += usize::from(row.error.is_some());
+        if row.error.is_none() && row.bytecode_len > 0 {
+            let per_byte = row.compile_ns.saturating_mul(1000) / row.bytecode_len as u64;
+            self.ps_per_byte.push(per_byte);
+        }
+    }
+
+    fn finish(self, json: bool) -> Result<(), CommandError> {
+        let at = |q: f64| quantile(&self.ps_per_byte, q) as f64 / 1e6;
+        let summary = Summary {
+            contracts: self.contracts,
+            failed: self.failed,
+            bytecode_len: self.bytecode_len,
+            code_bytes: self.code_bytes,
+            compile_ns: nanos(self.time),
+            us_per_byte: UsPerByte {
+                total: us_per_byte(nanos(self.time), self.bytecode_len),
+                p50: at(0.5),
+                p90: at(0.9),
+                p99: at(0.99),
+            },
+        };
+        if json {
+            println!("{}", terminal::json(&summary)?);
+        } else {
+            print_summary(&summary, self.time);
+        }
+        match summary.failed {
+            0 => Ok(()),
+            failed => Err(CommandError::Failed(format!(
+                "{failed} of {} contracts couldn't be compiled",
+                summary.contracts
+            ))),
+        }
+    }
+}
+
+fn print_summary(summary: &Summary, time: Duration) {
+    let UsPerByte { total, p50, p90, p99 } = summary.us_per_byte;
+    println!(
+        "{} contracts, {} failed; {} bytes of bytecode to {} bytes of code in {}",
+        measure::count(summary.contracts as u64),
+        summary.failed,
+        measure::count(summary.bytecode_len as u64),
+        measure::count(summary.code_bytes as u64),
+        measure::time(time),
+    );
+    println!(
+        "us per byte: {total:.3} in total; by contract: median {p50:.3}, p90 {p90:.3}, p99 {p99:.3}"
+    );
+}

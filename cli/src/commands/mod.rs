@@ -1,0 +1,46 @@
+//! The commands of the program, one file each.
+
+pub(crate) mod bench;
+pub(crate) mod compile;
+pub(crate) mod explain;
+pub(crate) mod run;
+pub(crate) mod statetest;
+
+use clap::ValueEnum;
+use cranevm::OptimizationLevel;
+
+/// `--opt`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Opt {
+    /// Baseline: the quickest compilation
+    None,
+    /// The same as `none`
+    Less,
+    /// Optimising: a better register allocator
+    #[default]
+    Default,
+    /// Optimising, with Cranelift's mid-end on small chunks
+    Aggressive,
+}
+
+impl Opt {
+    /// The compiler's level.
+    pub(crate) fn level(self) -> OptimizationLevel {
+        match self {
+            Self::None => OptimizationLevel::None,
+            Self::Less => OptimizationLevel::Less,
+            Self::Default => OptimizationLevel::Default,
+            Self::Aggressive => OptimizationLevel::Aggressive,
+        }
+    }
+
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Less => "less",
+            Self::Default => "default",
+            Self::Aggressive => "aggressive",
+        }
+    }
+}

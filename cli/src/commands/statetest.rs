@@ -1,0 +1,143 @@
+//! `cranevm statetest`: Ethereum's state tests on an engine.
+
+use super::Opt;
+use crate::terminal;
+use anstream::println;
+use clap::{Args, ValueEnum};
+use cranevm_cli::{
+    CommandError, Engine, EngineRunner,
+    engine::EngineError,
+    measure,
+    statetest::{self, CaseFailure, Counts, Options, Report},
+};
+use std::{num::NonZeroUsize, path::PathBuf, time::Instant};
+
+/// Hand-overs are forced after this many basic blocks, in turn.
+const HAND_OVERS: [u32; 4] = [0, 1, 2, 3];
+
+/// Run Ethereum state tests
+///
+/// Exits with 1 if a case fails or a contract isn't compiled, and with 2 if a file isn't a state test.
+#[derive(Debug, Args)]
+pub(crate) struct Command {
+    /// Files, directories (searched for .json files) or .tar.xz archives
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// What runs the transactions
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineArg,
+    /// Optimization level of native code
+    #[arg(long, value_enum, default_value_t)]
+    opt: Opt,
+    /// Threads [default: one a core]
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// A line of JSON for each failure, then one with the counts
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum EngineArg {
+    /// revm's interpreter
+    Interpreter,
+    /// Native code
+    #[default]
+    Native,
+    /// Native code that hands over to the interpreter after 0, 1, 2 and 3 basic blocks, in turn
+    Handover,
+}
+
+impl EngineArg {
+    fn engines(self) -> Vec<Engine> {
+        match self {
+            Self::Interpreter => vec![Engine::Interpreter],
+            Self::Native => vec![Engine::Native],
+            Self::Handover => HAND_OVERS.map(Engine::HandOver).to_vec(),
+        }
+    }
+}
+
+impl Command {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<(), CommandError> {
+        let runners = (self.engine.engines().into_iter())
+            .map(|engine| EngineRunner::new(engine, self.opt.level()))
+            .collect::<Result<Vec<_>, EngineError>>()
+            .map_err(|error| CommandError::Failed(error.to_string()))?;
+        let start = Instant::now();
+        let bar = terminal::progress(statetest::count_files(&self.paths), "files");
+        let options = Options { threads: self.threads };
+        let report = statetest::run_suite(&self.paths, &runners, options, &|_| bar.inc(1));
+        bar.finish_and_clear();
+        let report = report?;
+        let uncompiled: u64 = runners.iter().map(|runner| runner.compilations().failed).sum();
+        if self.json {
+            print_json(&report)?;
+        } else {
+            print_text(&report, &runners, start);
+        }
+        conclude(report, uncompiled)
+    }
+}
+
+/// Failed cases weigh more than contracts that aren't compiled, and those more than malformed files.
+/// Malformed files are told one line each, the last one by whoever gets the error.
+fn conclude(mut report: Report, uncompiled: u64) -> Result<(), CommandError> {
+    let Counts { failed, cases, .. } = report.counts;
+    let result = if failed > 0 {
+        Err(CommandError::Failed(format!("{failed} of {cases} cases failed")))
+    } else if uncompiled > 0 {
+        let message = format!("{uncompiled} contracts couldn't be compiled and were interpreted");
+        Err(CommandError::Failed(message))
+    } else {
+        report.malformed.pop().map_or(Ok(()), |error| Err(error.into()))
+    };
+    for error in &report.malformed {
+        terminal::error(error);
+    }
+    result
+}
+
+fn print_json(report: &Report) -> Result<(), CommandError> {
+    for failure in &report.failures {
+        println!("{}", terminal::json(failure)?);
+    }
+    println!("{}", terminal::json(&report.counts)?);
+    Ok(())
+}
+
+fn print_text(report: &Report, runners: &[EngineRunner], start: Instant) {
+    for failure in &report.failures {
+        print_failure(failure);
+    }
+    let counts = &report.counts;
+    let number = |n: usize| measure::count(n as u64);
+    println!(
+        "{} files, {} cases: {} passed, {} failed, {} skipped, in {}",
+        number(counts.files),
+        number(counts.cases),
+        number(counts.passed),
+        number(counts.failed),
+        number(counts.skipped),
+        measure::time(start.elapsed()),
+    );
+    for runner in runners.iter().filter(|runner| runner.engine() != Engine::Interpreter) {
+        let compilations = runner.compilations();
+        println!(
+            "{}: {} contracts compiled, {} failed to compile",
+            runner.engine(),
+            measure::count(compilations.succeeded),
+            measure::count(compilations.failed),
+        );
+    }
+}
+
+fn print_failure(failure: &CaseFailure) {
+    let CaseFailure { file, test, fork, index, engine, what, expected, got } = failure;
+    println!("{}: {file}", terminal::red("FAILED"));
+    println!("  test      {test}");
+    println!("  case      {fork}, index {index}");
+    println!("  engine    {engine}");
+    println!("  {what}: expected {expected}, got {got}");
+}

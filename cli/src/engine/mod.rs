@@ -1,0 +1,176 @@
+//! The ways to run a transaction: revm's interpreter, which is the oracle, and native code in
+//! several configurations.
+//!
+//! An [`EngineRunner`] is made once and shared by all threads; it owns the compiled programs. A
+//! [`Session`] is one EVM with its database.
+
+mod native;
+
+use alloy_primitives::Bytes;
+use cranevm::{OptimizationLevel, revm_evm::JitEvm, runtime::JitBackend};
+use revm::{
+    Context, Database, DatabaseCommit, ExecuteCommitEvm, ExecuteEvm, MainBuilder, MainContext,
+    MainnetEvm,
+    context::{BlockEnv, CfgEnv, TxEnv},
+    context_interface::result::{EVMError, ExecutionResult},
+    handler::MainnetContext,
+};
+use std::fmt;
+
+pub use crate::observation::Outcome;
+
+/// A way to run contracts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// revm's interpreter.
+    Interpreter,
+    /// Native code, every contract compiled at its first call.
+    Native,
+    /// Native code with each basic block in a chunk of its own, so that every edge crosses chunks.
+    OneBlockPerChunk,
+    /// Native code that hands over to the interpreter after this many basic blocks.
+    HandOver(u32),
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interpreter => f.write_str("interpreter"),
+            Self::Native => f.write_str("native"),
+            Self::OneBlockPerChunk => f.write_str("native, one block per chunk"),
+            Self::HandOver(blocks) => write!(f, "native, hand-over after {blocks} blocks"),
+        }
+    }
+}
+
+/// An engine that can't be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the engine {engine:?} can't be started: {reason}")]
+pub struct EngineError {
+    /// Which.
+    pub engine: Engine,
+    /// What the runtime said.
+    pub reason: String,
+}
+
+/// What a transaction runs in, but for its database.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Fork, limits and prices.
+    pub cfg: CfgEnv,
+    /// Block.
+    pub block: BlockEnv,
+    /// Transaction.
+    pub tx: TxEnv,
+}
+
+/// An engine and what it has compiled. Cheap to share by reference between threads.
+#[derive(Debug)]
+pub struct EngineRunner {
+    engine: Engine,
+    /// `None` for the interpreter.
+    backend: Option<JitBackend>,
+}
+
+impl EngineRunner {
+    /// Starts an engine. `opt` has no meaning to the interpreter.
+    pub fn new(engine: Engine, opt: OptimizationLevel) -> Result<Self, EngineError> {
+        let backend = match engine {
+            Engine::Interpreter => None,
+            _ => Some(native::backend(engine, opt)?),
+        };
+        Ok(Self { engine, backend })
+    }
+
+    /// revm's interpreter, which always starts.
+    pub const fn interpreter() -> Self {
+        Self { engine: Engine::Interpreter, backend: None }
+    }
+
+    /// Which engine it is.
+    pub const fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// An EVM on `db`.
+    pub fn session<DB: Database>(&self, environment: &Environment, db: DB) -> Session<DB> {
+        let evm = Context::mainnet()
+            .with_block(environment.block.clone())
+            .with_cfg(environment.cfg.clone())
+            .with_db(db)
+            .build_mainnet();
+        let evm = match &self.backend {
+            None => SessionEvm::Interpreter(Box::new(evm)),
+            Some(backend) => SessionEvm::Native(Box::new(JitEvm::new(evm, backend.clone()))),
+        };
+        Session { evm, tx: environment.tx.clone() }
+    }
+
+    /// Contracts compiled so far, and those whose compilation failed (they were interpreted).
+    pub fn compilations(&self) -> Compilations {
+        let Some(backend) = &self.backend else { return Compilations::default() };
+        let stats = backend.stats();
+        Compilations { succeeded: stats.compilations_succeeded, failed: stats.compilations_failed }
+    }
+
+    /// Drops all compiled programs if together they take more than `bytes`. Those in use live on
+    /// until their users are done.
+    pub fn trim(&self, bytes: u64) {
+        if let Some(backend) = &self.backend
+            && backend.stats().jit_total_bytes() > bytes
+        {
+            backend.clear_resident();
+        }
+    }
+}
+
+/// How many contracts an engine has compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compilations {
+    /// That run natively.
+    pub succeeded: u64,
+    /// That had to be interpreted.
+    pub failed: u64,
+}
+
+/// One EVM with its database and a transaction to run.
+pub struct Session<DB: Database> {
+    evm: SessionEvm<DB>,
+    tx: TxEnv,
+}
+
+type Mainnet<DB> = MainnetEvm<MainnetContext<DB>>;
+
+enum SessionEvm<DB: Database> {
+    Interpreter(Box<Mainnet<DB>>),
+    Native(Box<JitEvm<Mainnet<DB>>>),
+}
+
+impl<DB: Database> Session<DB> {
+    /// Runs the transaction and leaves the database as it was, so that it can be run again.
+    pub fn run(&mut self) -> Result<Outcome, EVMError<DB::Error>> {
+        let tx = self.tx.clone();
+        match &mut self.evm {
+            SessionEvm::Interpreter(evm) => evm.transact(tx),
+            SessionEvm::Native(evm) => evm.transact(tx),
+        }
+    }
+
+    /// Runs the transaction with other calldata.
+    pub fn run_with_data(&mut self, data: Bytes) -> Result<Outcome, EVMError<DB::Error>> {
+        self.tx.data = data;
+        self.run()
+    }
+
+    /// Runs the transaction and writes what it did to the database.
+    pub fn run_and_commit(&mut self) -> Result<ExecutionResult, EVMError<DB::Error>>
+    where
+        DB: DatabaseCommit,
+    {
+        let tx = self.tx.clone();
+        match &mut self.evm {
+            SessionEvm::Interpreter(evm) => evm.transact_commit(tx),
+            SessionEvm::Native(evm) => evm.transact_commit(tx),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The reusable parts of the `cranevm` program: contracts and fixtures as input, engines to run
+//! them on, and the runner of Ethereum state tests.
+//!
+//! The tests and the benchmarks of the workspace are built on the same parts as the program.
+#![deny(unsafe_code)]
+
+pub mod assembler;
+pub mod comparison;
+pub mod contract;
+pub mod engine;
+pub mod error;
+pub mod fixture;
+pub mod hex;
+pub mod measure;
+pub mod observation;
+pub mod shipped;
+pub mod spec;
+pub mod statetest;
+
+pub use contract::Contract;
+pub use engine::{Engine, EngineRunner, Environment};
+pub use error::{CommandError, InputError};
+pub use fixture::Fixture;

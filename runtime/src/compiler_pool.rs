@@ -1,0 +1,212 @@
+//! Compilers for whoever has something to compile, and the memory their code goes to.
+//!
+//! A compiler keeps its buffers between contracts, so a thread borrows one and gives it back. At
+//! most [`MAX_IDLE`] are kept. The region of code memory is reserved at the first compilation: a
+//! backend that never compiles costs no address space.
+
+use crate::{
+    CompileTimings,
+    error::CompileFailure,
+    lookup::RuntimeCacheKey,
+    program::{CompiledProgram, ProgramKind},
+    stats::Gauge,
+};
+use cranevm_codegen::{
+    CompileError, Compiler, CompilerOptions, NativeProgram, code_memory::CodeRegion,
+};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Idle compilers kept. Each holds a few MiB of buffers; more threads than this rarely compile at
+/// once.
+const MAX_IDLE: usize = 8;
+
+/// Address space reserved for code if there is no budget, in bytes.
+const UNLIMITED_RESERVE: usize = 8 << 30;
+
+/// Least address space reserved for code, in bytes: room for the largest contracts, however small
+/// the budget.
+const MIN_RESERVE: usize = 64 << 20;
+
+/// Lends compilers and owns the code memory of a backend.
+pub(crate) struct CompilerPool {
+    options: CompilerOptions,
+    /// Compilations after which a compiler isn't kept; 0: never.
+    recycle_threshold: usize,
+    reserve_bytes: usize,
+    idle: Mutex<Vec<PooledCompiler>>,
+    region: Mutex<Option<Arc<CodeRegion>>>,
+    data_gauge: Arc<Gauge>,
+}
+
+struct PooledCompiler {
+    compiler: Compiler,
+    compilations: usize,
+}
+
+impl CompilerPool {
+    /// A pool whose code memory is bounded by `budget_bytes` (0: no budget).
+    pub(crate) fn new(
+        options: CompilerOptions,
+        recycle_threshold: usize,
+        budget_bytes: usize,
+    ) -> Self {
+        let reserve_bytes = match budget_bytes {
+            0 => UNLIMITED_RESERVE,
+            // Twice the budget: eviction frees a program when its last user lets go, which may be
+            // later.
+            budget => budget.saturating_mul(2).clamp(MIN_RESERVE, UNLIMITED_RESERVE),
+        };
+        Self {
+            options,
+            recycle_threshold,
+            reserve_bytes,
+            idle: Mutex::default(),
+            region: Mutex::default(),
+            data_gauge: Arc::default(),
+        }
+    }
+
+    /// Compiles and loads a contract on this thread. A panic of the compiler becomes a failure.
+    pub(crate) fn compile(
+        &self,
+        key: RuntimeCacheKey,
+        code: &[u8],
+    ) -> Result<(CompiledProgram, CompileTimings), CompileFailure> {
+        // Unwind safety: a compiler that panicked is dropped by the unwinding and never used again;
+        // the pool's own state is only touched between compilations.
+        contain_panic(|| self.compile_unguarded(key, code))
+    }
+
+    fn compile_unguarded(
+        &self,
+        key: RuntimeCacheKey,
+        code: &[u8],
+    ) -> Result<(CompiledProgram, CompileTimings), CompileFailure> {
+        // First, so that without memory for code no time goes into making it.
+        let region = self.region()?;
+        let mut pooled = self.borrow()?;
+        let compiled = pooled.compiler.compile(code, key.spec_id);
+        pooled.compilations += 1;
+        self.give_back(pooled);
+        let compiled = compiled?;
+        let native = NativeProgram::load(&compiled, &region)?;
+        let gauge = Arc::clone(&self.data_gauge);
+        let program = CompiledProgram::new(key, ProgramKind::Jit, native, gauge);
+        Ok((program, compiled.timings))
+    }
+
+    /// Bytes of executable memory held by programs of this pool, wherever they are.
+    pub(crate) fn code_bytes(&self) -> u64 {
+        lock(&self.region).as_ref().map_or(0, |region| region.mapped_bytes() as u64)
+    }
+
+    /// Bytes of tables held by programs of this pool, wherever they are.
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.data_gauge.get()
+    }
+
+    fn borrow(&self) -> Result<PooledCompiler, CompileError> {
+        let idle = lock(&self.idle).pop();
+        match idle {
+            Some(pooled) => Ok(pooled),
+            None => Ok(PooledCompiler { compiler: Compiler::new(self.options)?, compilations: 0 }),
+        }
+    }
+
+    fn give_back(&self, pooled: PooledCompiler) {
+        let worn = self.recycle_threshold > 0 && pooled.compilations >= self.recycle_threshold;
+        if worn {
+            return;
+        }
+        let mut idle = lock(&self.idle);
+        if idle.len() < MAX_IDLE {
+            idle.push(pooled);
+        }
+    }
+
+    fn region(&self) -> Result<Arc<CodeRegion>, CompileError> {
+        let mut region = lock(&self.region);
+        if let Some(region) = &*region {
+            return Ok(Arc::clone(region));
+        }
+        Ok(Arc::clone(region.insert(CodeRegion::new(self.reserve_bytes)?)))
+    }
+}
+
+/// Runs a compilation, and makes a panic of it a failure.
+fn contain_panic<T>(
+    compilation: impl FnOnce() -> Result<T, CompileFailure>,
+) -> Result<T, CompileFailure> {
+    catch_unwind(AssertUnwindSafe(compilation))
+        .unwrap_or_else(|panic| Err(CompileFailure::Panic { message: panic_message(&*panic) }))
+}
+
+/// Locks; what these mutexes guard is whole at every point where a panic may strike.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The message of a caught panic.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "a panic without a message".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(recycle_threshold: usize) -> CompilerPool {
+        CompilerPool::new(CompilerOptions::default(), recycle_threshold, 0)
+    }
+
+    #[test]
+    fn worn_compilers_are_dropped() {
+        let pool = pool(2);
+        pool.give_back(PooledCompiler { compilations: 2, ..pool.borrow().unwrap() });
+        assert_eq!(lock(&pool.idle).len(), 0);
+        pool.give_back(PooledCompiler { compilations: 1, ..pool.borrow().unwrap() });
+        assert_eq!(lock(&pool.idle).len(), 1);
+        assert_eq!(pool.borrow().unwrap().compilations, 1);
+    }
+
+    #[test]
+    fn never_recycles_at_zero_and_keeps_few() {
+        let pool = pool(0);
+        let borrowed: Vec<_> = (0..MAX_IDLE + 3).map(|_| pool.borrow().unwrap()).collect();
+        for compiler in borrowed {
+            pool.give_back(PooledCompiler { compilations: usize::MAX, ..compiler });
+        }
+        assert_eq!(lock(&pool.idle).len(), MAX_IDLE);
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_and_costs_the_compiler() {
+        let pool = pool(0);
+        pool.give_back(pool.borrow().unwrap());
+        let failed: Result<(), _> = contain_panic(|| {
+            let _compiler = pool.borrow()?;
+            panic!("chunk {} broke", 7);
+        });
+        let failure = failed.unwrap_err();
+        assert!(
+            matches!(&failure, CompileFailure::Panic { message } if message == "chunk 7 broke")
+        );
+        assert!(!failure.is_transient(), "the same code would panic again");
+        assert_eq!(lock(&pool.idle).len(), 0);
+    }
+
+    #[test]
+    fn panic_messages() {
+        assert_eq!(panic_message(&"text"), "text");
+        assert_eq!(panic_message(&String::from("owned")), "owned");
+        assert_eq!(panic_message(&1), "a panic without a message");
+    }
+}

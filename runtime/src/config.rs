@@ -1,0 +1,315 @@
+//! Configuration of a backend, and its overrides by environment variables.
+//!
+//! The set of fields is fixed: clients build [`RuntimeConfig`] with exhaustive literals and move
+//! single fields out of it, so it has neither more fields than these nor a `Drop`.
+
+use crate::{CompileTimings, artifacts::ArtifactStore, error::RuntimeError, tuning::RuntimeTuning};
+use alloy_primitives::B256;
+use revm::{context_interface::cfg::GasParams, primitives::hardfork::SpecId};
+use std::{ffi::OsString, fmt::Display, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+
+const JIT_MODE: &str = "REVMC_JIT_MODE";
+const JIT_HELPER_PATH: &str = "REVMC_JIT_HELPER_PATH";
+const JIT_HELPER_MEMORY_LIMIT: &str = "REVMC_JIT_HELPER_MEMORY_LIMIT_BYTES";
+const JIT_HELPER_CPU_COUNT: &str = "REVMC_JIT_HELPER_CPU_COUNT";
+
+/// Configuration of a [`JitBackend`](crate::runtime::JitBackend).
+#[derive(Clone, derive_more::Debug)]
+pub struct RuntimeConfig {
+    /// Whether lookups may answer with compiled code.
+    ///
+    /// Default: `false`. Can be changed later with
+    /// [`set_enabled`](crate::runtime::JitBackend::set_enabled).
+    pub enabled: bool,
+    /// Name of the housekeeping thread.
+    ///
+    /// Default: `"revmc-backend"`. Without effect in this version: no thread is started.
+    pub thread_name: String,
+    /// Where compiled code outlives the process.
+    ///
+    /// Default: `None`. Any other value is refused by this version.
+    #[debug(skip)]
+    pub store: Option<Arc<dyn ArtifactStore>>,
+    /// Limits, thresholds and intervals.
+    pub tuning: RuntimeTuning,
+    /// Directory for dumps of each compilation.
+    ///
+    /// Default: `None`. Any other value is refused by this version.
+    pub dump_dir: Option<PathBuf>,
+    /// Check internal invariants in the compiled code.
+    ///
+    /// Default: `false`.
+    pub debug_assertions: bool,
+    /// Report every failure of a compiled frame (stack underflow, bad jump, ...) as
+    /// [`OutOfGas`](revm::interpreter::InstructionResult::OutOfGas). Gas, state and output don't
+    /// change, nor do `STOP`, `RETURN` and `REVERT`.
+    ///
+    /// Default: `true`. Set it to `false` to get the interpreter's own reason.
+    pub single_error: bool,
+    /// Don't merge identical basic blocks.
+    ///
+    /// Default: `false`.
+    pub no_dedup: bool,
+    /// Don't eliminate stores that nothing observes.
+    ///
+    /// Default: `false`.
+    pub no_dse: bool,
+    /// The chain's own schedule of dynamic gas.
+    ///
+    /// Default: `None`, the schedule of the fork. In this version compiled code is for the fork's
+    /// own schedule whatever this says, and a frame whose host has another schedule is interpreted.
+    pub gas_params: Option<GasParams>,
+    /// Compile to artifacts instead of to memory.
+    ///
+    /// Default: `false`. `true` is refused by this version.
+    pub aot: bool,
+    /// Where code is compiled.
+    ///
+    /// Default: [`JitMode::InProcess`]. The other is refused by this version. `REVMC_JIT_MODE`
+    /// overrides it.
+    pub jit_mode: JitMode,
+    /// Program that is run as helper process in [`JitMode::OutOfProcess`]; `None` means this
+    /// program itself.
+    ///
+    /// Default: `None`. `REVMC_JIT_HELPER_PATH` overrides it. Without effect in process.
+    pub jit_helper_path: Option<PathBuf>,
+    /// Compile at the first lookup, on the thread that asks, and answer when it is done. Implies
+    /// [`enabled`](Self::enabled) and a [`jit_hot_threshold`](RuntimeTuning::jit_hot_threshold) of
+    /// 0. For tests and measurements: it stops the caller for the time of a compilation.
+    ///
+    /// Default: `false`.
+    pub blocking: bool,
+    /// Called once after each attempt to compile, on the thread that compiled, when its result is
+    /// already visible to lookups. A panic in it is contained and logged.
+    ///
+    /// Default: `None`.
+    #[debug(skip)]
+    pub on_compilation: Option<Arc<dyn Fn(CompilationEvent) + Send + Sync>>,
+}
+
+impl RuntimeConfig {
+    /// Applies the environment variables `REVMC_JIT_MODE` (`in-process` or `out-of-process`),
+    /// `REVMC_JIT_HELPER_PATH` (made absolute where the file exists),
+    /// `REVMC_JIT_HELPER_MEMORY_LIMIT_BYTES` and `REVMC_JIT_HELPER_CPU_COUNT` (integers). The
+    /// environment wins over the configuration.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Environment`] if a value can't be parsed.
+    pub fn with_env_overrides(self) -> eyre::Result<Self> {
+        Ok(self.with_overrides(&|name| std::env::var_os(name))?)
+    }
+
+    /// [`with_env_overrides`](Self::with_env_overrides) with a given environment.
+    pub(crate) fn with_overrides(
+        mut self,
+        env: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, RuntimeError> {
+        if let Some(mode) = parse(env, JIT_MODE)? {
+            self.jit_mode = mode;
+        }
+        if let Some(path) = env(JIT_HELPER_PATH).map(PathBuf::from) {
+            // A helper that isn't there is reported when it is started, with this path.
+            self.jit_helper_path = Some(path.canonicalize().unwrap_or(path));
+        }
+        if let Some(limit) = parse(env, JIT_HELPER_MEMORY_LIMIT)? {
+            self.tuning.jit_helper_memory_limit_bytes = limit;
+        }
+        if let Some(count) = parse(env, JIT_HELPER_CPU_COUNT)? {
+            self.tuning.jit_helper_cpu_count = count;
+        }
+        Ok(self)
+    }
+
+    /// Resolves settings that imply others.
+    pub(crate) fn normalized(mut self) -> Self {
+        if self.blocking {
+            self.enabled = true;
+            self.tuning.jit_hot_threshold = 0;
+        }
+        self
+    }
+
+    /// Refuses what this version doesn't do, rather than do something else.
+    pub(crate) fn check_supported(&self) -> Result<(), RuntimeError> {
+        let refuse = |what, instead| Err(RuntimeError::Unsupported { what, instead });
+        if self.jit_mode == JitMode::OutOfProcess {
+            return refuse("out-of-process compilation", "use JitMode::InProcess");
+        }
+        if self.aot {
+            return refuse("RuntimeConfig::aot = true", "set it to false to compile in memory");
+        }
+        if self.store.is_some() {
+            return refuse("RuntimeConfig::store", "set it to None; code is compiled in memory");
+        }
+        if self.dump_dir.is_some() {
+            return refuse(
+                "RuntimeConfig::dump_dir",
+                "set it to None; `cranevm explain` shows code",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Reads and parses an environment variable; `None` if it isn't set.
+fn parse<T: FromStr<Err: Display>>(
+    env: &dyn Fn(&str) -> Option<OsString>,
+    name: &'static str,
+) -> Result<Option<T>, RuntimeError> {
+    let Some(value) = env(name) else { return Ok(None) };
+    let problem = match value.to_str().map(str::parse) {
+        Some(Ok(parsed)) => return Ok(Some(parsed)),
+        Some(Err(error)) => format!("{error} (the value is {value:?})"),
+        None => format!("{value:?} isn't Unicode"),
+    };
+    Err(RuntimeError::Environment { name, problem })
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            thread_name: "revmc-backend".into(),
+            store: None,
+            tuning: RuntimeTuning::default(),
+            dump_dir: None,
+            debug_assertions: false,
+            single_error: true,
+            no_dedup: false,
+            no_dse: false,
+            gas_params: None,
+            aot: false,
+            jit_mode: JitMode::default(),
+            jit_helper_path: None,
+            blocking: false,
+            on_compilation: None,
+        }
+    }
+}
+
+/// Tells of one attempt to compile.
+#[derive(Clone, Debug)]
+pub struct CompilationEvent {
+    /// Hash of the bytecode.
+    pub code_hash: B256,
+    /// The fork compiled for.
+    pub spec_id: SpecId,
+    /// Wall-clock time of the attempt, loading included.
+    pub duration: Duration,
+    /// What was compiled to.
+    pub kind: CompilationKind,
+    /// Whether there is a program now.
+    pub success: bool,
+    /// Time spent in each phase; zero for a failed attempt.
+    pub timings: CompileTimings,
+}
+
+/// What code is compiled to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompilationKind {
+    /// To memory.
+    Jit,
+    /// To an artifact.
+    Aot,
+}
+
+/// Where code is compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JitMode {
+    /// In this process.
+    #[default]
+    InProcess,
+    /// In a helper process, so that a crash of the compiler costs one compilation.
+    OutOfProcess,
+}
+
+impl FromStr for JitMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "in-process" => Ok(Self::InProcess),
+            "out-of-process" => Ok(Self::OutOfProcess),
+            _ => Err(format!("`{text}` is no JIT mode; it is `in-process` or `out-of-process`")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &'static str, value: &'static str) -> Result<RuntimeConfig, RuntimeError> {
+        RuntimeConfig::default()
+            .with_overrides(&|asked| (asked == name).then(|| OsString::from(value)))
+    }
+
+    #[test]
+    fn defaults() {
+        // Exhaustive on purpose, and by move: clients do the same.
+        let RuntimeConfig {
+            enabled,
+            thread_name,
+            store,
+            tuning: _,
+            dump_dir,
+            debug_assertions,
+            single_error,
+            no_dedup,
+            no_dse,
+            gas_params,
+            aot,
+            jit_mode,
+            jit_helper_path,
+            blocking,
+            on_compilation,
+        } = RuntimeConfig::default();
+        assert!(!enabled);
+        assert_eq!(thread_name, "revmc-backend");
+        assert!(store.is_none());
+        assert!(dump_dir.is_none());
+        assert!(!debug_assertions);
+        assert!(single_error);
+        assert!(!no_dedup);
+        assert!(!no_dse);
+        assert!(gas_params.is_none());
+        assert!(!aot);
+        assert_eq!(jit_mode, JitMode::InProcess);
+        assert!(jit_helper_path.is_none());
+        assert!(!blocking);
+        assert!(on_compilation.is_none());
+    }
+
+    #[test]
+    fn environment_wins() {
+        assert_eq!(with(JIT_MODE, "out-of-process").unwrap().jit_mode, JitMode::OutOfProcess);
+        assert_eq!(with(JIT_MODE, "in-process").unwrap().jit_mode, JitMode::InProcess);
+        let path = with(JIT_HELPER_PATH, "/no/such/helper").unwrap().jit_helper_path;
+        assert_eq!(path, Some(PathBuf::from("/no/such/helper")));
+        let limit = with(JIT_HELPER_MEMORY_LIMIT, "18446744073709551615").unwrap();
+        assert_eq!(limit.tuning.jit_helper_memory_limit_bytes, u64::MAX);
+        assert_eq!(with(JIT_HELPER_CPU_COUNT, "3").unwrap().tuning.jit_helper_cpu_count, 3);
+    }
+
+    #[test]
+    fn bad_environment_is_named() {
+        for (name, value) in [
+            (JIT_MODE, "sideways"),
+            (JIT_HELPER_MEMORY_LIMIT, "-1"),
+            (JIT_HELPER_CPU_COUNT, "two"),
+            (JIT_HELPER_CPU_COUNT, ""),
+        ] {
+            let error = with(name, value).unwrap_err();
+            assert!(matches!(error, RuntimeError::Environment { name: n, .. } if n == name));
+            assert!(error.to_string().contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn blocking_implies_enabled() {
+        let config = RuntimeConfig { blocking: true, ..Default::default() }.normalized();
+        assert!(config.enabled);
+        assert_eq!(config.tuning.jit_hot_threshold, 0);
+        assert!(!RuntimeConfig::default().normalized().enabled);
+    }
+}

@@ -1,0 +1,71 @@
+//! Native execution of EVM contracts inside revm.
+//!
+//! - [`runtime`]: the shared [`JitBackend`](runtime::JitBackend) that compiles contracts and keeps
+//!   the programs, its configuration, and what a lookup says;
+//! - [`revm_evm`]: [`JitEvm`](revm_evm::JitEvm), which wraps a revm EVM and runs its frames
+//!   natively where a program is there, and in revm's interpreter where not.
+//!
+//! ```no_run
+//! use cranevm::{
+//!     revm_evm::JitEvm,
+//!     runtime::{JitBackend, RuntimeConfig},
+//! };
+//! use revm::{Context, ExecuteEvm, MainBuilder, MainContext, context::TxEnv};
+//!
+//! # fn main() -> cranevm::Result<()> {
+//! // Once per process. `blocking` compiles on first sight.
+//! let backend = JitBackend::new(RuntimeConfig { blocking: true, ..Default::default() })?;
+//! // Per block, transaction, or for ever.
+//! let mut evm = JitEvm::new(Context::mainnet().build_mainnet(), backend);
+//! let outcome = evm.transact(TxEnv::default())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Results, gas and state are those of revm's interpreter. The names follow revmc's runtime, so
+//! that a client of that crate changes a line of its manifest.
+
+#![deny(unsafe_code)]
+
+mod artifacts;
+mod backend;
+mod cache;
+mod compile;
+mod compiler_pool;
+mod config;
+mod error;
+mod flights;
+mod lookup;
+mod program;
+mod stats;
+mod tuning;
+
+pub mod revm_evm;
+
+/// The compiling backend: configuration, lookups, programs, statistics.
+pub mod runtime {
+    pub use crate::{
+        artifacts::{
+            ArtifactKey, ArtifactManifest, ArtifactStore, BackendSelection, StoredArtifact,
+        },
+        backend::{JitBackend, maybe_run_jit_helper},
+        config::{CompilationEvent, CompilationKind, JitMode, RuntimeConfig},
+        error::{CompileFailure, RuntimeError},
+        lookup::{AotRequest, InterpretReason, LookupDecision, LookupRequest, RuntimeCacheKey},
+        program::{CompiledProgram, ProgramKind},
+        stats::RuntimeStatsSnapshot,
+        tuning::RuntimeTuning,
+    };
+}
+
+pub use cranevm_codegen::{
+    CompileError, CompileTimings, EvmCompilerFn, OptimizationLevel, RawEvmCompilerFn,
+};
+
+pub use eyre;
+pub use eyre::{Error, Result};
+
+pub use revm::{
+    bytecode as revm_bytecode, context_interface, handler, inspector, interpreter, primitives,
+    primitives::{U256, hardfork::SpecId},
+};

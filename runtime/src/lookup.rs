@@ -1,0 +1,65 @@
+//! What a lookup asks and what it answers. Plain data.
+
+use crate::program::CompiledProgram;
+use alloy_primitives::{B256, Bytes};
+use revm::primitives::hardfork::SpecId;
+use std::sync::Arc;
+
+/// Names a program: the contract's code and the fork that it is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RuntimeCacheKey {
+    /// Keccak-256 of the bytecode. Trusted: nobody computes it again.
+    pub code_hash: B256,
+    /// The fork. It decides prices and which opcodes exist, so it is part of the name.
+    pub spec_id: SpecId,
+}
+
+/// Asks for a program.
+#[derive(Clone, Debug)]
+pub struct LookupRequest {
+    /// The program's name.
+    pub key: RuntimeCacheKey,
+    /// The contract's bytecode as deployed: without the padding that revm adds for analysis.
+    pub code: Bytes,
+}
+
+/// Asks for a persistent artifact.
+#[derive(Clone, Debug)]
+pub struct AotRequest {
+    /// Keccak-256 of the bytecode. Trusted.
+    pub code_hash: B256,
+    /// The contract's bytecode as deployed.
+    pub code: Bytes,
+    /// The fork to compile for.
+    pub spec_id: SpecId,
+}
+
+impl AotRequest {
+    /// The name of the program that the artifact holds.
+    pub(crate) fn key(&self) -> RuntimeCacheKey {
+        RuntimeCacheKey { code_hash: self.code_hash, spec_id: self.spec_id }
+    }
+}
+
+/// Answers a lookup.
+#[derive(Clone, Debug)]
+pub enum LookupDecision {
+    /// Run this program.
+    Compiled(Arc<CompiledProgram>),
+    /// Run the interpreter.
+    Interpret(InterpretReason),
+}
+
+/// Why a frame is interpreted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterpretReason {
+    /// The backend is switched off.
+    Disabled,
+    /// The code is never compiled: it is empty or longer than
+    /// [`jit_max_bytecode_len`](crate::runtime::RuntimeTuning::jit_max_bytecode_len).
+    Ineligible,
+    /// There is no program now. There may be one at a later lookup.
+    NotReady,
+    /// Compilation was tried and failed. Only blocking lookups say so.
+    JitFailed,
+}

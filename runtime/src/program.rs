@@ -1,0 +1,98 @@
+//! A compiled contract together with what keeps its code alive.
+//!
+//! The one place of this crate that enters compiled code. [`CompiledProgram`] is made only by the
+//! compilation path, which compiles for its key and loads the result, so the code behind
+//! [`func`](CompiledProgram::func) belongs to the key, and lives as long as the program.
+
+#![expect(unsafe_code, reason = "entering compiled code")]
+
+use crate::{lookup::RuntimeCacheKey, stats::Gauge};
+use cranevm_codegen::{EvmCompilerFn, NativeProgram};
+use revm::interpreter::{
+    GasTable, Host, InstructionTable, Interpreter, InterpreterAction,
+    interpreter::{EthInterpreter, STACK_LIMIT},
+};
+use std::{fmt, sync::Arc};
+
+/// Where a program comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramKind {
+    /// From an artifact.
+    Aot,
+    /// Compiled by this process.
+    Jit,
+}
+
+/// A compiled contract. Dropping the last reference frees its machine code.
+pub struct CompiledProgram {
+    /// The contract as a callable; valid as long as this program lives.
+    pub func: EvmCompilerFn,
+    /// What it was compiled from and for.
+    pub key: RuntimeCacheKey,
+    /// Where it comes from.
+    pub kind: ProgramKind,
+    /// Owner of the code that `func` points into.
+    backing: NativeProgram,
+    /// Bytes of the bytecode compiled.
+    code_len: usize,
+    /// The backend's sum of table bytes, which this program's are part of.
+    data_gauge: Arc<Gauge>,
+}
+
+impl CompiledProgram {
+    /// Wraps loaded code. `backing` must be what the code of `key` was compiled to.
+    pub(crate) fn new(
+        key: RuntimeCacheKey,
+        kind: ProgramKind,
+        backing: NativeProgram,
+        data_gauge: Arc<Gauge>,
+    ) -> Self {
+        data_gauge.add(backing.data_bytes() as u64);
+        let (func, code_len) = (backing.func(), backing.bytecode_len());
+        Self { func, key, kind, backing, code_len, data_gauge }
+    }
+
+    /// Runs a frame from the interpreter's pc until it ends or suspends, with the EVM's own tables
+    /// for what isn't native; `None`, and nothing done, if the frame isn't one of this program.
+    ///
+    /// Whether the frame's code is this program's is told by its hash, which the caller has
+    /// compared and revm vouches for. The checks here catch what would break memory safety: a pc
+    /// beyond the code, or a stack without room.
+    #[inline]
+    pub(crate) fn run<H: Host>(
+        &self,
+        interpreter: &mut Interpreter<EthInterpreter>,
+        host: &mut H,
+        instructions: &InstructionTable<EthInterpreter, H>,
+        gas_table: &GasTable,
+    ) -> Option<InterpreterAction> {
+        let fits = interpreter.runtime_flag.spec_id == self.key.spec_id
+            && interpreter.bytecode.is_legacy()
+            && interpreter.bytecode.len() == self.code_len
+            && interpreter.stack.data().capacity() >= STACK_LIMIT;
+        if !fits {
+            return None;
+        }
+        // SAFETY: `self.backing` keeps the code alive during the call, for `self` is borrowed. It
+        // was compiled for this spec and for bytecode of this length (checked above) and of this
+        // hash (compared by the caller).
+        Some(unsafe { self.func.run(interpreter, host, instructions, gas_table) })
+    }
+}
+
+impl Drop for CompiledProgram {
+    fn drop(&mut self) {
+        self.data_gauge.subtract(self.backing.data_bytes() as u64);
+    }
+}
+
+impl fmt::Debug for CompiledProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompiledProgram")
+            .field("key", &self.key)
+            .field("kind", &self.kind)
+            .field("code_bytes", &self.backing.code_bytes())
+            .field("data_bytes", &self.backing.data_bytes())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,236 @@
+//! Running frames, and the transaction-level traits of revm with the mainnet handler.
+
+use super::{ForkSchedule, JitEvm};
+use crate::lookup::RuntimeCacheKey;
+use revm::{
+    Database, DatabaseCommit,
+    context::{
+        ContextSetters, ContextTr, FrameStack, JournalTr,
+        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction, ResultAndState},
+    },
+    handler::{
+        EthFrame, EvmTr, ExecuteCommitEvm, ExecuteEvm, FrameInitOrResult, FrameTr, Handler,
+        ItemOrResult, MainnetHandler, PrecompileProvider, SystemCallCommitEvm, SystemCallEvm,
+        SystemCallTx,
+        evm::{ContextDbError, FrameInitResult},
+        instructions::InstructionProvider,
+    },
+    interpreter::{Host, InterpreterAction, InterpreterResult, interpreter::EthInterpreter},
+    primitives::{Address, Bytes},
+    state::EvmState,
+};
+
+impl<EVM> JitEvm<EVM>
+where
+    EVM: EvmTr<
+            Frame = EthFrame<EthInterpreter>,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+        >,
+{
+    /// Runs the top frame natively until it ends or suspends; `None`, and nothing done, if it is to
+    /// be interpreted.
+    #[inline]
+    fn run_native(&mut self) -> Option<InterpreterAction> {
+        let (context, instructions, _, frames) = self.inner.all_mut();
+        let frame = frames.get();
+        if frame.data.is_create() && !self.backend.is_blocking() {
+            return None;
+        }
+        let interpreter = &mut frame.interpreter;
+        // The fork that the frame was begun with: what the interpreter would go by.
+        let spec_id = interpreter.runtime_flag.spec_id;
+        let gas_table = instructions.gas_table();
+        if !ForkSchedule::matches(&mut self.schedule, spec_id, gas_table, context.gas_params()) {
+            return None;
+        }
+        let code_hash = interpreter.bytecode.get_or_calculate_hash();
+        let key = RuntimeCacheKey { code_hash, spec_id };
+        let code = || interpreter.bytecode.original_bytes();
+        let program = self.cache.program(&self.backend, key, code)?;
+        program.run(interpreter, context, instructions.instruction_table(), gas_table)
+    }
+}
+
+impl<EVM> EvmTr for JitEvm<EVM>
+where
+    EVM: EvmTr<
+            Frame = EthFrame<EthInterpreter>,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+            Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
+        >,
+{
+    type Context = EVM::Context;
+    type Instructions = EVM::Instructions;
+    type Precompiles = EVM::Precompiles;
+    type Frame = EVM::Frame;
+
+    #[inline]
+    fn all(
+        &self,
+    ) -> (&Self::Context, &Self::Instructions, &Self::Precompiles, &FrameStack<Self::Frame>) {
+        self.inner.all()
+    }
+
+    #[inline]
+    fn all_mut(
+        &mut self,
+    ) -> (
+        &mut Self::Context,
+        &mut Self::Instructions,
+        &mut Self::Precompiles,
+        &mut FrameStack<Self::Frame>,
+    ) {
+        self.inner.all_mut()
+    }
+
+    #[inline]
+    fn frame_init(
+        &mut self,
+        frame_input: <Self::Frame as FrameTr>::FrameInit,
+    ) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
+        self.inner.frame_init(frame_input)
+    }
+
+    /// Runs the top frame natively if there is a program for it, else as the wrapped EVM does.
+    #[inline]
+    fn frame_run(
+        &mut self,
+    ) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
+        if !self.backend.enabled() {
+            return self.inner.frame_run();
+        }
+        let Some(action) = self.run_native() else { return self.inner.frame_run() };
+        let (context, _, _, frames) = self.inner.all_mut();
+        let frame = frames.get();
+        let next =
+            frame.process_next_action::<_, ContextDbError<Self::Context>>(context, action)?;
+        if let ItemOrResult::Result(_) = next {
+            frame.set_finished(true);
+        }
+        Ok(next)
+    }
+
+    #[inline]
+    fn frame_return_result(
+        &mut self,
+        result: <Self::Frame as FrameTr>::FrameResult,
+    ) -> Result<Option<<Self::Frame as FrameTr>::FrameResult>, ContextDbError<Self::Context>> {
+        self.inner.frame_return_result(result)
+    }
+}
+
+impl<EVM> ExecuteEvm for JitEvm<EVM>
+where
+    EVM: EvmTr<
+            Context: ContextTr<Journal: JournalTr<State = EvmState>> + ContextSetters,
+            Frame = EthFrame<EthInterpreter>,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+            Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
+        >,
+{
+    type ExecutionResult = ExecutionResult<HaltReason>;
+    type State = EvmState;
+    type Error = EVMError<<<EVM::Context as ContextTr>::Db as Database>::Error, InvalidTransaction>;
+    type Tx = <EVM::Context as ContextTr>::Tx;
+    type Block = <EVM::Context as ContextTr>::Block;
+
+    fn set_block(&mut self, block: Self::Block) {
+        self.inner.ctx_mut().set_block(block);
+    }
+
+    fn transact_one(&mut self, tx: Self::Tx) -> Result<Self::ExecutionResult, Self::Error> {
+        self.inner.ctx_mut().set_tx(tx);
+        MainnetHandler::default().run(self)
+    }
+
+    fn finalize(&mut self) -> Self::State {
+        self.inner.ctx_mut().journal_mut().finalize()
+    }
+
+    fn replay(&mut self) -> Result<ResultAndState<HaltReason>, Self::Error> {
+        let result: Result<_, Self::Error> = MainnetHandler::default().run(self);
+        // Also after an error, so that nothing of this transaction is left for the next.
+        let state = self.finalize();
+        Ok(ResultAndState::new(result?, state))
+    }
+}
+
+impl<EVM> ExecuteCommitEvm for JitEvm<EVM>
+where
+    EVM: EvmTr<
+            Context: ContextTr<Journal: JournalTr<State = EvmState>, Db: DatabaseCommit>
+                         + ContextSetters,
+            Frame = EthFrame<EthInterpreter>,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+            Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
+        >,
+{
+    fn commit(&mut self, state: Self::State) {
+        self.inner.ctx_mut().db_mut().commit(state);
+    }
+}
+
+impl<EVM> SystemCallEvm for JitEvm<EVM>
+where
+    EVM: EvmTr<
+            Context: ContextTr<Journal: JournalTr<State = EvmState>, Tx: SystemCallTx>
+                         + ContextSetters,
+            Frame = EthFrame<EthInterpreter>,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+            Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
+        >,
+{
+    fn system_call_one_with_caller(
+        &mut self,
+        caller: Address,
+        system_contract_address: Address,
+        data: Bytes,
+    ) -> Result<Self::ExecutionResult, Self::Error> {
+        let tx = SystemCallTx::new_system_tx_with_caller(caller, system_contract_address, data);
+        self.inner.ctx_mut().set_tx(tx);
+        MainnetHandler::default().run_system_call(self)
+    }
+}
+
+impl<EVM> SystemCallCommitEvm for JitEvm<EVM>
+where
+    EVM: EvmTr<
+            Context: ContextTr<
+                Journal: JournalTr<State = EvmState>,
+                Db: DatabaseCommit,
+                Tx: SystemCallTx,
+            > + ContextSetters,
+            Frame = EthFrame<EthInterpreter>,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+            Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
+        >,
+{
+    fn system_call_with_caller_commit(
+        &mut self,
+        caller: Address,
+        system_contract_address: Address,
+        data: Bytes,
+    ) -> Result<Self::ExecutionResult, Self::Error> {
+        let output = self.system_call_with_caller(caller, system_contract_address, data)?;
+        self.commit(output.state);
+        Ok(output.result)
+    }
+}

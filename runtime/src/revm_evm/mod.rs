@@ -1,0 +1,111 @@
+//! [`JitEvm`]: a revm EVM whose frames run natively where a program is there.
+//!
+//! Only [`EvmTr::frame_run`] differs from the wrapped EVM;
+//! transaction validation, frame set-up, precompiles, the journal and custom handlers are the
+//! wrapped EVM's. Native code keeps the whole state of a frame in revm's own `Interpreter`, with
+//! its real pc, whenever it lets go of it. So each run of a frame, also one that goes on after a
+//! nested call, decides anew how to run, and code compiled meanwhile is used at once.
+//!
+//! A frame is interpreted if
+//! - the backend is disabled, or has no program for the frame's code and fork (yet);
+//! - the EVM's static gas table or the host's dynamic gas schedule isn't the fork's own, which is
+//!   what code is compiled for;
+//! - it is init code, except in blocking mode: it runs once, so hashing and compiling it can't pay;
+//! - it runs under an inspector (the `inspect_*` calls): the inspector sees every step.
+//!
+//! Opcodes that aren't native run from the EVM's own instruction table, so a chain's own versions
+//! of them apply. A replacement of an opcode that *is* native (arithmetic, stack, memory, control
+//! flow, ...) isn't noticed unless its static price differs from the fork's: such a chain keeps the
+//! backend disabled.
+
+mod execute;
+mod inspect;
+mod local_cache;
+mod schedule;
+
+use crate::runtime::JitBackend;
+use local_cache::LocalCache;
+use revm::handler::EvmTr;
+use schedule::ForkSchedule;
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+};
+
+/// A revm EVM that runs compiled code.
+pub struct JitEvm<EVM> {
+    inner: EVM,
+    backend: JitBackend,
+    /// The backend's answers, valid for one epoch.
+    cache: LocalCache,
+    /// The prices of the fork last seen.
+    schedule: Option<Box<ForkSchedule>>,
+}
+
+impl<EVM: EvmTr> JitEvm<EVM> {
+    /// Wraps `inner`, which runs what `backend` has compiled.
+    pub fn new(inner: EVM, backend: JitBackend) -> Self {
+        Self { inner, backend, cache: LocalCache::default(), schedule: None }
+    }
+
+    /// Wraps `inner`, which is left to interpret.
+    pub fn disabled(inner: EVM) -> Self {
+        Self::new(inner, JitBackend::disabled())
+    }
+}
+
+impl<EVM> JitEvm<EVM> {
+    /// The wrapped EVM.
+    pub const fn inner(&self) -> &EVM {
+        &self.inner
+    }
+
+    /// The wrapped EVM.
+    pub const fn inner_mut(&mut self) -> &mut EVM {
+        &mut self.inner
+    }
+
+    /// Unwraps the EVM.
+    pub fn into_inner(self) -> EVM {
+        self.inner
+    }
+
+    /// The backend.
+    pub const fn backend(&self) -> &JitBackend {
+        &self.backend
+    }
+
+    /// The backend, to be changed. What the old one answered is forgotten.
+    pub fn backend_mut(&mut self) -> &mut JitBackend {
+        self.cache = LocalCache::default();
+        &mut self.backend
+    }
+
+    /// Exchanges the backend. What the old one answered is forgotten.
+    pub fn set_backend(&mut self, backend: JitBackend) {
+        *self.backend_mut() = backend;
+    }
+}
+
+impl<EVM> Deref for JitEvm<EVM> {
+    type Target = EVM;
+
+    fn deref(&self) -> &EVM {
+        &self.inner
+    }
+}
+
+impl<EVM> DerefMut for JitEvm<EVM> {
+    fn deref_mut(&mut self) -> &mut EVM {
+        &mut self.inner
+    }
+}
+
+impl<EVM: fmt::Debug> fmt::Debug for JitEvm<EVM> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JitEvm")
+            .field("inner", &self.inner)
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
+    }
+}

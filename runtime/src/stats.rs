@@ -1,0 +1,141 @@
+//! Counters of a backend.
+//!
+//! Bumped with relaxed atomics where things happen, so a snapshot is current, but its fields aren't
+//! read at one instant.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A backend's statistics. Counters start at zero with the backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuntimeStatsSnapshot {
+    /// Lookups answered with a program. What an EVM's own cache answers doesn't reach the backend,
+    /// and isn't counted.
+    pub lookup_hits: u64,
+    /// Lookups of eligible code answered without a resident program, and blocking lookups that had
+    /// to compile.
+    pub lookup_misses: u64,
+    /// Lookup observations lost. 0: none are queued.
+    pub events_dropped: u64,
+    /// Requests for background compilation or artifacts that were refused.
+    pub commands_dropped: u64,
+    /// Programs resident now.
+    pub resident_entries: u64,
+    /// Lookup observations queued now. 0: none are queued.
+    pub events_queued: u64,
+    /// Commands queued now. 0: none are queued.
+    pub command_queue_len: u64,
+    /// Compilations begun and not ended.
+    pub pending_jobs: u64,
+    /// Bytes of executable memory held by this backend's programs, resident or kept by callers;
+    /// whole pages.
+    pub jit_code_bytes: u64,
+    /// Bytes of tables held by this backend's programs, resident or kept by callers.
+    pub jit_data_bytes: u64,
+    /// Programs evicted for the budget or for idleness. `clear_*` isn't eviction.
+    pub evictions: u64,
+    /// Compilations begun.
+    pub compilations_dispatched: u64,
+    /// Compilations that gave a program.
+    pub compilations_succeeded: u64,
+    /// Compilations that failed.
+    pub compilations_failed: u64,
+    /// Helper processes started. This version has none, so this and all fields below are 0.
+    pub jit_helper_spawns: u64,
+    /// Helper processes that couldn't be started.
+    pub jit_helper_spawn_failures: u64,
+    /// Helper processes started in place of one that ended.
+    pub jit_helper_restarts: u64,
+    /// Helper jobs that took longer than `jit_timeout`.
+    pub jit_helper_timeouts: u64,
+    /// Helper processes that ended unasked.
+    pub jit_helper_disconnects: u64,
+    /// Requests to pause sent to helpers.
+    pub jit_helper_pause_requests: u64,
+    /// Requests to pause that helpers confirmed.
+    pub jit_helper_pause_acknowledgements: u64,
+    /// Requests to pause that couldn't be sent.
+    pub jit_helper_pause_failures: u64,
+    /// Requests to pause not confirmed in time.
+    pub jit_helper_pause_timeouts: u64,
+    /// Requests to resume sent to helpers.
+    pub jit_helper_resume_requests: u64,
+    /// Requests to resume that couldn't be sent.
+    pub jit_helper_resume_failures: u64,
+}
+
+impl RuntimeStatsSnapshot {
+    /// Bytes of code and tables held by this backend's programs.
+    pub const fn jit_total_bytes(&self) -> u64 {
+        self.jit_code_bytes.saturating_add(self.jit_data_bytes)
+    }
+}
+
+/// A counter that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn bump(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A quantity that grows and shrinks.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// Takes back what was added before.
+    pub(crate) fn subtract(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The counters behind a [`RuntimeStatsSnapshot`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) lookup_hits: Counter,
+    pub(crate) lookup_misses: Counter,
+    pub(crate) commands_dropped: Counter,
+    pub(crate) compilations_dispatched: Counter,
+    pub(crate) compilations_succeeded: Counter,
+    pub(crate) compilations_failed: Counter,
+}
+
+impl Counters {
+    /// The counters' values. Fields that aren't counters are left at zero for the caller to fill
+    /// in.
+    pub(crate) fn snapshot(&self) -> RuntimeStatsSnapshot {
+        // The ends are read before the beginnings, so that their difference never goes below what
+        // it was.
+        let succeeded = self.compilations_succeeded.get();
+        let failed = self.compilations_failed.get();
+        let dispatched = self.compilations_dispatched.get();
+        RuntimeStatsSnapshot {
+            lookup_hits: self.lookup_hits.get(),
+            lookup_misses: self.lookup_misses.get(),
+            commands_dropped: self.commands_dropped.get(),
+            pending_jobs: dispatched.saturating_sub(succeeded + failed),
+            compilations_dispatched: dispatched,
+            compilations_succeeded: succeeded,
+            compilations_failed: failed,
+            ..Default::default()
+        }
+    }
+}

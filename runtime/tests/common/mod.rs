@@ -1,0 +1,90 @@
+//! A small world for tests: contracts in a database, transactions to them, and requests for their
+//! programs.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use cranevm::{
+    SpecId,
+    primitives::{Address, Bytes, TxKind, keccak256},
+    runtime::{LookupRequest, RuntimeCacheKey},
+};
+use revm::{
+    Context, MainBuilder, MainContext, MainnetEvm,
+    bytecode::{Bytecode, opcode::*},
+    context::{BlockEnv, CfgEnv, Journal, TxEnv},
+    database::{CacheDB, EmptyDB},
+    state::AccountInfo,
+};
+
+/// The fork of tests that don't care.
+pub(crate) const SPEC: SpecId = SpecId::CANCUN;
+/// Where the contract under test lives.
+pub(crate) const TARGET: Address = Address::repeat_byte(0x11);
+/// Where a contract that it calls lives.
+pub(crate) const CALLEE: Address = Address::repeat_byte(0x22);
+
+pub(crate) type TestContext<DB> = Context<BlockEnv, TxEnv, CfgEnv, DB, Journal<DB>>;
+pub(crate) type TestEvm<DB, INSP = ()> = MainnetEvm<TestContext<DB>, INSP>;
+
+/// Fails at its first instruction. `single_error` makes the reason tell who ran it: `OutOfGas`
+/// comes from compiled code, `InvalidFEOpcode` from the interpreter.
+pub(crate) const PROBE: &[u8] = &[INVALID];
+
+/// Adds 1 to 1000 in a loop, and returns the sum.
+pub(crate) fn summing() -> Vec<u8> {
+    vec![
+        PUSH0, PUSH2, 0x03, 0xe8,     // sum i
+        JUMPDEST, // 4
+        DUP1, SWAP2, ADD, SWAP1, // sum+i i
+        PUSH1, 1, SWAP1, SUB, // sum i-1
+        DUP1, PUSH1, 4, JUMPI, //
+        POP, PUSH0, MSTORE, PUSH1, 32, PUSH0, RETURN,
+    ]
+}
+
+/// Stores 7 in slot 1, calls [`CALLEE`], and returns the success flag, the first returned word, and
+/// slot 1.
+pub(crate) fn calling() -> Vec<u8> {
+    let mut code = vec![PUSH1, 7, PUSH1, 1, SSTORE];
+    code.extend([PUSH1, 32, PUSH1, 32, PUSH0, PUSH0, PUSH0, PUSH20]);
+    code.extend(CALLEE);
+    code.extend([PUSH3, 1, 0, 0, CALL, PUSH0, MSTORE]);
+    code.extend([PUSH1, 1, SLOAD, PUSH1, 64, MSTORE, PUSH1, 96, PUSH0, RETURN]);
+    code
+}
+
+/// A database with contracts.
+pub(crate) fn database(contracts: &[(Address, &[u8])]) -> CacheDB<EmptyDB> {
+    let mut database = CacheDB::new(EmptyDB::new());
+    for (address, code) in contracts {
+        let code = Bytecode::new_legacy(Bytes::copy_from_slice(code));
+        database.insert_account_info(*address, AccountInfo::default().with_code(code));
+    }
+    database
+}
+
+/// A plain EVM over `database`.
+pub(crate) fn evm<DB: revm::Database>(database: DB, spec_id: SpecId) -> TestEvm<DB> {
+    context(database, spec_id).build_mainnet()
+}
+
+/// A context over `database`.
+pub(crate) fn context<DB: revm::Database>(database: DB, spec_id: SpecId) -> TestContext<DB> {
+    Context::mainnet()
+        .modify_cfg_chained(|cfg| {
+            cfg.set_spec_and_mainnet_gas_params(spec_id);
+            cfg.disable_nonce_check = true;
+        })
+        .with_db(database)
+}
+
+/// A transaction to [`TARGET`].
+pub(crate) fn call() -> TxEnv {
+    TxEnv::builder().kind(TxKind::Call(TARGET)).gas_limit(1_000_000).build().unwrap()
+}
+
+/// A request for `code` on [`SPEC`].
+pub(crate) fn request(code: &[u8]) -> LookupRequest {
+    let key = RuntimeCacheKey { code_hash: keccak256(code), spec_id: SPEC };
+    LookupRequest { key, code: Bytes::copy_from_slice(code) }
+}

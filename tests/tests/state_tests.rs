@@ -1,0 +1,77 @@
+//! Ethereum's state tests, natively: every case of the archive passes.
+//!
+//! The archive isn't part of the project: see [`cranevm_tests::fixtures`] for where it is looked for.
+
+use cranevm::OptimizationLevel;
+use cranevm_cli::{
+    Engine, EngineRunner,
+    statetest::{Options, Report, run_suite},
+};
+use cranevm_tests::{fixtures, parallel};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+/// Failures to print.
+const SHOWN: usize = 20;
+
+/// A test of a file, as far as counting its cases needs.
+#[derive(Deserialize)]
+struct Test {
+    post: BTreeMap<String, Vec<IgnoredAny>>,
+}
+
+/// Counts the cases of files without the runner under test: one for each fork and expectation.
+fn count_cases(files: &[PathBuf]) -> usize {
+    let counts = parallel::for_each(
+        files.len(),
+        || 0,
+        |count, index| {
+            let text = fs::read(&files[index]).expect("an unpacked file");
+            let tests: BTreeMap<String, Test> = serde_json::from_slice(&text)
+                .unwrap_or_else(|error| panic!("{}: {error}", files[index].display()));
+            let posts = tests.values().flat_map(|test| test.post.values());
+            *count += posts.map(Vec::len).sum::<usize>();
+        },
+    );
+    counts.into_iter().sum()
+}
+
+fn describe(report: &Report) -> String {
+    let shown = report.failures.iter().take(SHOWN);
+    let failures: Vec<String> = shown.map(|failure| format!("{failure:?}")).collect();
+    format!("{:?}\nmalformed: {:?}\n{}", report.counts, report.malformed, failures.join("\n"))
+}
+
+fn run(name: &str, engine: Engine, opt: OptimizationLevel) {
+    let Some(archive) = fixtures::find(name, "state-tests.tar.xz") else { return };
+    let folder = fixtures::unpack(&archive).expect("the archive unpacks");
+    let files = fixtures::files(&folder, "json").expect("the unpacked folder");
+    let runners = [EngineRunner::new(engine, opt).expect("the engine starts")];
+    let report = run_suite(&[folder], &runners, Options::default(), &|_| {});
+    let report = report.expect("the unpacked folder is readable");
+    let text = describe(&report);
+    assert!(report.is_success(), "{text}");
+    assert_eq!(report.counts.files, files.len(), "{text}");
+    assert_eq!(report.counts.cases, count_cases(&files), "{text}");
+    assert_eq!(report.counts.passed + report.counts.skipped, report.counts.cases, "{text}");
+    assert!(report.counts.passed > 0, "{text}");
+    let compilations = runners[0].compilations();
+    assert!(compilations.succeeded > 0 && compilations.failed == 0, "{compilations:?}");
+    println!("{name}: {:?}, {compilations:?}", report.counts);
+}
+
+#[test]
+fn all_cases_pass_on_optimised_code() {
+    run("state tests, default", Engine::Native, OptimizationLevel::Default);
+}
+
+#[test]
+fn all_cases_pass_on_baseline_code() {
+    run("state tests, baseline", Engine::Native, OptimizationLevel::None);
+}
+
+#[test]
+fn all_cases_pass_with_hand_overs() {
+    run("state tests, hand-over", Engine::HandOver(1), OptimizationLevel::None);
+}
