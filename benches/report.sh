@@ -9,12 +9,13 @@ if [ ${#contracts[@]} -eq 0 ]; then
     contracts=(token_transfer pair_swap soft_hash ray_march big_loop storage_churn proxy large_24k)
 fi
 
-manifest=(--manifest-path "$here/../Cargo.toml")
-cargo build --quiet --release "${manifest[@]}" -p cranevm-cli -p cranevm-benches
+# One build for both programs: apart, they would enable different features of what they share.
+root="$here/.."
+programs="${CARGO_TARGET_DIR:-$root/target}/release"
+cargo build --quiet --release --manifest-path "$root/Cargo.toml" -p cranevm-cli -p cranevm-benches
 lines="$(mktemp)"
 trap 'rm -f "$lines"' EXIT
 for level in none default; do
-    cargo run --quiet --release "${manifest[@]}" -p cranevm-cli -- \
-        bench --json --opt "$level" "${contracts[@]}" >>"$lines"
+    "$programs/cranevm" bench --json --opt "$level" "${contracts[@]}" >>"$lines"
 done
-cargo run --quiet --release "${manifest[@]}" -p cranevm-benches --bin report <"$lines"
+"$programs/report" <"$lines"

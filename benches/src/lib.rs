@@ -44,7 +44,7 @@ pub fn workloads() -> Result<Vec<Workload>, InputError> {
         .collect()
 }
 
-/// Few samples and short times, so that all benchmarks together take about two minutes. Criterion's
+/// Few samples and short times, so that all benchmarks together take about three minutes. Criterion's
 /// own options on the command line take precedence.
 pub fn criterion() -> Criterion {
     Criterion::default()

@@ -290,8 +290,12 @@ impl Compiler {
         let slot = b.ins().iadd(table, offset);
         let chunk = b.ins().load(types::I64, flags, slot, 0);
         let signature = b.import_signature(chunk_signature());
-        let call = b.ins().call_indirect(signature, chunk, &[context, stack, gas, ordinal]);
+        // For the caller, the pinned register is one like any other that a callee saves.
+        let saved = b.ins().get_pinned_reg(types::I64);
+        b.ins().set_pinned_reg(context);
+        let call = b.ins().call_indirect(signature, chunk, &[stack, gas, ordinal]);
         let status = b.inst_results(call)[0];
+        b.ins().set_pinned_reg(saved);
         b.ins().return_(&[status]);
         b.seal_all_blocks();
         b.finalize(target);
@@ -307,9 +311,10 @@ impl Compiler {
         let block = b.create_block();
         b.append_block_params_for_function_params(block);
         b.switch_to_block(block);
-        let &[context, stack, gas, ordinal] = b.block_params(block) else {
-            unreachable!("a chunk has four parameters")
+        let &[stack, gas, ordinal] = b.block_params(block) else {
+            unreachable!("a chunk has three parameters")
         };
+        let context = b.ins().get_pinned_reg(types::I64);
         let flags = MemFlagsData::trusted();
         b.ins().store(flags, stack, context, offsets::STACK_TOP);
         b.ins().store(flags, gas, context, offsets::GAS);
@@ -342,6 +347,8 @@ fn host_isa(options: &CompilerOptions) -> Result<OwnedTargetIsa, CompileError> {
         ("enable_verifier", if options.verify { "true" } else { "false" }),
         // Tail calls between chunks need frame pointers on x86-64.
         ("preserve_frame_pointers", "true"),
+        // The pinned register holds the context in all chunks.
+        ("enable_pinned_reg", "true"),
         ("unwind_info", "false"),
         // A large frame touches its pages in order, without a call, so that it can't skip a guard page.
         ("enable_probestack", "true"),

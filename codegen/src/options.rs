@@ -14,6 +14,13 @@ pub enum OptimizationLevel {
     Aggressive,
 }
 
+impl OptimizationLevel {
+    /// Whether run time counts more than compile time.
+    pub const fn optimises(self) -> bool {
+        matches!(self, Self::Default | Self::Aggressive)
+    }
+}
+
 /// Options of a [`Compiler`](crate::Compiler). All of them affect the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CompilerOptions {

@@ -70,12 +70,16 @@ pub fn unpack(archive: &Path) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
-/// A folder under cargo's target directory. Cargo names it only for integration tests, through
-/// their executable's path: `target/<profile>/deps/<test>`.
+/// A folder under cargo's target directory, which the path of a test's executable tells:
+/// `<target>/<profile>/deps/<test>`. For an executable elsewhere, the workspace's `target`.
 fn target_dir() -> PathBuf {
     let executable = std::env::current_exe().unwrap_or_default();
-    let target = executable.ancestors().nth(3).filter(|path| path.is_dir());
-    target.map_or_else(|| workspace_root().join("target"), Path::to_owned).join("fixtures")
+    let folders: Vec<&Path> = executable.ancestors().skip(1).take(3).collect();
+    let target = match folders[..] {
+        [deps, _, target] if deps.ends_with("deps") => target.to_owned(),
+        _ => workspace_root().join("target"),
+    };
+    target.join("fixtures")
 }
 
 /// All files below a folder with an extension, sorted.

@@ -85,7 +85,7 @@ impl Translator<'_, '_> {
     /// Calls a builtin that charges gas and may fail.
     pub(super) fn call_charged(&mut self, inst: Inst, builtin: Builtin) {
         let data = &self.program.insts[inst];
-        let (opcode, gas_after) = (data.opcode, data.gas_after);
+        let (opcode, gas_after) = (data.opcode, self.gas_after(inst));
         let top = self.place_arguments(inst);
         let status = self.call_delegate(builtin, top, opcode, gas_after);
         self.check_status(status);
@@ -112,7 +112,7 @@ impl Translator<'_, '_> {
         self.store_context(gas, offsets::GAS);
         let opcode = self.b.ins().iconst(types::I64, i64::from(opcode.get()));
         let immediate = self.b.ins().iconst(types::I64, immediate as i64);
-        let args = [self.context, top, opcode, immediate];
+        let args = [self.context(), top, opcode, immediate];
         self.call(builtin, &args).expect("the signature has a result")
     }
 

@@ -99,7 +99,7 @@ impl Translator<'_, '_> {
         let offset = self.b.ins().ishl_imm_s(index, 3);
         let slot = self.b.ins().iadd(table, offset);
         let chunk = self.b.ins().load(types::I64, trusted(), slot, 0);
-        let args = [self.context, stack, gas, ordinal];
+        let args = [stack, gas, ordinal];
         self.b.ins().return_call_indirect(signature, chunk, &args);
     }
 
@@ -146,20 +146,23 @@ impl Translator<'_, '_> {
         match &program.blocks[block].terminator {
             Terminator::FallThrough(next) => {
                 let stack = self.flush(block);
-                let edge = self.edge(*next, stack);
+                let edge = self.edge(block, *next, stack);
                 self.b.ins().jump(edge.block, &edge.args);
             }
             Terminator::Jump(target) => {
                 let operands = self.operands(None, target);
                 let stack = self.flush(block);
-                let edge = self.target_edge(target, &operands, stack);
+                let edge = self.target_edge(block, target, &operands, stack);
                 self.b.ins().jump(edge.block, &edge.args);
             }
             Terminator::Branch { condition, target, otherwise } => {
                 let operands = self.operands(Some(*condition), target);
                 let stack = self.flush(block);
-                let taken = self.target_edge(target, &operands, stack);
-                let untaken = self.edge(*otherwise, stack);
+                let gas = self.gas();
+                self.return_gas(block);
+                let taken = self.target_edge(block, target, &operands, stack);
+                self.state.gas = Some(gas);
+                let untaken = self.edge(block, *otherwise, stack);
                 let condition = operands.condition.expect("a branch has a condition");
                 self.b.ins().brif(
                     condition,
@@ -198,7 +201,7 @@ impl Translator<'_, '_> {
         let data = &self.program.insts[inst];
         let height = i64::from(data.height) - data.args.len() as i64 + 1;
         let stack = self.stack_at(height);
-        let edge = self.edge(continuation, stack);
+        let edge = self.edge(block, continuation, stack);
         self.b.ins().jump(edge.block, &edge.args);
     }
 
@@ -240,7 +243,7 @@ impl Translator<'_, '_> {
     }
 
     /// The edge to a block, in this chunk or in another.
-    fn edge(&mut self, to: Block, stack: ir::Value) -> Edge {
+    fn edge(&mut self, from: Block, to: Block, stack: ir::Value) -> Edge {
         let gas = self.gas();
         let data = &self.program.blocks[to];
         if data.chunk == self.chunk {
@@ -248,6 +251,14 @@ impl Translator<'_, '_> {
             if self.is_covered(to) {
                 self.state.stack = Some(stack);
                 return Edge { block, args: Vec::new() };
+            }
+            let index = self.index_of(to);
+            if let Some(header) = self.headers[index].take() {
+                let args = self.loop_arguments(&header, stack);
+                let repeats = self.repeats[self.index_of(from)];
+                let block = if repeats { header.checked } else { header.unchecked };
+                self.headers[index] = Some(header);
+                return Edge { block, args };
             }
             return Edge { block, args: [stack, gas].map(BlockArg::Value).to_vec() };
         }
@@ -257,9 +268,15 @@ impl Translator<'_, '_> {
         Edge { block, args: Vec::new() }
     }
 
-    fn target_edge(&mut self, target: &JumpTarget, operands: &Operands, stack: ir::Value) -> Edge {
+    fn target_edge(
+        &mut self,
+        from: Block,
+        target: &JumpTarget,
+        operands: &Operands,
+        stack: ir::Value,
+    ) -> Edge {
         match *target {
-            JumpTarget::Block(block) => self.edge(block, stack),
+            JumpTarget::Block(to) => self.edge(from, to, stack),
             JumpTarget::Dynamic(_) => {
                 let (low, high) = operands.target.expect("read before the stack was written");
                 let block = match self.exits.jump {

@@ -19,7 +19,7 @@ impl Translator<'_, '_> {
             Opcode::MSIZE => self.length(offsets::MEMORY_LEN),
             Opcode::CALLDATASIZE => self.length(offsets::CALLDATA_LEN),
             Opcode::RETURNDATASIZE => self.length(offsets::RETURN_DATA_LEN),
-            Opcode::GAS => self.exact_gas(data.gas_after),
+            Opcode::GAS => self.exact_gas(self.gas_after(inst)),
             Opcode::ADDRESS => self.address(offsets::INPUT_TARGET),
             Opcode::CALLER => self.address(offsets::INPUT_CALLER),
             Opcode::CALLVALUE => self.call_value(),

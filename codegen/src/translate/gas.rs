@@ -6,7 +6,10 @@
 use super::{STACK_WORD, Translator, trusted};
 use crate::abi::{STATUS_HAND_OVER, offsets};
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, condcodes::IntCC, types};
-use cranevm_passes::ir::{entities::Block, program::StackEffect};
+use cranevm_passes::ir::{
+    entities::{Block, Inst},
+    program::StackEffect,
+};
 use revm_interpreter::interpreter::STACK_LIMIT;
 
 /// Exits shared by a chunk's blocks, made when first needed.
@@ -23,34 +26,58 @@ pub(super) struct Exits {
 }
 
 impl Translator<'_, '_> {
-    /// Emits a block's checks and charges its static gas. `bounds` is `None` where an earlier block's
-    /// check covers this one.
-    pub(super) fn emit_head(&mut self, block: Block, bounds: Option<StackEffect>) {
-        let data = &self.program.blocks[block];
-        let (pc, cost) = (data.pc, data.gas);
-        let mut fails = Vec::with_capacity(3);
+    /// Charges a block's static gas, and that of the blocks charged with it, or hands over.
+    pub(super) fn charge_gas(&mut self, block: Block) {
+        let plan = self.plans[self.index_of(block)];
         if self.counts_blocks {
-            fails.push(self.budget_check());
+            let out_of_budget = self.budget_check();
+            let own = if plan.is_charged { self.program.blocks[block].gas } else { 0 };
+            let uncharged = self.gas_with(if plan.is_charged { own + plan.gas_rest } else { 0 });
+            self.hand_over_if(out_of_budget, block, uncharged);
         }
-        if cost > 0 {
-            let cost = self.b.ins().iconst(types::I64, cost as i64);
+        if plan.charge == 0 {
+            return;
+        }
+        let gas = self.gas();
+        let charge = self.b.ins().iconst(types::I64, plan.charge as i64);
+        let too_little = self.b.ins().icmp(IntCC::UnsignedLessThan, gas, charge);
+        self.hand_over_if(too_little, block, gas);
+        self.state.gas = Some(self.b.ins().iadd_imm_s(gas, -(plan.charge as i64)));
+    }
+
+    /// Checks the stack bounds of a region at its head, or hands over.
+    pub(super) fn check_stack(&mut self, block: Block, bounds: StackEffect) {
+        if let Some(outside) = self.stack_check(bounds) {
             let gas = self.gas();
-            fails.push(self.b.ins().icmp(IntCC::UnsignedLessThan, gas, cost));
+            self.hand_over_if(outside, block, gas);
         }
-        if let Some(bounds) = bounds {
-            fails.extend(self.stack_check(bounds));
-        }
-        let Some(fail) = fails.into_iter().reduce(|x, y| self.b.ins().bor(x, y)) else { return };
-        let body = self.b.create_block();
+    }
+
+    /// Static gas charged for what comes after an instruction, in its block and in the region.
+    pub(super) fn gas_after(&self, inst: Inst) -> u64 {
+        self.program.insts[inst].gas_after + self.plans[self.current].gas_rest
+    }
+
+    /// Gives back the gas of the region's blocks after this one: a branch skips them.
+    pub(super) fn return_gas(&mut self, block: Block) {
+        let rest = self.plans[self.index_of(block)].gas_rest;
+        self.state.gas = Some(self.gas_with(rest));
+    }
+
+    /// The gas left and some more.
+    fn gas_with(&mut self, more: u64) -> ir::Value {
+        let gas = self.gas();
+        if more == 0 { gas } else { self.b.ins().iadd_imm_s(gas, more as i64) }
+    }
+
+    /// Hands over at a block's start if the flag is set.
+    fn hand_over_if(&mut self, flag: ir::Value, block: Block, gas: ir::Value) {
+        let go_on = self.b.create_block();
         let hand_over = self.hand_over_block();
-        let pc = self.b.ins().iconst(types::I64, i64::from(pc));
-        let args = [self.stack(), self.gas(), pc].map(BlockArg::Value);
-        self.b.ins().brif(fail, hand_over, &args, body, &[]);
-        self.b.switch_to_block(body);
-        if cost > 0 {
-            let gas = self.gas();
-            self.state.gas = Some(self.b.ins().iadd_imm_s(gas, -(cost as i64)));
-        }
+        let pc = self.b.ins().iconst(types::I64, i64::from(self.program.blocks[block].pc));
+        let args = [self.stack(), gas, pc].map(BlockArg::Value);
+        self.b.ins().brif(flag, hand_over, &args, go_on, &[]);
+        self.b.switch_to_block(go_on);
     }
 
     /// The flag of the stack being too low or too high, if it can be.
@@ -84,12 +111,20 @@ impl Translator<'_, '_> {
         self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0)
     }
 
+    /// The pointer to the context. Read from its register at each use: that is cheaper than keeping it in
+    /// another.
+    pub(super) fn context(&mut self) -> ir::Value {
+        self.b.ins().get_pinned_reg(types::I64)
+    }
+
     pub(super) fn load_context(&mut self, ty: ir::Type, offset: i32) -> ir::Value {
-        self.b.ins().load(ty, trusted(), self.context, offset)
+        let context = self.context();
+        self.b.ins().load(ty, trusted(), context, offset)
     }
 
     pub(super) fn store_context(&mut self, value: ir::Value, offset: i32) {
-        self.b.ins().store(trusted(), value, self.context, offset);
+        let context = self.context();
+        self.b.ins().store(trusted(), value, context, offset);
     }
 
     fn exit_block(&mut self, params: usize) -> ir::Block {

@@ -79,7 +79,7 @@ impl Translator<'_, '_> {
     /// Makes sure that the accessed bytes are in memory; where they are.
     fn memory_pointer(&mut self, inst: Inst, offset: Value, access: Access) -> (ir::Value, i32) {
         let word = self.use_word(offset);
-        let gas_after = self.program.insts[inst].gas_after;
+        let gas_after = self.gas_after(inst);
         let immediate = word
             .as_const()
             .and_then(|offset| u64::try_from(offset).ok())
@@ -138,7 +138,7 @@ impl Translator<'_, '_> {
             Access::Word => Builtin::GrowWord,
             Access::Byte => Builtin::GrowByte,
         };
-        let args = [self.context, low, high, gas_after];
+        let args = [self.context(), low, high, gas_after];
         let status = self.call(builtin, &args).expect("the signature has a result");
         self.check_status(status);
         let grown = self.b.current_block().expect("the block just switched to");
@@ -165,7 +165,7 @@ impl Translator<'_, '_> {
 
         self.b.switch_to_block(past_end);
         let high = word.high_union(&mut self.b).value(&mut self.b);
-        let args = [self.context, low, high];
+        let args = [self.context(), low, high];
         let scratch = self.call(Builtin::CalldataWord, &args).expect("the signature has a result");
         self.b.ins().jump(go_on, &[BlockArg::Value(scratch)]);
 

@@ -11,7 +11,9 @@ mod calls;
 mod control;
 mod environment;
 mod gas;
+mod loops;
 mod memory;
+mod regions;
 mod state;
 mod word;
 
@@ -27,7 +29,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranevm_passes::ir::{
     entities::{Block, Chunk, Inst, Value},
     opcode::Opcode,
-    program::{Program, StackEffect},
+    program::Program,
 };
 use gas::Exits;
 use state::BlockState;
@@ -48,10 +50,11 @@ pub(crate) struct Scratch {
     state: BlockState,
 }
 
-/// The signature of a chunk: `(context, stack top, gas, entry ordinal) -> status`.
+/// The signature of a chunk: `(stack top, gas, entry ordinal) -> status`. The context is in the pinned
+/// register.
 pub(crate) fn chunk_signature() -> ir::Signature {
     let mut signature = ir::Signature::new(CallConv::Tail);
-    signature.params = [types::I64, types::I64, types::I64, types::I32].map(AbiParam::new).to_vec();
+    signature.params = [types::I64, types::I64, types::I32].map(AbiParam::new).to_vec();
     signature.returns.push(AbiParam::new(types::I64));
     signature
 }
@@ -70,15 +73,18 @@ pub(crate) fn translate_chunk(
     let head = builder.create_block();
     builder.append_block_params_for_function_params(head);
     builder.switch_to_block(head);
-    let context = builder.block_params(head)[0];
     let mut translator = Translator {
         program,
         chunk,
+        optimises: options.opt_level.optimises(),
         counts_blocks: options.force_hand_over.is_some(),
         default_call_conv: target.default_call_conv,
         b: builder,
-        context,
         blocks: Vec::new(),
+        headers: Vec::new(),
+        repeats: Vec::new(),
+        current: 0,
+        plans: Vec::new(),
         links: Vec::new(),
         exits: Exits::default(),
         signatures: [None; Signature::COUNT],
@@ -96,14 +102,22 @@ pub(crate) fn translate_chunk(
 struct Translator<'a, 'f> {
     program: &'a Program,
     chunk: Chunk,
+    /// Whether run time counts more than compile time.
+    optimises: bool,
     /// Whether blocks count down the context's budget.
     counts_blocks: bool,
     default_call_conv: CallConv,
     b: FunctionBuilder<'f>,
-    /// The pointer to the context.
-    context: ir::Value,
     /// Cranelift's block of each of the chunk's basic blocks.
     blocks: Vec<ir::Block>,
+    /// By block, as `blocks`: the loop headers.
+    headers: Vec<Option<loops::LoopHeader>>,
+    /// By block: whether it goes back to its region's header with the same height of the stack.
+    repeats: Vec<bool>,
+    /// The position of the block being translated.
+    current: usize,
+    /// By block: what its head does.
+    plans: Vec<regions::HeadPlan>,
     /// Blocks still to be emitted that go on in another chunk.
     links: Vec<control::Link>,
     exits: Exits,
@@ -125,61 +139,44 @@ impl Translator<'_, '_> {
             }
             self.blocks.push(clif);
         }
-        let &[_, stack, gas, ordinal] = self.b.block_params(head) else {
-            unreachable!("a chunk has four parameters")
+        let &[stack, gas, ordinal] = self.b.block_params(head) else {
+            unreachable!("a chunk has three parameters")
         };
         let enter = self.emit_entry(stack, gas, ordinal);
-        let bounds = self.region_bounds(&blocks);
-        for (&block, bounds) in blocks.iter().zip(bounds) {
-            self.translate_block(block, bounds);
+        self.headers = vec![None; blocks.len()];
+        self.repeats = vec![false; blocks.len()];
+        if self.optimises {
+            self.find_loops(&blocks);
+        }
+        self.plans = self.plan_heads(&blocks);
+        for &block in &blocks {
+            self.translate_block(block);
         }
         self.emit_links();
         self.emit_jump(enter);
         self.emit_exits();
     }
 
-    /// Whether a block is entered only by falling through from the block before it, so that what that
-    /// one knows holds here.
-    fn is_covered(&self, block: Block) -> bool {
-        self.program.blocks[block].entry.is_none()
-    }
-
-    /// The stack bounds to check at each block's head: those of the whole region that only it
-    /// leads to, or `None` inside a region. Stricter than needed on some paths, which is
-    /// harmless: the interpreter then finds that all is well.
-    fn region_bounds(&self, blocks: &[Block]) -> Vec<Option<StackEffect>> {
-        let mut bounds = vec![None; blocks.len()];
-        let mut region: Option<StackEffect> = None;
-        for (index, &block) in blocks.iter().enumerate().rev() {
-            let own = self.program.blocks[block].stack;
-            let merged = match region {
-                Some(rest) => StackEffect {
-                    needed: own.needed.max(saturate(i32::from(rest.needed) - i32::from(own.delta))),
-                    growth: own.growth.max(saturate(i32::from(own.delta) + i32::from(rest.growth))),
-                    delta: own.delta,
-                },
-                None => own,
-            };
-            if self.is_covered(block) {
-                region = Some(merged);
-            } else {
-                bounds[index] = Some(merged);
-                region = None;
-            }
-        }
-        bounds
-    }
-
-    fn translate_block(&mut self, block: Block, bounds: Option<StackEffect>) {
+    fn translate_block(&mut self, block: Block) {
+        self.current = self.index_of(block);
         let clif = self.clif_block(block);
         self.b.switch_to_block(clif);
         if let &[stack, gas] = self.b.block_params(clif) {
             self.state.stack = Some(stack);
             self.state.gas = Some(gas);
+            self.state.carried.clear();
+            self.state.known_memory = 0;
+        }
+        let index = self.current;
+        if let Some(header) = self.headers[index].take() {
+            self.enter_loop(block, &header);
+            self.headers[index] = Some(header);
+        } else if let Some(bounds) = self.plans[index].bounds {
+            self.check_stack(block, bounds);
         }
         self.b.set_srcloc(ir::SourceLoc::new(self.program.blocks[block].pc));
         self.begin_block(block);
-        self.emit_head(block, bounds);
+        self.charge_gas(block);
         let last = self.last_of_terminator(block);
         for inst in self.program.block_insts(block) {
             self.b.set_srcloc(ir::SourceLoc::new(self.program.insts[inst].pc));
@@ -191,8 +188,12 @@ impl Translator<'_, '_> {
     }
 
     fn clif_block(&self, block: Block) -> ir::Block {
-        let first = self.program.chunks[self.chunk].blocks.start;
-        self.blocks[(block.as_u32() - first) as usize]
+        self.blocks[self.index_of(block)]
+    }
+
+    /// A block's position in the chunk.
+    fn index_of(&self, block: Block) -> usize {
+        (block.as_u32() - self.program.chunks[self.chunk].blocks.start) as usize
     }
 
     /// How each opcode is done: natively by a function of its family, by a builtin, or delegated.
@@ -262,8 +263,4 @@ impl Translator<'_, '_> {
             self.define(result, word);
         }
     }
-}
-
-fn saturate(words: i32) -> u16 {
-    words.clamp(0, i32::from(u16::MAX)) as u16
 }

@@ -40,11 +40,11 @@ pub(super) struct BlockState {
     pub(super) known_memory: u64,
     /// Words that are in SSA at the end of a block as well as on the stack, by slot relative to the
     /// height there: a block entered only from it needn't load them.
-    carried: Vec<(i16, Word)>,
+    pub(super) carried: Vec<(i16, Word)>,
 }
 
 impl BlockState {
-    fn carried_word(&self, slot: i16) -> Option<Word> {
+    pub(super) fn carried_word(&self, slot: i16) -> Option<Word> {
         let index = self.carried.binary_search_by_key(&slot, |&(at, _)| at).ok()?;
         Some(self.carried[index].1)
     }
@@ -65,13 +65,8 @@ impl Translator<'_, '_> {
         self.state.gas.expect("a block's gas is set at its head")
     }
 
-    /// Prepares for a block: each input is in its slot, and nothing is loaded but what a block that alone
-    /// leads here had loaded.
+    /// Prepares for a block: each input is in its slot, and nothing is loaded but what is carried.
     pub(super) fn begin_block(&mut self, block: Block) {
-        if !self.is_covered(block) {
-            self.state.carried.clear();
-            self.state.known_memory = 0;
-        }
         let program = self.program;
         let data = &program.blocks[block];
         let (mut first, mut end) = (usize::MAX, 0);
@@ -113,22 +108,31 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// At the end of a block, with the stack written: remembers which words are in SSA.
+    /// At the end of a block, with the stack written: remembers which words are in SSA, relative to
+    /// the height there.
     pub(super) fn carry_words(&mut self, delta: i16) {
-        let mut carried = std::mem::take(&mut self.state.carried);
-        carried.clear();
-        let first_slot = -self.state.slot_bias as i16;
-        for (index, resident) in self.state.residents.iter().enumerate() {
+        let state = &mut self.state;
+        let first_slot = -state.slot_bias as i16;
+        // What was carried here stays where the block has neither read nor written.
+        let mut carried = std::mem::take(&mut state.carried);
+        carried.retain(|&(slot, _)| {
+            let index = usize::try_from(i32::from(slot) + state.slot_bias);
+            let resident = index.ok().and_then(|at| state.residents.get(at)).copied().flatten();
+            slot < delta && resident.is_none()
+        });
+        for (index, resident) in state.residents.iter().enumerate() {
             let (Some(value), slot) = (*resident, first_slot + index as i16) else { continue };
             if slot >= delta {
                 break;
             }
             let word = match self.program.as_const(value) {
                 Some(word) => Some(Word::constant(word)),
-                None => self.state.location(value).word,
+                None => state.location(value).word,
             };
-            carried.extend(word.map(|word| (slot - delta, word)));
+            carried.extend(word.map(|word| (slot, word)));
         }
+        carried.sort_unstable_by_key(|&(slot, _)| slot);
+        carried.iter_mut().for_each(|(slot, _)| *slot -= delta);
         self.state.carried = carried;
     }
 
@@ -188,6 +192,11 @@ impl Translator<'_, '_> {
 
     fn load_slot(&mut self, slot: i16) -> Word {
         let stack = self.stack();
+        self.load_word(stack, slot)
+    }
+
+    /// Loads the word in a slot relative to a stack pointer.
+    pub(super) fn load_word(&mut self, stack: ir::Value, slot: i16) -> Word {
         let base = i32::from(slot) * STACK_WORD;
         let limbs = std::array::from_fn(|limb| {
             let offset = base + 8 * limb as i32;
