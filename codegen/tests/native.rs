@@ -138,3 +138,38 @@ fn stack_bounds_are_exact() {
     // JUMPDEST, PUSH1 0, PUSH1 0, JUMP: overflows in the end
     check(&[0x5b, 0x60, 0, 0x60, 0, 0x56]);
 }
+
+/// A builtin's argument and result take the slot of a word that comes back to it at the block's end:
+/// PUSH 5, PUSH 9, JUMPDEST, SWAP1, CALLDATALOAD-free builtin on the top, SWAP1, JUMPDEST, ...
+#[test]
+fn a_word_returns_to_a_slot_that_served_a_builtin() {
+    // PUSH1 9, PUSH1 5, JUMPDEST, SWAP1, PUSH1 200, DUP2, EXP, (pops 200) ADD, SWAP1, JUMPDEST,
+    // PUSH1 0, MSTORE, PUSH1 32, MSTORE, PUSH1 64, PUSH1 0, RETURN
+    check(&[
+        0x60, 9, 0x60, 5, 0x5b, 0x90, 0x36, 0x90, 0x06, 0x90, 0x5b, 0x60, 0, 0x52, 0x60, 32, 0x52, 0x60,
+        64, 0x60, 0, 0xf3,
+    ]);
+    // SWAP1, BALANCE (delegated, in place), SWAP1
+    check(&[
+        0x60, 9, 0x60, 5, 0x5b, 0x90, 0x40, 0x90, 0x5b, 0x60, 0, 0x52, 0x60, 32, 0x52, 0x60, 64, 0x60, 0,
+        0xf3,
+    ]);
+}
+
+/// A loop whose words are in registers hands over, ends and leaves at each place.
+#[test]
+fn loop_words_are_written_back() {
+    // PUSH1 0 (sum), PUSH1 9 (n), JUMPDEST@4, DUP1, ISZERO, PUSH1 out, JUMPI, DUP1, SWAP2, ADD, SWAP1,
+    // PUSH1 1, SWAP1, SUB, PUSH1 4, JUMP, JUMPDEST@out, POP, PUSH1 0, MSTORE, PUSH1 32, PUSH1 0, RETURN
+    let code = [
+        0x60, 0, 0x60, 9, 0x5b, 0x80, 0x15, 0x60, 21, 0x57, 0x80, 0x91, 0x01, 0x90, 0x60, 1, 0x90, 0x03,
+        0x60, 4, 0x56, 0x5b, 0x50, 0x60, 0, 0x52, 0x60, 32, 0x60, 0, 0xf3,
+    ];
+    check(&code);
+    for gas in (0..700).step_by(3) {
+        for force_hand_over in [None, Some(2), Some(3), Some(5)] {
+            let options = CompilerOptions { verify: true, force_hand_over, ..Default::default() };
+            run_both(&code, SpecId::CANCUN, gas, options);
+        }
+    }
+}

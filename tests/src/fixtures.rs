@@ -8,6 +8,7 @@ use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 /// A contract of `contracts.jsonl.xz`.
@@ -49,6 +50,9 @@ pub fn find(test: &str, file: &str) -> Option<PathBuf> {
 /// # Errors
 /// If the archive can't be read or the folder can't be written.
 pub fn unpack(archive: &Path) -> io::Result<PathBuf> {
+    // Tests of one process share the name of the partial folder.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let metadata = fs::metadata(archive)?;
     let modified = metadata.modified()?.duration_since(std::time::UNIX_EPOCH);
     let stamp = format!("{}-{}", metadata.len(), modified.map_or(0, |time| time.as_secs()));

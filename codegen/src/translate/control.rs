@@ -25,9 +25,11 @@ pub(super) struct Link {
 }
 
 /// Where a branch goes, with the arguments of the edge.
-struct Edge {
+pub(super) struct Edge {
     block: ir::Block,
     args: Vec<BlockArg>,
+    /// Whether the target finds the whole stack in memory.
+    needs_memory: bool,
 }
 
 /// Operands of a terminator, read before the stack is written.
@@ -147,13 +149,13 @@ impl Translator<'_, '_> {
             Terminator::FallThrough(next) => {
                 let stack = self.flush(block);
                 let edge = self.edge(block, *next, stack);
-                self.b.ins().jump(edge.block, &edge.args);
+                self.go(&edge, stack);
             }
             Terminator::Jump(target) => {
                 let operands = self.operands(None, target);
                 let stack = self.flush(block);
                 let edge = self.target_edge(block, target, &operands, stack);
-                self.b.ins().jump(edge.block, &edge.args);
+                self.go(&edge, stack);
             }
             Terminator::Branch { condition, target, otherwise } => {
                 let operands = self.operands(Some(*condition), target);
@@ -163,6 +165,7 @@ impl Translator<'_, '_> {
                 let taken = self.target_edge(block, target, &operands, stack);
                 self.state.gas = Some(gas);
                 let untaken = self.edge(block, *otherwise, stack);
+                let (taken, untaken) = (self.written(taken, stack), self.written(untaken, stack));
                 let condition = operands.condition.expect("a branch has a condition");
                 self.b.ins().brif(
                     condition,
@@ -171,6 +174,7 @@ impl Translator<'_, '_> {
                     untaken.block,
                     &untaken.args,
                 );
+                self.emit_pending_edges();
             }
             Terminator::Stop => self.end(InstructionResult::Stop),
             Terminator::Exit(inst) => {
@@ -183,6 +187,7 @@ impl Translator<'_, '_> {
             }
             Terminator::HandOver { pc } => {
                 let stack = self.flush(block);
+                self.write_back(stack);
                 let pc = self.b.ins().iconst(types::I64, i64::from(*pc));
                 let hand_over = self.hand_over_block();
                 let args = [stack, self.gas(), pc].map(BlockArg::Value);
@@ -194,7 +199,9 @@ impl Translator<'_, '_> {
     /// CALL, CREATE and their kin: with the whole stack in memory, for the frame may be
     /// resumed by either engine.
     fn suspend(&mut self, block: Block, inst: Inst, continuation: Block) {
-        self.flush(block);
+        let stack = self.flush(block);
+        self.write_back(stack);
+        self.state.unwritten.clear();
         let status = self.delegate_last(inst);
         self.check_status(status);
         self.state.gas = Some(self.load_context(types::I64, offsets::GAS));
@@ -205,13 +212,39 @@ impl Translator<'_, '_> {
         self.b.ins().jump(edge.block, &edge.args);
     }
 
-    /// Writes the stack to memory; one past its new top.
+    /// Writes the stack to memory; one past its new top. A block that goes back to its loop's header keeps the
+    /// header's words in SSA.
     fn flush(&mut self, block: Block) -> ir::Value {
-        let program = self.program;
-        let delta = program.blocks[block].stack.delta;
-        self.write_slots(program.outputs(block).iter().copied());
-        self.carry_words(delta);
-        self.stack_at(i64::from(delta))
+        let in_ssa = self.repeated_slots();
+        self.write_outputs(&in_ssa);
+        self.stack_at(i64::from(self.program.blocks[block].stack.delta))
+    }
+
+    /// Goes to an edge, with everything written that the target finds in memory.
+    fn go(&mut self, edge: &Edge, stack: ir::Value) {
+        if edge.needs_memory {
+            self.write_back(stack);
+        }
+        self.b.ins().jump(edge.block, &edge.args);
+    }
+
+    /// Makes an edge of a branch write back what is unwritten, in a block of its own.
+    fn written(&mut self, edge: Edge, stack: ir::Value) -> Edge {
+        if !edge.needs_memory || self.state.unwritten.is_empty() {
+            return edge;
+        }
+        let block = self.b.create_block();
+        self.pending_edges.push((block, edge, stack));
+        Edge { block, args: Vec::new(), needs_memory: false }
+    }
+
+    /// Emits the blocks of [`written`](Self::written).
+    fn emit_pending_edges(&mut self) {
+        while let Some((block, edge, stack)) = self.pending_edges.pop() {
+            self.b.switch_to_block(block);
+            self.write_back(stack);
+            self.b.ins().jump(edge.block, &edge.args);
+        }
     }
 
     fn stack_at(&mut self, height: i64) -> ir::Value {
@@ -250,7 +283,7 @@ impl Translator<'_, '_> {
             let block = self.clif_block(to);
             if self.is_covered(to) {
                 self.state.stack = Some(stack);
-                return Edge { block, args: Vec::new() };
+                return Edge { block, args: Vec::new(), needs_memory: false };
             }
             let index = self.index_of(to);
             if let Some(header) = self.headers[index].take() {
@@ -258,14 +291,15 @@ impl Translator<'_, '_> {
                 let repeats = self.repeats[self.index_of(from)];
                 let block = if repeats { header.checked } else { header.unchecked };
                 self.headers[index] = Some(header);
-                return Edge { block, args };
+                return Edge { block, args, needs_memory: !repeats };
             }
-            return Edge { block, args: [stack, gas].map(BlockArg::Value).to_vec() };
+            let args = [stack, gas].map(BlockArg::Value).to_vec();
+            return Edge { block, args, needs_memory: true };
         }
         let entry = data.entry.expect("a block that another chunk goes to is an entry point");
         let block = self.b.create_block();
         self.links.push(Link { block, stack, gas, entry });
-        Edge { block, args: Vec::new() }
+        Edge { block, args: Vec::new(), needs_memory: true }
     }
 
     fn target_edge(
@@ -289,12 +323,14 @@ impl Translator<'_, '_> {
                         *self.exits.jump.insert(block)
                     }
                 };
-                Edge { block, args: [stack, self.gas(), low, high].map(BlockArg::Value).to_vec() }
+                let args = [stack, self.gas(), low, high].map(BlockArg::Value).to_vec();
+                Edge { block, args, needs_memory: true }
             }
             JumpTarget::Invalid => {
                 let status = self.b.ins().iconst(types::I64, InstructionResult::InvalidJump as i64);
                 let block = self.end_block();
-                Edge { block, args: [self.gas(), status].map(BlockArg::Value).to_vec() }
+                let args = [self.gas(), status].map(BlockArg::Value).to_vec();
+                Edge { block, args, needs_memory: false }
             }
         }
     }

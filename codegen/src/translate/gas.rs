@@ -75,8 +75,18 @@ impl Translator<'_, '_> {
         let go_on = self.b.create_block();
         let hand_over = self.hand_over_block();
         let pc = self.b.ins().iconst(types::I64, i64::from(self.program.blocks[block].pc));
-        let args = [self.stack(), gas, pc].map(BlockArg::Value);
-        self.b.ins().brif(flag, hand_over, &args, go_on, &[]);
+        let stack = self.stack();
+        let args = [stack, gas, pc].map(BlockArg::Value);
+        if self.state.unwritten.is_empty() {
+            self.b.ins().brif(flag, hand_over, &args, go_on, &[]);
+        } else {
+            let write_back = self.b.create_block();
+            self.b.set_cold_block(write_back);
+            self.b.ins().brif(flag, write_back, &[], go_on, &[]);
+            self.b.switch_to_block(write_back);
+            self.write_back(stack);
+            self.b.ins().jump(hand_over, &args);
+        }
         self.b.switch_to_block(go_on);
     }
 

@@ -2,9 +2,9 @@
 //!
 //! A loop's header gets two more blocks whose parameters are the words that its region reads most: `unchecked`,
 //! which checks the region's stack bounds, and `checked`, where the next iteration begins if the height
-//! is the same. Memory stays in sync, so a hand-over or a dynamic jump needs nothing of
-//! this: the header's plain block loads the words and goes on to `unchecked`. What is saved is the way of
-//! each word through memory from one iteration to the next, and the check.
+//! is the same. Within the region the words are in SSA only, and every exit from it writes them back
+//! ([`Translator::write_back`]), so nobody outside needs to know. What is saved is the way of each word
+//! through memory from one iteration to the next, and the check.
 
 use super::{Translator, word::Limb, word::Word};
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, types};
@@ -42,7 +42,7 @@ impl Translator<'_, '_> {
             }
         }
         for (index, _) in is_header.iter().enumerate().filter(|&(_, &header)| header) {
-            let slots = self.hot_slots(index, &blocks[index..]);
+            let Some(slots) = self.hot_slots(index, &blocks[index..]) else { continue };
             let [unchecked, checked] = [(); 2].map(|()| {
                 let block = self.b.create_block();
                 for _ in 0..2 + 4 * slots.len() {
@@ -55,10 +55,11 @@ impl Translator<'_, '_> {
     }
 
     /// The stack slots that a region reads most, relative to the height at its header, which is at `start`
-    /// in the chunk. Notes which of its blocks go back to the header at the same height.
-    fn hot_slots(&mut self, start: usize, region: &[Block]) -> Vec<i16> {
+    /// in the chunk. Notes which of its blocks go back to the header at the same height; `None` if none does, for then
+    /// the way back is through other regions, and loading words early gains nothing.
+    fn hot_slots(&mut self, start: usize, region: &[Block]) -> Option<Vec<i16>> {
         let mut counts: Vec<(i16, u32)> = Vec::new();
-        let mut height = 0;
+        let (mut height, mut repeats) = (0, false);
         for (index, &block) in region.iter().enumerate() {
             if index > 0 && !self.is_covered(block) {
                 break;
@@ -75,14 +76,18 @@ impl Translator<'_, '_> {
             };
             if target == Some(JumpTarget::Block(region[0])) {
                 self.repeats[start + index] = height == 0;
+                repeats |= height == 0;
             }
+        }
+        if !repeats {
+            return None;
         }
         counts.retain(|&(slot, _)| slot < 0);
         counts.sort_unstable_by_key(|&(slot, uses)| (std::cmp::Reverse(uses), std::cmp::Reverse(slot)));
         counts.truncate(MAX_LOOP_WORDS);
         let mut slots: Vec<i16> = counts.into_iter().map(|(slot, _)| slot).collect();
         slots.sort_unstable();
-        slots
+        Some(slots)
     }
 
     fn for_each_use(&self, block: Block, mut visit: impl FnMut(Value)) {
@@ -113,6 +118,23 @@ impl Translator<'_, '_> {
         });
         self.state.carried.clear();
         self.state.carried.extend(words);
+        self.state.unwritten.clone_from(&self.state.carried);
+    }
+
+    /// The slots that the current block keeps in SSA on its way back to the header.
+    pub(super) fn repeated_slots(&self) -> Vec<i16> {
+        if !self.repeats[self.current] {
+            return Vec::new();
+        }
+        let header = match self.program.blocks[self.current_block].terminator {
+            Terminator::Jump(JumpTarget::Block(target))
+            | Terminator::Branch { target: JumpTarget::Block(target), .. } => target,
+            _ => return Vec::new(),
+        };
+        match &self.headers[self.index_of(header)] {
+            Some(header) => header.slots.clone(),
+            None => Vec::new(),
+        }
     }
 
     /// Switches to one of a header's blocks; its parameters, which begin with the stack's top and the gas.

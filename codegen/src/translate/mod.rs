@@ -91,6 +91,8 @@ pub(crate) fn translate_chunk(
         tail_signature: None,
         state: std::mem::take(&mut scratch.state),
         pending_stores: Vec::new(),
+        pending_edges: Vec::new(),
+        current_block: Block::from_u32(0),
     };
     translator.run(head);
     scratch.state = std::mem::take(&mut translator.state);
@@ -114,7 +116,9 @@ struct Translator<'a, 'f> {
     headers: Vec<Option<loops::LoopHeader>>,
     /// By block: whether it goes back to its region's header with the same height of the stack.
     repeats: Vec<bool>,
-    /// The position of the block being translated.
+    /// The block being translated.
+    current_block: Block,
+    /// Its position in the chunk.
     current: usize,
     /// By block: what its head does.
     plans: Vec<regions::HeadPlan>,
@@ -125,6 +129,7 @@ struct Translator<'a, 'f> {
     tail_signature: Option<ir::SigRef>,
     state: BlockState,
     pending_stores: Vec<(i16, Value, Word)>,
+    pending_edges: Vec<(ir::Block, control::Edge, ir::Value)>,
 }
 
 impl Translator<'_, '_> {
@@ -165,6 +170,7 @@ impl Translator<'_, '_> {
             self.state.stack = Some(stack);
             self.state.gas = Some(gas);
             self.state.carried.clear();
+            self.state.unwritten.clear();
             self.state.known_memory = 0;
         }
         let index = self.current;

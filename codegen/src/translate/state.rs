@@ -41,6 +41,11 @@ pub(super) struct BlockState {
     /// Words that are in SSA at the end of a block as well as on the stack, by slot relative to the
     /// height there: a block entered only from it needn't load them.
     pub(super) carried: Vec<(i16, Word)>,
+    /// Those of `carried` that memory doesn't hold: every exit writes them back.
+    pub(super) unwritten: Vec<(i16, Word)>,
+    /// Words that are on the stack unchanged at the block's end, but whose slot served for something else
+    /// in between.
+    displaced: Vec<(i16, Word)>,
 }
 
 impl BlockState {
@@ -82,8 +87,10 @@ impl Translator<'_, '_> {
         program.outputs(block).iter().for_each(|output| note(output.value));
         data.terminator.values().for_each(&mut note);
 
+        self.current_block = block;
         let state = &mut self.state;
         state.locations.clear();
+        state.displaced.clear();
         state.first_value = first.min(end);
         state.slot_bias = i32::from(data.stack.needed);
         state.residents.clear();
@@ -98,6 +105,7 @@ impl Translator<'_, '_> {
                 _ => None,
             };
             let word = slot.and_then(|slot| state.carried_word(slot));
+            let slot = slot.filter(|slot| state.unwritten.iter().all(|(at, _)| at != slot));
             state.locations.push(Location { word, slot, uses: data.uses });
             if let Some(slot) = slot {
                 let index = usize::try_from(i32::from(slot) + state.slot_bias);
@@ -110,7 +118,7 @@ impl Translator<'_, '_> {
 
     /// At the end of a block, with the stack written: remembers which words are in SSA, relative to
     /// the height there.
-    pub(super) fn carry_words(&mut self, delta: i16) {
+    fn carry_words(&mut self, delta: i16) {
         let state = &mut self.state;
         let first_slot = -state.slot_bias as i16;
         // What was carried here stays where the block has neither read nor written.
@@ -207,6 +215,10 @@ impl Translator<'_, '_> {
 
     fn store_slot(&mut self, slot: i16, word: &Word) {
         let stack = self.stack();
+        self.store_word(stack, slot, word);
+    }
+
+    fn store_word(&mut self, stack: ir::Value, slot: i16, word: &Word) {
         let base = i32::from(slot) * STACK_WORD;
         for (limb, part) in word.limbs.into_iter().enumerate() {
             let part = part.value(&mut self.b);
@@ -214,8 +226,15 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// Before the slot is overwritten: loads the value there if it is still needed and nowhere else.
+    /// Before the slot is overwritten: loads what was there if it is still needed and nowhere else.
     pub(super) fn clobber(&mut self, slot: i16) {
+        if self.stays(slot) && self.state.displaced.iter().all(|&(at, _)| at != slot) {
+            let word = match self.state.carried_word(slot) {
+                Some(word) => word,
+                None => self.load_slot(slot),
+            };
+            self.state.displaced.push((slot, word));
+        }
         let Some(value) = self.resident(slot).take() else { return };
         let location = *self.location(value);
         if location.slot == Some(slot) {
@@ -223,6 +242,55 @@ impl Translator<'_, '_> {
                 self.peek_word(value);
             }
             self.location(value).slot = None;
+        }
+    }
+
+    /// Whether a slot holds at the block's end what it held at its start.
+    fn stays(&self, slot: i16) -> bool {
+        let delta = self.program.blocks[self.current_block].stack.delta;
+        let outputs = self.program.outputs(self.current_block);
+        slot < delta.min(0) && outputs.binary_search_by_key(&slot, |output| output.slot).is_err()
+    }
+
+    /// Writes the stack to memory at the block's end, but for the slots (relative to the height there) that `in_ssa`
+    /// takes over: those stay unwritten.
+    pub(super) fn write_outputs(&mut self, in_ssa: &[i16]) {
+        let program = self.program;
+        let block = self.current_block;
+        let delta = program.blocks[block].stack.delta;
+        let outputs = program.outputs(block);
+        let is_kept = |output: &Output| in_ssa.contains(&(output.slot - delta));
+        self.write_slots(outputs.iter().copied().filter(|output| !is_kept(output)));
+        for index in 0..self.state.displaced.len() {
+            let (slot, word) = self.state.displaced[index];
+            if self.state.unwritten.iter().all(|&(at, _)| at != slot) {
+                self.store_slot(slot, &word);
+            }
+            *self.resident(slot) = None;
+        }
+        self.state.unwritten.retain(|&(slot, _)| {
+            slot < delta && outputs.binary_search_by_key(&slot, |output| output.slot).is_err()
+        });
+        self.state.unwritten.iter_mut().for_each(|(slot, _)| *slot -= delta);
+        let kept: Vec<(i16, Word)> = outputs
+            .iter()
+            .filter(|output| is_kept(output))
+            .map(|output| (output.slot - delta, self.use_word(output.value)))
+            .collect();
+        self.carry_words(delta);
+        if !kept.is_empty() {
+            self.state.carried.retain(|&(slot, _)| kept.iter().all(|&(at, _)| at != slot));
+            self.state.carried.extend_from_slice(&kept);
+            self.state.carried.sort_unstable_by_key(|&(slot, _)| slot);
+            self.state.unwritten.extend(kept);
+        }
+    }
+
+    /// Stores what is unwritten, relative to a stack pointer.
+    pub(super) fn write_back(&mut self, stack: ir::Value) {
+        for index in 0..self.state.unwritten.len() {
+            let (slot, word) = self.state.unwritten[index];
+            self.store_word(stack, slot, &word);
         }
     }
 
