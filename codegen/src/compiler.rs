@@ -27,8 +27,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Most opcodes in a chunk: above it, register allocation gets slower per opcode.
-const CHUNK_OPCODES: u32 = 400;
+/// Most opcodes in a chunk of the baseline: its frames grow with the chunk, and a frame of more than a page
+/// is slow to enter.
+const BASELINE_CHUNK_OPCODES: u32 = 400;
+
+/// Most opcodes in a chunk of the optimising tiers. Larger chunks have fewer jumps between them, which
+/// save and restore registers; above, register allocation gets slower per opcode.
+const OPTIMISED_CHUNK_OPCODES: u32 = 2500;
 
 /// Time spent in each phase of a compilation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -194,7 +199,11 @@ impl Compiler {
     pub fn analyze(&self, code: &[u8], spec_id: SpecId) -> Result<Program, CompileError> {
         let options = PassOptions {
             spec_id,
-            chunk_limit: CHUNK_OPCODES,
+            chunk_limit: if self.options.opt_level.optimises() {
+                OPTIMISED_CHUNK_OPCODES
+            } else {
+                BASELINE_CHUNK_OPCODES
+            },
             one_block_per_chunk: self.options.one_block_per_chunk,
             verify: self.options.verify,
         };

@@ -146,13 +146,13 @@ fn a_word_returns_to_a_slot_that_served_a_builtin() {
     // PUSH1 9, PUSH1 5, JUMPDEST, SWAP1, PUSH1 200, DUP2, EXP, (pops 200) ADD, SWAP1, JUMPDEST,
     // PUSH1 0, MSTORE, PUSH1 32, MSTORE, PUSH1 64, PUSH1 0, RETURN
     check(&[
-        0x60, 9, 0x60, 5, 0x5b, 0x90, 0x36, 0x90, 0x06, 0x90, 0x5b, 0x60, 0, 0x52, 0x60, 32, 0x52, 0x60,
-        64, 0x60, 0, 0xf3,
+        0x60, 9, 0x60, 5, 0x5b, 0x90, 0x36, 0x90, 0x06, 0x90, 0x5b, 0x60, 0, 0x52, 0x60, 32, 0x52,
+        0x60, 64, 0x60, 0, 0xf3,
     ]);
     // SWAP1, BALANCE (delegated, in place), SWAP1
     check(&[
-        0x60, 9, 0x60, 5, 0x5b, 0x90, 0x40, 0x90, 0x5b, 0x60, 0, 0x52, 0x60, 32, 0x52, 0x60, 64, 0x60, 0,
-        0xf3,
+        0x60, 9, 0x60, 5, 0x5b, 0x90, 0x40, 0x90, 0x5b, 0x60, 0, 0x52, 0x60, 32, 0x52, 0x60, 64,
+        0x60, 0, 0xf3,
     ]);
 }
 
@@ -162,8 +162,8 @@ fn loop_words_are_written_back() {
     // PUSH1 0 (sum), PUSH1 9 (n), JUMPDEST@4, DUP1, ISZERO, PUSH1 out, JUMPI, DUP1, SWAP2, ADD, SWAP1,
     // PUSH1 1, SWAP1, SUB, PUSH1 4, JUMP, JUMPDEST@out, POP, PUSH1 0, MSTORE, PUSH1 32, PUSH1 0, RETURN
     let code = [
-        0x60, 0, 0x60, 9, 0x5b, 0x80, 0x15, 0x60, 21, 0x57, 0x80, 0x91, 0x01, 0x90, 0x60, 1, 0x90, 0x03,
-        0x60, 4, 0x56, 0x5b, 0x50, 0x60, 0, 0x52, 0x60, 32, 0x60, 0, 0xf3,
+        0x60, 0, 0x60, 9, 0x5b, 0x80, 0x15, 0x60, 21, 0x57, 0x80, 0x91, 0x01, 0x90, 0x60, 1, 0x90,
+        0x03, 0x60, 4, 0x56, 0x5b, 0x50, 0x60, 0, 0x52, 0x60, 32, 0x60, 0, 0xf3,
     ];
     check(&code);
     for gas in (0..700).step_by(3) {
@@ -172,4 +172,50 @@ fn loop_words_are_written_back() {
             run_both(&code, SpecId::CANCUN, gas, options);
         }
     }
+}
+
+/// One loop falls through into the header of another: that edge is not the first one's next iteration.
+#[test]
+fn a_loop_follows_a_loop() {
+    let code = [
+        0x60, 0, 0x60, 9, 0x5b, 0x80, 0x91, 0x01, 0x90, 0x60, 1, 0x90, 0x03, 0x80, 0x60, 4, 0x57, 0x5b,
+        0x60, 1, 0x01, 0x80, 0x60, 5, 0x18, 0x60, 17, 0x57, 0x5b, 0x50, 0x60, 0, 0x52, 0x60, 32, 0x60, 0,
+        0xf3,
+    ];
+    check(&code);
+    for gas in (0..1000).step_by(7) {
+        for force_hand_over in [None, Some(1), Some(3), Some(8)] {
+            let options = CompilerOptions { verify: true, force_hand_over, ..Default::default() };
+            run_both(&code, SpecId::CANCUN, gas, options);
+        }
+    }
+}
+
+/// The second of two loops needs more of the stack than is there.
+#[test]
+fn a_loop_checks_its_own_stack_bounds() {
+    let mut code = [0x60, 1].repeat(1000);
+    let push2 = |code: &mut Vec<u8>, target: usize| {
+        code.extend([0x61, (target >> 8) as u8, target as u8]);
+    };
+    code.extend([0x60, 3]);
+    let first = code.len();
+    code.extend([0x5b, 0x60, 1, 0x90, 0x03, 0x80]);
+    push2(&mut code, first);
+    code.push(0x57);
+    let second = code.len();
+    code.extend([0x5b, 0x60, 1, 0x01, 0x80]);
+    code.extend([0x80; 30]);
+    code.extend([0x50; 30]);
+    code.extend([0x60, 5, 0x18]);
+    push2(&mut code, second);
+    code.extend([0x57, 0x5b, 0x00]);
+    check(&code);
+}
+
+/// A loop whose header needs words that an empty stack doesn't have.
+#[test]
+fn a_loop_on_an_empty_stack_underflows() {
+    check(&[0x5b, 0x8f, 0x60, 0, 0x57]);
+    check(&[0x5f, 0x5b, 0x90, 0x60, 1, 0x01, 0x80, 0x60, 1, 0x57]);
 }

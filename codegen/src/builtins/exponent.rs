@@ -23,8 +23,9 @@ pub(crate) unsafe extern "C" fn exp<H: Host>(
     let context = unsafe { &mut *context };
     caught(context, |context| {
         // SAFETY: the context's pointers are valid while it runs; the exponent is on its stack.
-        let (interpreter, host, exponent) =
-            unsafe { (&mut *context.interpreter, &mut *context.host.cast::<H>(), math::load(top.sub(2))) };
+        let (interpreter, host, exponent) = unsafe {
+            (&mut *context.interpreter, &mut *context.host.cast::<H>(), math::load(top.sub(2)))
+        };
         let gas = GasWindow::open(context, interpreter, gas_after);
         let charged = interpreter.gas.record_regular_cost(host.gas_params().exp_cost(exponent));
         // SAFETY: `top` is one past two words.

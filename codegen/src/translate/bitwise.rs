@@ -125,6 +125,13 @@ pub(super) fn signed_less_than(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
         let top = x.limbs[3].value(b);
         return Word::flag(b.ins().icmp_imm_s(IntCC::SignedLessThan, top, 0));
     }
+    if x.bits == 0 {
+        let top = y.limbs[3].value(b);
+        let positive = b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, top, 0);
+        let union = y.union(b);
+        let nonzero = compare_zero(IntCC::NotEqual, union, b);
+        return from_flag(Limb::Flag(positive).and(nonzero, b));
+    }
     wide_less_than(IntCC::SignedLessThan, &x, &y, b)
 }
 

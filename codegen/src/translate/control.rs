@@ -89,6 +89,22 @@ impl Translator<'_, '_> {
 
     /// Jumps to the chunk of an entry point, through the entry table.
     fn enter_chunk(&mut self, stack: ir::Value, gas: ir::Value, ordinal: ir::Value) {
+        let table = self.load_context(types::I64, offsets::ENTRY_TABLE);
+        let index = self.b.ins().uextend(types::I64, ordinal);
+        let offset = self.b.ins().ishl_imm_s(index, 3);
+        let slot = self.b.ins().iadd(table, offset);
+        let chunk = self.b.ins().load(types::I64, trusted(), slot, 0);
+        self.tail_call(chunk, stack, gas, ordinal);
+    }
+
+    /// Jumps to a chunk.
+    fn tail_call(
+        &mut self,
+        chunk: ir::Value,
+        stack: ir::Value,
+        gas: ir::Value,
+        ordinal: ir::Value,
+    ) {
         let signature = match self.tail_signature {
             Some(signature) => signature,
             None => {
@@ -96,11 +112,6 @@ impl Translator<'_, '_> {
                 *self.tail_signature.insert(signature)
             }
         };
-        let table = self.load_context(types::I64, offsets::ENTRY_TABLE);
-        let index = self.b.ins().uextend(types::I64, ordinal);
-        let offset = self.b.ins().ishl_imm_s(index, 3);
-        let slot = self.b.ins().iadd(table, offset);
-        let chunk = self.b.ins().load(types::I64, trusted(), slot, 0);
         let args = [stack, gas, ordinal];
         self.b.ins().return_call_indirect(signature, chunk, &args);
     }
@@ -109,8 +120,11 @@ impl Translator<'_, '_> {
     pub(super) fn emit_links(&mut self) {
         for link in std::mem::take(&mut self.links) {
             self.b.switch_to_block(link.block);
-            let ordinal = self.b.ins().iconst(types::I32, i64::from(link.entry.as_u32()));
-            self.enter_chunk(link.stack, link.gas, ordinal);
+            let table = self.load_context(types::I64, offsets::ENTRY_TABLE);
+            let ordinal = link.entry.as_u32();
+            let chunk = self.b.ins().load(types::I64, trusted(), table, 8 * ordinal as i32);
+            let ordinal = self.b.ins().iconst(types::I32, i64::from(ordinal));
+            self.tail_call(chunk, link.stack, link.gas, ordinal);
         }
     }
 
@@ -121,14 +135,15 @@ impl Translator<'_, '_> {
         let &[stack, gas, low, high] = self.b.block_params(block) else { unreachable!("four") };
         let len = i64::from(self.program.code_len);
         let beyond = self.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, low, len);
-        let wide = self.b.ins().icmp_imm_s(IntCC::NotEqual, high, 0);
-        let invalid = self.b.ins().bor(beyond, wide);
-        let (lookup, found) = (self.b.create_block(), self.b.create_block());
+        let [narrow, lookup, found] = [(); 3].map(|()| self.b.create_block());
         let end = self.end_block();
         let status = InstructionResult::InvalidJump as i64;
         let status = self.b.ins().iconst(types::I64, status);
         let end_args = [gas, status].map(BlockArg::Value);
-        self.b.ins().brif(invalid, end, &end_args, lookup, &[]);
+        self.b.ins().brif(high, end, &end_args, narrow, &[]);
+
+        self.b.switch_to_block(narrow);
+        self.b.ins().brif(beyond, end, &end_args, lookup, &[]);
 
         self.b.switch_to_block(lookup);
         let map = self.load_context(types::I64, offsets::JUMP_MAP);
@@ -148,13 +163,13 @@ impl Translator<'_, '_> {
         match &program.blocks[block].terminator {
             Terminator::FallThrough(next) => {
                 let stack = self.flush(block);
-                let edge = self.edge(block, *next, stack);
+                let edge = self.edge(*next, stack);
                 self.go(&edge, stack);
             }
             Terminator::Jump(target) => {
                 let operands = self.operands(None, target);
                 let stack = self.flush(block);
-                let edge = self.target_edge(block, target, &operands, stack);
+                let edge = self.target_edge(target, &operands, stack);
                 self.go(&edge, stack);
             }
             Terminator::Branch { condition, target, otherwise } => {
@@ -162,9 +177,9 @@ impl Translator<'_, '_> {
                 let stack = self.flush(block);
                 let gas = self.gas();
                 self.return_gas(block);
-                let taken = self.target_edge(block, target, &operands, stack);
+                let taken = self.target_edge(target, &operands, stack);
                 self.state.gas = Some(gas);
-                let untaken = self.edge(block, *otherwise, stack);
+                let untaken = self.edge(*otherwise, stack);
                 let (taken, untaken) = (self.written(taken, stack), self.written(untaken, stack));
                 let condition = operands.condition.expect("a branch has a condition");
                 self.b.ins().brif(
@@ -202,13 +217,14 @@ impl Translator<'_, '_> {
         let stack = self.flush(block);
         self.write_back(stack);
         self.state.unwritten.clear();
+        self.state.carried.clear();
         let status = self.delegate_last(inst);
         self.check_status(status);
         self.state.gas = Some(self.load_context(types::I64, offsets::GAS));
         let data = &self.program.insts[inst];
         let height = i64::from(data.height) - data.args.len() as i64 + 1;
         let stack = self.stack_at(height);
-        let edge = self.edge(block, continuation, stack);
+        let edge = self.edge(continuation, stack);
         self.b.ins().jump(edge.block, &edge.args);
     }
 
@@ -275,8 +291,21 @@ impl Translator<'_, '_> {
         Operands { condition, target }
     }
 
+    /// The edge to the next iteration of the loop that the block belongs to.
+    fn repeat(&mut self, to: Block, stack: ir::Value) -> Edge {
+        let index = self.index_of(to);
+        let Some(header) = self.headers[index].take() else { return self.edge(to, stack) };
+        let edge = Edge {
+            block: header.again,
+            args: self.loop_arguments(&header, stack),
+            needs_memory: false,
+        };
+        self.headers[index] = Some(header);
+        edge
+    }
+
     /// The edge to a block, in this chunk or in another.
-    fn edge(&mut self, from: Block, to: Block, stack: ir::Value) -> Edge {
+    fn edge(&mut self, to: Block, stack: ir::Value) -> Edge {
         let gas = self.gas();
         let data = &self.program.blocks[to];
         if data.chunk == self.chunk {
@@ -284,14 +313,6 @@ impl Translator<'_, '_> {
             if self.is_covered(to) {
                 self.state.stack = Some(stack);
                 return Edge { block, args: Vec::new(), needs_memory: false };
-            }
-            let index = self.index_of(to);
-            if let Some(header) = self.headers[index].take() {
-                let args = self.loop_arguments(&header, stack);
-                let repeats = self.repeats[self.index_of(from)];
-                let block = if repeats { header.checked } else { header.unchecked };
-                self.headers[index] = Some(header);
-                return Edge { block, args, needs_memory: !repeats };
             }
             let args = [stack, gas].map(BlockArg::Value).to_vec();
             return Edge { block, args, needs_memory: true };
@@ -302,15 +323,10 @@ impl Translator<'_, '_> {
         Edge { block, args: Vec::new(), needs_memory: true }
     }
 
-    fn target_edge(
-        &mut self,
-        from: Block,
-        target: &JumpTarget,
-        operands: &Operands,
-        stack: ir::Value,
-    ) -> Edge {
+    fn target_edge(&mut self, target: &JumpTarget, operands: &Operands, stack: ir::Value) -> Edge {
         match *target {
-            JumpTarget::Block(to) => self.edge(from, to, stack),
+            JumpTarget::Block(to) if self.repeated_header() == Some(to) => self.repeat(to, stack),
+            JumpTarget::Block(to) => self.edge(to, stack),
             JumpTarget::Dynamic(_) => {
                 let (low, high) = operands.target.expect("read before the stack was written");
                 let block = match self.exits.jump {

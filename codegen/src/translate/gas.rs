@@ -26,28 +26,39 @@ pub(super) struct Exits {
 }
 
 impl Translator<'_, '_> {
-    /// Charges a block's static gas, and that of the blocks charged with it, or hands over.
-    pub(super) fn charge_gas(&mut self, block: Block) {
-        let plan = self.plans[self.index_of(block)];
+    /// Emits a block's checks, and charges its static gas and that of the blocks charged with it.
+    pub(super) fn emit_head(&mut self, block: Block, bounds: Option<StackEffect>) {
+        let plan = self.plans[self.current];
         if self.counts_blocks {
             let out_of_budget = self.budget_check();
             let own = if plan.is_charged { self.program.blocks[block].gas } else { 0 };
             let uncharged = self.gas_with(if plan.is_charged { own + plan.gas_rest } else { 0 });
             self.hand_over_if(out_of_budget, block, uncharged);
         }
-        if plan.charge == 0 {
-            return;
-        }
         let gas = self.gas();
-        let charge = self.b.ins().iconst(types::I64, plan.charge as i64);
-        let too_little = self.b.ins().icmp(IntCC::UnsignedLessThan, gas, charge);
-        self.hand_over_if(too_little, block, gas);
-        self.state.gas = Some(self.b.ins().iadd_imm_s(gas, -(plan.charge as i64)));
+        let outside = bounds.and_then(|bounds| self.stack_check(bounds));
+        let too_little = (plan.charge > 0).then(|| {
+            let charge = self.b.ins().iconst(types::I64, plan.charge as i64);
+            self.b.ins().icmp(IntCC::UnsignedLessThan, gas, charge)
+        });
+        match (outside, too_little) {
+            // One branch is quicker to compile, two are quicker to run.
+            (Some(outside), Some(too_little)) if !self.optimises => {
+                let either = self.b.ins().bor(outside, too_little);
+                self.hand_over_if(either, block, gas);
+            }
+            (outside, too_little) => {
+                for flag in [outside, too_little].into_iter().flatten() {
+                    self.hand_over_if(flag, block, gas);
+                }
+            }
+        }
+        self.state.gas = Some(self.gas_with(plan.charge.wrapping_neg()));
     }
 
-    /// Checks the stack bounds of a region at its head, or hands over.
-    pub(super) fn check_stack(&mut self, block: Block, bounds: StackEffect) {
-        if let Some(outside) = self.stack_check(bounds) {
+    /// Checks the stack bounds of a region, or hands over.
+    pub(super) fn check_stack(&mut self, block: Block, bounds: Option<StackEffect>) {
+        if let Some(outside) = bounds.and_then(|bounds| self.stack_check(bounds)) {
             let gas = self.gas();
             self.hand_over_if(outside, block, gas);
         }
@@ -64,7 +75,7 @@ impl Translator<'_, '_> {
         self.state.gas = Some(self.gas_with(rest));
     }
 
-    /// The gas left and some more.
+    /// The gas left and some more, modulo 2^64.
     fn gas_with(&mut self, more: u64) -> ir::Value {
         let gas = self.gas();
         if more == 0 { gas } else { self.b.ins().iadd_imm_s(gas, more as i64) }
@@ -74,18 +85,22 @@ impl Translator<'_, '_> {
     fn hand_over_if(&mut self, flag: ir::Value, block: Block, gas: ir::Value) {
         let go_on = self.b.create_block();
         let hand_over = self.hand_over_block();
-        let pc = self.b.ins().iconst(types::I64, i64::from(self.program.blocks[block].pc));
         let stack = self.stack();
-        let args = [stack, gas, pc].map(BlockArg::Value);
-        if self.state.unwritten.is_empty() {
-            self.b.ins().brif(flag, hand_over, &args, go_on, &[]);
-        } else {
-            let write_back = self.b.create_block();
-            self.b.set_cold_block(write_back);
-            self.b.ins().brif(flag, write_back, &[], go_on, &[]);
-            self.b.switch_to_block(write_back);
+        let pc = i64::from(self.program.blocks[block].pc);
+        if self.optimises {
+            // In a block of its own, what only the hand-over needs stays off the hot path.
+            let leave = self.b.create_block();
+            self.b.set_cold_block(leave);
+            self.b.ins().brif(flag, leave, &[], go_on, &[]);
+            self.b.switch_to_block(leave);
             self.write_back(stack);
-            self.b.ins().jump(hand_over, &args);
+            let pc = self.b.ins().iconst(types::I64, pc);
+            self.b.ins().jump(hand_over, &[stack, gas, pc].map(BlockArg::Value));
+        } else {
+            // Nothing is unwritten: only the optimising tiers keep loops' words in SSA.
+            let pc = self.b.ins().iconst(types::I64, pc);
+            let args = [stack, gas, pc].map(BlockArg::Value);
+            self.b.ins().brif(flag, hand_over, &args, go_on, &[]);
         }
         self.b.switch_to_block(go_on);
     }

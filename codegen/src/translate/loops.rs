@@ -1,8 +1,8 @@
 //! Loops: the hot top words of the stack travel as block parameters along a chunk's static edges.
 //!
-//! A loop's header gets two more blocks whose parameters are the words that its region reads most: `unchecked`,
-//! which checks the region's stack bounds, and `checked`, where the next iteration begins if the height
-//! is the same. Within the region the words are in SSA only, and every exit from it writes them back
+//! A loop's header gets a second block whose parameters are the words that its region reads most: the next
+//! iteration begins there, with the height of the stack the same, so that the bounds checked at the
+//! header still hold. Within the region the words are in SSA only, and every exit from it writes them back
 //! ([`Translator::write_back`]), so nobody outside needs to know. What is saved is the way of each word
 //! through memory from one iteration to the next, and the check.
 
@@ -19,16 +19,14 @@ const MAX_LOOP_WORDS: usize = 4;
 /// A loop's header.
 #[derive(Clone, Debug)]
 pub(super) struct LoopHeader {
-    /// Where other blocks enter.
-    pub(super) unchecked: ir::Block,
-    /// Where the next iteration begins: the stack bounds hold.
-    pub(super) checked: ir::Block,
-    /// The slots of the parameters, ascending.
+    /// Where the next iteration begins.
+    pub(super) again: ir::Block,
+    /// The slots of its parameters, ascending. The first two parameters are the stack's top and the gas.
     pub(super) slots: Vec<i16>,
 }
 
 impl Translator<'_, '_> {
-    /// Finds the chunk's loop headers and makes their blocks.
+    /// Finds the chunk's loop headers and makes their second blocks.
     pub(super) fn find_loops(&mut self, blocks: &[Block]) {
         let mut is_header = vec![false; blocks.len()];
         for &block in blocks {
@@ -43,14 +41,11 @@ impl Translator<'_, '_> {
         }
         for (index, _) in is_header.iter().enumerate().filter(|&(_, &header)| header) {
             let Some(slots) = self.hot_slots(index, &blocks[index..]) else { continue };
-            let [unchecked, checked] = [(); 2].map(|()| {
-                let block = self.b.create_block();
-                for _ in 0..2 + 4 * slots.len() {
-                    self.b.append_block_param(block, types::I64);
-                }
-                block
-            });
-            self.headers[index] = Some(LoopHeader { unchecked, checked, slots });
+            let again = self.b.create_block();
+            for _ in 0..2 + 4 * slots.len() {
+                self.b.append_block_param(again, types::I64);
+            }
+            self.headers[index] = Some(LoopHeader { again, slots });
         }
     }
 
@@ -83,7 +78,9 @@ impl Translator<'_, '_> {
             return None;
         }
         counts.retain(|&(slot, _)| slot < 0);
-        counts.sort_unstable_by_key(|&(slot, uses)| (std::cmp::Reverse(uses), std::cmp::Reverse(slot)));
+        counts.sort_unstable_by_key(|&(slot, uses)| {
+            (std::cmp::Reverse(uses), std::cmp::Reverse(slot))
+        });
         counts.truncate(MAX_LOOP_WORDS);
         let mut slots: Vec<i16> = counts.into_iter().map(|(slot, _)| slot).collect();
         slots.sort_unstable();
@@ -97,22 +94,17 @@ impl Translator<'_, '_> {
         self.program.blocks[block].terminator.values().for_each(visit);
     }
 
-    /// At a header's plain block: loads the parameters, checks the region's stack bounds, and notes
-    /// which words are in SSA.
-    pub(super) fn enter_loop(&mut self, block: Block, header: &LoopHeader) {
+    /// At a header's plain block, with the region's stack bounds checked: loads the words, goes on to the
+    /// second block, and notes which words are in SSA there.
+    pub(super) fn enter_loop(&mut self, header: &LoopHeader) {
         let stack = self.stack();
         let args = self.loop_arguments(header, stack);
-        self.b.ins().jump(header.unchecked, &args);
+        self.b.ins().jump(header.again, &args);
 
-        self.begin_header(header.unchecked);
-        if let Some(bounds) = self.plans[self.current].bounds {
-            self.check_stack(block, bounds);
-        }
-        let args: Vec<BlockArg> =
-            self.b.block_params(header.unchecked).iter().copied().map(BlockArg::Value).collect();
-        self.b.ins().jump(header.checked, &args);
-
-        let params = self.begin_header(header.checked);
+        self.b.switch_to_block(header.again);
+        let params = self.b.block_params(header.again).to_vec();
+        self.state.stack = Some(params[0]);
+        self.state.gas = Some(params[1]);
         let words = header.slots.iter().zip(params[2..].chunks_exact(4)).map(|(&slot, limbs)| {
             (slot, Word::new(std::array::from_fn(|limb| Limb::Value(limbs[limb])), 256))
         });
@@ -121,33 +113,32 @@ impl Translator<'_, '_> {
         self.state.unwritten.clone_from(&self.state.carried);
     }
 
+    /// The header that the current block goes back to with the height of the stack the same.
+    pub(super) fn repeated_header(&self) -> Option<Block> {
+        match self.program.blocks[self.current_block].terminator {
+            Terminator::Jump(JumpTarget::Block(header))
+            | Terminator::Branch { target: JumpTarget::Block(header), .. }
+                if self.repeats[self.current] =>
+            {
+                Some(header)
+            }
+            _ => None,
+        }
+    }
+
     /// The slots that the current block keeps in SSA on its way back to the header.
     pub(super) fn repeated_slots(&self) -> Vec<i16> {
-        if !self.repeats[self.current] {
-            return Vec::new();
-        }
-        let header = match self.program.blocks[self.current_block].terminator {
-            Terminator::Jump(JumpTarget::Block(target))
-            | Terminator::Branch { target: JumpTarget::Block(target), .. } => target,
-            _ => return Vec::new(),
-        };
-        match &self.headers[self.index_of(header)] {
-            Some(header) => header.slots.clone(),
-            None => Vec::new(),
-        }
+        let header =
+            self.repeated_header().and_then(|header| self.headers[self.index_of(header)].as_ref());
+        header.map_or_else(Vec::new, |header| header.slots.clone())
     }
 
-    /// Switches to one of a header's blocks; its parameters, which begin with the stack's top and the gas.
-    fn begin_header(&mut self, block: ir::Block) -> Vec<ir::Value> {
-        self.b.switch_to_block(block);
-        let params = self.b.block_params(block).to_vec();
-        self.state.stack = Some(params[0]);
-        self.state.gas = Some(params[1]);
-        params
-    }
-
-    /// The arguments of an edge to a loop's header: words in SSA as they are, others loaded.
-    pub(super) fn loop_arguments(&mut self, header: &LoopHeader, stack: ir::Value) -> Vec<BlockArg> {
+    /// The arguments of an edge to a header's second block: words in SSA as they are, others loaded.
+    pub(super) fn loop_arguments(
+        &mut self,
+        header: &LoopHeader,
+        stack: ir::Value,
+    ) -> Vec<BlockArg> {
         let mut args = vec![stack, self.gas()];
         for &slot in &header.slots {
             let word = match self.state.carried_word(slot) {

@@ -5,7 +5,7 @@
 
 use super::{
     Translator, trusted,
-    word::{Limb, Word, compare_zero},
+    word::{Limb, Word},
 };
 use crate::{abi::offsets, builtins::Builtin};
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, condcodes::IntCC, types};
@@ -22,6 +22,17 @@ const MEMORY_OFFSET_BITS: u16 = 48;
 enum Access {
     Word,
     Byte,
+}
+
+/// A condition on an access. Each is a branch of its own: that is shorter than joining flags.
+#[derive(Clone, Copy, Debug)]
+enum Bound<'a> {
+    /// The word fits its lowest limb.
+    Fits(&'a Word),
+    /// The value is below a limit in the context.
+    Below(ir::Value, i32),
+    /// Memory reaches up to this many bytes.
+    Reaches(u64),
 }
 
 impl Access {
@@ -87,9 +98,7 @@ impl Translator<'_, '_> {
         if let Some(at) = immediate {
             let end = at + access.bytes();
             if end > self.state.known_memory {
-                let len = self.load_context(types::I64, offsets::MEMORY_LEN);
-                let outside = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, len, end as i64);
-                self.grow_if(outside, &word, access, gas_after);
+                self.grow_if(&[Bound::Reaches(end)], &word, access, gas_after);
                 self.state.known_memory = end.next_multiple_of(32);
             }
             return (self.load_context(types::I64, offsets::MEMORY_BASE), at as i32);
@@ -101,33 +110,68 @@ impl Translator<'_, '_> {
             Access::Word => offsets::MEMORY_WORDS_END,
             Access::Byte => offsets::MEMORY_LEN,
         };
-        let outside = self.is_beyond(&word, limit);
-        self.grow_if(outside, &word, access, gas_after);
+        self.grow_if(&[Bound::Fits(&word), Bound::Below(low, limit)], &word, access, gas_after);
         self.refine(offset, Word::narrow(low, word.bits.min(MEMORY_OFFSET_BITS)));
         let base = self.load_context(types::I64, offsets::MEMORY_BASE);
         (self.b.ins().iadd(base, low), 0)
     }
 
-    /// The flag of a word being at or above a limit in the context.
-    fn is_beyond(&mut self, word: &Word, limit: i32) -> ir::Value {
-        let limit = self.load_context(types::I64, limit);
-        let low = word.limbs[0].value(&mut self.b);
-        let beyond = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, low, limit);
-        let high = word.high_union(&mut self.b);
-        match compare_zero(IntCC::NotEqual, high, &mut self.b) {
-            Limb::Flag(wide) => self.b.ins().bor(beyond, wide),
-            Limb::Const(0) => beyond,
-            _ => self.b.ins().iconst(types::I8, 1),
+    /// Goes to `otherwise` unless all bounds hold. One branch is quicker to compile, one for each bound quicker
+    /// to run.
+    fn require(&mut self, bounds: &[Bound<'_>], otherwise: ir::Block) {
+        let mut violated: Option<ir::Value> = None;
+        for bound in bounds {
+            let Some(violation) = self.violation(bound) else { continue };
+            violated = Some(match violated {
+                Some(earlier) if self.optimises => {
+                    self.leave_if(earlier, otherwise);
+                    violation
+                }
+                Some(earlier) => self.b.ins().bor(earlier, violation),
+                None => violation,
+            });
+        }
+        if let Some(violated) = violated {
+            self.leave_if(violated, otherwise);
         }
     }
 
-    /// On a cold path, grows memory for an access at `offset`.
-    fn grow_if(&mut self, outside: ir::Value, offset: &Word, access: Access, gas_after: u64) {
+    fn leave_if(&mut self, flag: ir::Value, otherwise: ir::Block) {
+        let go_on = self.b.create_block();
+        self.b.ins().brif(flag, otherwise, &[], go_on, &[]);
+        self.b.switch_to_block(go_on);
+    }
+
+    /// The flag of a bound not holding; `None` if it is known to hold.
+    fn violation(&mut self, bound: &Bound<'_>) -> Option<ir::Value> {
+        match *bound {
+            Bound::Fits(word) => {
+                let high = word.high_union(&mut self.b);
+                if high.is_zero() {
+                    return None;
+                }
+                let high = high.value(&mut self.b);
+                Some(self.b.ins().icmp_imm_s(IntCC::NotEqual, high, 0))
+            }
+            Bound::Below(low, limit) => {
+                let limit = self.load_context(types::I64, limit);
+                Some(self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, low, limit))
+            }
+            Bound::Reaches(end) => {
+                let len = self.load_context(types::I64, offsets::MEMORY_LEN);
+                Some(self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, len, end as i64))
+            }
+        }
+    }
+
+    /// Grows memory for an access at `offset`, on a cold path, unless it is within bounds.
+    fn grow_if(&mut self, bounds: &[Bound<'_>], offset: &Word, access: Access, gas_after: u64) {
         let (grow, go_on) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(grow);
         let merged_gas = self.b.append_block_param(go_on, types::I64);
         let gas = self.gas();
-        self.b.ins().brif(outside, grow, &[], go_on, &[BlockArg::Value(gas)]);
+        self.require(bounds, grow);
+        self.b.ins().jump(go_on, &[BlockArg::Value(gas)]);
 
         self.b.switch_to_block(grow);
         self.store_context(gas, offsets::GAS);
@@ -157,11 +201,12 @@ impl Translator<'_, '_> {
         let (past_end, go_on) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(past_end);
         let pointer = self.b.append_block_param(go_on, types::I64);
-        let outside = self.is_beyond(&word, offsets::CALLDATA_WORDS_END);
-        let base = self.load_context(types::I64, offsets::CALLDATA_BASE);
         let low = word.limbs[0].value(&mut self.b);
+        let bounds = [Bound::Fits(&word), Bound::Below(low, offsets::CALLDATA_WORDS_END)];
+        self.require(&bounds, past_end);
+        let base = self.load_context(types::I64, offsets::CALLDATA_BASE);
         let inside = self.b.ins().iadd(base, low);
-        self.b.ins().brif(outside, past_end, &[], go_on, &[BlockArg::Value(inside)]);
+        self.b.ins().jump(go_on, &[BlockArg::Value(inside)]);
 
         self.b.switch_to_block(past_end);
         let high = word.high_union(&mut self.b).value(&mut self.b);

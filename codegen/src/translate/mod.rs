@@ -173,16 +173,15 @@ impl Translator<'_, '_> {
             self.state.unwritten.clear();
             self.state.known_memory = 0;
         }
-        let index = self.current;
-        if let Some(header) = self.headers[index].take() {
-            self.enter_loop(block, &header);
-            self.headers[index] = Some(header);
-        } else if let Some(bounds) = self.plans[index].bounds {
-            self.check_stack(block, bounds);
+        let mut bounds = self.plans[self.current].bounds;
+        if let Some(header) = self.headers[self.current].take() {
+            self.check_stack(block, bounds.take());
+            self.enter_loop(&header);
+            self.headers[self.current] = Some(header);
         }
         self.b.set_srcloc(ir::SourceLoc::new(self.program.blocks[block].pc));
         self.begin_block(block);
-        self.charge_gas(block);
+        self.emit_head(block, bounds);
         let last = self.last_of_terminator(block);
         for inst in self.program.block_insts(block) {
             self.b.set_srcloc(ir::SourceLoc::new(self.program.insts[inst].pc));
