@@ -62,6 +62,8 @@ pub struct EvmContext<'a> {
     pub(crate) host: *mut (),
     /// The EVM's instruction table, type-erased like the host.
     pub(crate) instructions: *const (),
+    /// Whether less gas is left than is charged ahead: see `GasWindow`.
+    pub(crate) in_debt: bool,
     /// The payload of a panic that a builtin caught.
     pub(crate) panic: Option<Box<dyn Any + Send>>,
     pub(crate) _borrows: PhantomData<&'a mut ()>,

@@ -115,8 +115,20 @@ impl ProgramTables {
 pub struct NativeProgram {
     func: EvmCompilerFn,
     code: LoadedCode,
-    /// The header in `code` points to it.
-    tables: Box<ProgramTables>,
+    /// Owned: from a `Box`, to which the header in `code` points too.
+    tables: NonNull<ProgramTables>,
+}
+
+// SAFETY: the tables are never written after they are made, and are freed with their one owner.
+unsafe impl Send for NativeProgram {}
+// SAFETY: as above.
+unsafe impl Sync for NativeProgram {}
+
+impl Drop for NativeProgram {
+    fn drop(&mut self) {
+        // SAFETY: `tables` comes from `Box::into_raw` in `load` and is freed nowhere else.
+        drop(unsafe { Box::from_raw(self.tables.as_ptr()) });
+    }
 }
 
 impl NativeProgram {
@@ -127,24 +139,28 @@ impl NativeProgram {
     pub fn load(code: &CompiledCode, region: &Arc<CodeRegion>) -> Result<Self, CompileError> {
         // The header needs the tables' address, the tables need the code's addresses: so the tables
         // are allocated first and filled afterwards.
-        let mut tables: Box<std::mem::MaybeUninit<ProgramTables>> = Box::new_uninit();
-        let header = ProgramHeader { tables: tables.as_ptr() };
+        let tables = Box::<ProgramTables>::new_uninit();
+        let address = tables.as_ptr() as usize;
         let mut trampoline = vec![0u8; HEADER_BYTES];
-        trampoline[..size_of::<usize>()].copy_from_slice(&(header.tables as usize).to_ne_bytes());
+        trampoline[..size_of::<usize>()].copy_from_slice(&address.to_ne_bytes());
         trampoline.extend_from_slice(&code.functions[0]);
         let functions: Vec<&[u8]> = std::iter::once(trampoline.as_slice())
             .chain(code.functions[1..].iter().map(Vec::as_slice))
             .collect();
         let loaded = region.load(&functions)?;
-        tables.write(ProgramTables::new(code, &loaded));
-        // SAFETY: just written.
-        let tables = unsafe { tables.assume_init() };
+        let tables = Box::leak(Box::write(tables, ProgramTables::new(code, &loaded)));
+        let tables = NonNull::from(tables);
         // SAFETY: function 0 is the trampoline with its header before it, compiled by this crate
         // with the signature of `RawEvmCompilerFn`.
         let raw = unsafe {
             std::mem::transmute::<*const u8, RawEvmCompilerFn>(loaded.address(0).add(HEADER_BYTES))
         };
         Ok(Self { func: EvmCompilerFn(raw), code: loaded, tables })
+    }
+
+    fn tables(&self) -> &ProgramTables {
+        // SAFETY: made in `load`, and valid until `self` is dropped.
+        unsafe { self.tables.as_ref() }
     }
 
     /// The callable. Valid while `self` lives.
@@ -154,12 +170,12 @@ impl NativeProgram {
 
     /// The fork the program was compiled for.
     pub fn spec_id(&self) -> SpecId {
-        self.tables.spec_id
+        self.tables().spec_id
     }
 
     /// Bytes of bytecode that the program was compiled from.
     pub fn bytecode_len(&self) -> usize {
-        self.tables.jump_map.len()
+        self.tables().jump_map.len()
     }
 
     /// Bytes of executable memory held, whole pages.
@@ -169,7 +185,7 @@ impl NativeProgram {
 
     /// Bytes of tables held.
     pub fn data_bytes(&self) -> usize {
-        self.tables.bytes()
+        self.tables().bytes()
     }
 }
 
@@ -309,6 +325,7 @@ impl EvmCompilerFn {
             interpreter: &raw mut *interpreter,
             host: ptr::from_mut(host).cast(),
             instructions: ptr::from_ref(instructions).cast(),
+            in_debt: false,
             panic: None,
             _borrows: PhantomData,
         };

@@ -24,27 +24,40 @@ pub(super) fn caught<'a>(
     }
 }
 
-/// The exact gas at one instruction: what compiled code keeps, plus the static gas of the block's
-/// instructions after it, which compiled code took off at the block's head.
-pub(super) struct GasWindow {
+/// The exact gas at one instruction: what compiled code keeps, plus the static gas of the instructions
+/// after it, which compiled code has charged ahead.
+///
+/// **Debt.** An instruction may leave less than what is charged ahead: then the frame is bound to run out of gas
+/// later in the block, but revm still runs the instructions up to there, and what they load of the state
+/// can be observed (EIP-7928). So where more such instructions follow, the gas goes below zero, and
+/// the one at which the exact gas is negative ends the frame. The block's last one never leaves a
+/// debt.
+pub(crate) struct GasWindow {
     gas_after: u64,
+    may_owe: bool,
 }
 
 impl GasWindow {
-    /// Shows the interpreter the exact gas.
+    /// Set in the operand of a builtin where a later instruction of the block settles a debt.
+    pub(crate) const MAY_OWE: u64 = 1 << 63;
+
+    /// Shows the interpreter the exact gas; `None` if it has run out before this instruction.
     pub(super) fn open(
-        context: &EvmContext<'_>,
+        context: &mut EvmContext<'_>,
         interpreter: &mut Interpreter<EthInterpreter>,
-        gas_after: u64,
-    ) -> Self {
-        interpreter.gas.set_remaining(context.gas + gas_after);
-        Self { gas_after }
+        operand: u64,
+    ) -> Option<Self> {
+        let (gas_after, may_owe) = (operand & !Self::MAY_OWE, operand & Self::MAY_OWE != 0);
+        let exact = context.gas.wrapping_add(gas_after);
+        if context.in_debt && exact.cast_signed() < 0 {
+            context.gas = 0;
+            return None;
+        }
+        interpreter.gas.set_remaining(exact);
+        Some(Self { gas_after, may_owe })
     }
 
     /// Takes what the instruction left, and decides how compiled code goes on.
-    ///
-    /// Where the instruction succeeded but not enough is left for the static gas after it, the
-    /// frame is bound to run out of gas in this block: it does so here.
     pub(super) fn close(
         self,
         context: &mut EvmContext<'_>,
@@ -56,10 +69,12 @@ impl GasWindow {
             context.gas = remaining;
             return error as u64;
         }
-        let Some(gas) = remaining.checked_sub(self.gas_after) else {
+        let (gas, owes) = remaining.overflowing_sub(self.gas_after);
+        if owes && !self.may_owe {
             context.gas = remaining;
-            return InstructionResult::OutOfGas as u64;
-        };
+            return OUT_OF_GAS;
+        }
+        context.in_debt = owes;
         context.gas = gas;
         if (interpreter.gas.memory().words_num * 32) as u64 != context.memory_len {
             context.refresh_memory(interpreter);
@@ -68,11 +83,14 @@ impl GasWindow {
     }
 }
 
+/// The status of a frame whose debt has come due.
+pub(super) const OUT_OF_GAS: u64 = InstructionResult::OutOfGas as u64;
+
 /// Executes the instruction `opcode` of the EVM's table. `top` is one past its first argument.
 ///
 /// # Safety
-/// `context` must be a running context whose host is an `H`, and `top` a position in its stack with all
-/// words below it written.
+/// `context` must be a running context whose host is an `H`, and `top` a position in its stack, the
+/// instruction's arguments written below it. Deeper words may be stale: an instruction reads its arguments only.
 unsafe fn execute<H: Host>(
     context: &mut EvmContext<'_>,
     top: *mut U256,
@@ -91,12 +109,16 @@ unsafe fn execute<H: Host>(
             )
         };
         let len = context.stack_len(top);
-        // SAFETY: `top` is within the stack's 1024 words, all of them written below it.
+        // SAFETY: `top` is within the stack's 1024 words. The instruction's arguments are written; words
+        // below them may be stale or never written, and aren't read before compiled code or a
+        // hand-over has written them.
         unsafe { interpreter.stack.data_mut().set_len(len) };
         if let Some(pc) = next_pc {
             interpreter.bytecode.absolute_jump(pc as usize);
         }
-        let gas = GasWindow::open(context, interpreter, gas_after);
+        let Some(gas) = GasWindow::open(context, interpreter, gas_after) else {
+            return OUT_OF_GAS;
+        };
         let instruction = instructions[opcode as usize & 0xff];
         let result = instruction.execute(InstructionContext { interpreter, host });
         // CREATE may clear the return data and go on without suspending (EIP-8037).

@@ -1,7 +1,7 @@
 //! EXP: the one arithmetic opcode that charges by its operand.
 
 use super::{
-    delegate::{GasWindow, caught},
+    delegate::{GasWindow, OUT_OF_GAS, caught},
     math,
 };
 use crate::abi::EvmContext;
@@ -26,7 +26,9 @@ pub(crate) unsafe extern "C" fn exp<H: Host>(
         let (interpreter, host, exponent) = unsafe {
             (&mut *context.interpreter, &mut *context.host.cast::<H>(), math::load(top.sub(2)))
         };
-        let gas = GasWindow::open(context, interpreter, gas_after);
+        let Some(gas) = GasWindow::open(context, interpreter, gas_after) else {
+            return OUT_OF_GAS;
+        };
         let charged = interpreter.gas.record_regular_cost(host.gas_params().exp_cost(exponent));
         // SAFETY: `top` is one past two words.
         unsafe { math::exp(top) };

@@ -1,6 +1,6 @@
 //! Slow paths of memory and calldata: growing memory, and reading past the end of the calldata.
 
-use super::delegate::{GasWindow, caught};
+use super::delegate::{GasWindow, OUT_OF_GAS, caught};
 use crate::abi::EvmContext;
 use revm_interpreter::{Host, InstructionResult};
 
@@ -17,18 +17,21 @@ unsafe fn grow<H: Host, const LEN: usize>(
     offset_high: u64,
     gas_after: u64,
 ) -> u64 {
-    if offset_high != 0 {
-        return InstructionResult::InvalidOperandOOG as u64;
-    }
     // SAFETY: compiled code holds no reference; the context is a running one.
     let context = unsafe { &mut *context };
     caught(context, |context| {
         // SAFETY: the context's pointers are valid while it runs.
         let (interpreter, host) =
             unsafe { (&mut *context.interpreter, &mut *context.host.cast::<H>()) };
-        let gas = GasWindow::open(context, interpreter, gas_after);
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let grown = interpreter.resize_memory(host.gas_params(), offset, LEN);
+        let Some(gas) = GasWindow::open(context, interpreter, gas_after) else {
+            return OUT_OF_GAS;
+        };
+        let grown = match usize::try_from(offset) {
+            Ok(offset) if offset_high == 0 => {
+                interpreter.resize_memory(host.gas_params(), offset, LEN)
+            }
+            _ => Err(InstructionResult::InvalidOperandOOG),
+        };
         gas.close(context, interpreter, grown)
     })
 }

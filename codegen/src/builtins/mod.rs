@@ -16,4 +16,5 @@ mod memory;
 mod shift;
 mod table;
 
+pub(crate) use delegate::GasWindow;
 pub(crate) use table::{Builtin, BuiltinTable, Signature, builtin_table};

@@ -69,7 +69,7 @@ impl Translator<'_, '_> {
         self.result_in_slot(inst);
     }
 
-    /// Goes on if a builtin's status is zero, else ends with it. Reloads the gas.
+    /// Goes on if a builtin's status is zero, else ends with it.
     pub(super) fn check_status(&mut self, status: ir::Value) {
         let fail = self.fail_block();
         let go_on = self.b.create_block();
@@ -85,9 +85,9 @@ impl Translator<'_, '_> {
     /// Calls a builtin that charges gas and may fail.
     pub(super) fn call_charged(&mut self, inst: Inst, builtin: Builtin) {
         let data = &self.program.insts[inst];
-        let (opcode, gas_after) = (data.opcode, self.gas_after(inst));
+        let (opcode, window) = (data.opcode, self.gas_window(inst));
         let top = self.place_arguments(inst);
-        let status = self.call_delegate(builtin, top, opcode, gas_after);
+        let status = self.call_delegate(builtin, top, opcode, window);
         self.check_status(status);
         self.state.gas = Some(self.load_context(types::I64, offsets::GAS));
         self.result_in_slot(inst);
@@ -116,7 +116,7 @@ impl Translator<'_, '_> {
         self.call(builtin, &args).expect("the signature has a result")
     }
 
-    /// SDIV, SMOD, ADDMOD, MULMOD.
+    /// Arithmetic by a builtin.
     pub(super) fn math(&mut self, inst: Inst) {
         let builtin = match self.program.insts[inst].opcode {
             Opcode::DIV => Builtin::Div,
@@ -134,11 +134,10 @@ impl Translator<'_, '_> {
         self.call_words(inst, builtin);
     }
 
-    /// DIV and MOD: by a constant power of two they are a shift or a mask, of single limbs one
-    /// machine instruction.
+    /// DIV and MOD: by a constant power of two they are a shift or a mask.
     pub(super) fn division(&mut self, inst: Inst) {
         let is_div = self.program.insts[inst].opcode == Opcode::DIV;
-        let divisor = self.program.as_const(self.program.args(inst)[1]);
+        let divisor = self.known_constant(self.program.args(inst)[1]);
         match divisor {
             Some(divisor) if divisor.is_power_of_two() => self.binary(inst, |x, _, b| {
                 if is_div {
@@ -157,7 +156,7 @@ impl Translator<'_, '_> {
         inst: Inst,
         op: impl FnOnce(U256, Word, &mut FunctionBuilder<'_>) -> Word,
     ) {
-        match self.program.as_const(self.program.args(inst)[0]) {
+        match self.known_constant(self.program.args(inst)[0]) {
             Some(constant) => self.binary(inst, |_, word, b| op(constant, word, b)),
             None => self.math(inst),
         }

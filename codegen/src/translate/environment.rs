@@ -1,7 +1,7 @@
 //! Opcodes that read a word of the frame: from the context, or from revm's own frame input.
 
 use super::{
-    Translator, trusted,
+    Translator, trusted, unaligned,
     word::{Limb, Word},
 };
 use crate::abi::offsets;
@@ -44,7 +44,7 @@ impl Translator<'_, '_> {
     fn address(&mut self, at: i32) -> Word {
         let input = self.load_context(types::I64, offsets::INPUT);
         let mut part = |ty: ir::Type, offset: i32| {
-            let bytes = self.b.ins().load(ty, trusted(), input, at + offset);
+            let bytes = self.b.ins().load(ty, unaligned(), input, at + offset);
             self.b.ins().bswap(bytes)
         };
         let (l0, l1, top) = (part(types::I64, 12), part(types::I64, 4), part(types::I32, 0));

@@ -3,11 +3,15 @@
 //! The checks come before anything of the block runs, with the stack in memory, so a failing one
 //! hands over and revm's interpreter finds out what is wrong. Exits are shared by all blocks of a chunk.
 
-use super::{STACK_WORD, Translator, trusted};
-use crate::abi::{STATUS_HAND_OVER, offsets};
+use super::{STACK_WORD, Translator, regions::is_plain, trusted};
+use crate::{
+    abi::{STATUS_HAND_OVER, offsets},
+    builtins::GasWindow,
+};
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, condcodes::IntCC, types};
 use cranevm_passes::ir::{
     entities::{Block, Inst},
+    opcode::Opcode,
     program::StackEffect,
 };
 use revm_interpreter::interpreter::STACK_LIMIT;
@@ -67,6 +71,22 @@ impl Translator<'_, '_> {
     /// Static gas charged for what comes after an instruction, in its block and in the region.
     pub(super) fn gas_after(&self, inst: Inst) -> u64 {
         self.program.insts[inst].gas_after + self.plans[self.current].gas_rest
+    }
+
+    /// The operand of a builtin that opens a gas window: the static gas after the instruction, and whether a later
+    /// instruction of the block settles a debt.
+    pub(super) fn gas_window(&self, inst: Inst) -> u64 {
+        let may_owe = self.last_window.is_some_and(|last| inst < last);
+        self.gas_after(inst) | if may_owe { GasWindow::MAY_OWE } else { 0 }
+    }
+
+    /// The block's last instruction that always opens a gas window.
+    pub(super) fn find_last_window(&self, block: Block) -> Option<Inst> {
+        self.program.block_insts(block).rev().find(|&inst| {
+            let opcode = self.program.insts[inst].opcode;
+            let only_to_grow = matches!(opcode, Opcode::MLOAD | Opcode::MSTORE | Opcode::MSTORE8);
+            !is_plain(opcode) && !only_to_grow
+        })
     }
 
     /// Gives back the gas of the region's blocks after this one: a branch skips them.

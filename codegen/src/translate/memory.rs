@@ -4,7 +4,7 @@
 //! revm does, or fails. Once an offset has passed the check it is known to be narrow.
 
 use super::{
-    Translator, trusted,
+    Translator, unaligned,
     word::{Limb, Word},
 };
 use crate::{abi::offsets, builtins::Builtin};
@@ -66,7 +66,7 @@ impl Translator<'_, '_> {
                     self.b.ins().bswap(value)
                 }
             };
-            self.b.ins().store(trusted(), part, pointer, at + 24 - 8 * limb as i32);
+            self.b.ins().store(unaligned(), part, pointer, at + 24 - 8 * limb as i32);
         }
     }
 
@@ -75,13 +75,13 @@ impl Translator<'_, '_> {
         let word = self.use_word(value);
         let (pointer, at) = self.memory_pointer(inst, offset, Access::Byte);
         let byte = word.limbs[0].value(&mut self.b);
-        self.b.ins().istore8(trusted(), byte, pointer, at);
+        self.b.ins().istore8(unaligned(), byte, pointer, at);
     }
 
     fn load_big_endian(&mut self, pointer: ir::Value, at: i32) -> Word {
         let limbs = std::array::from_fn(|limb| {
             let offset = at + 24 - 8 * limb as i32;
-            let part = self.b.ins().load(types::I64, trusted(), pointer, offset);
+            let part = self.b.ins().load(types::I64, unaligned(), pointer, offset);
             Limb::Value(self.b.ins().bswap(part))
         });
         Word::new(limbs, 256)
@@ -90,7 +90,7 @@ impl Translator<'_, '_> {
     /// Makes sure that the accessed bytes are in memory; where they are.
     fn memory_pointer(&mut self, inst: Inst, offset: Value, access: Access) -> (ir::Value, i32) {
         let word = self.use_word(offset);
-        let gas_after = self.gas_after(inst);
+        let window = self.gas_window(inst);
         let immediate = word
             .as_const()
             .and_then(|offset| u64::try_from(offset).ok())
@@ -98,7 +98,7 @@ impl Translator<'_, '_> {
         if let Some(at) = immediate {
             let end = at + access.bytes();
             if end > self.state.known_memory {
-                self.grow_if(&[Bound::Reaches(end)], &word, access, gas_after);
+                self.grow_if(&[Bound::Reaches(end)], &word, access, window);
                 self.state.known_memory = end.next_multiple_of(32);
             }
             return (self.load_context(types::I64, offsets::MEMORY_BASE), at as i32);
@@ -110,7 +110,7 @@ impl Translator<'_, '_> {
             Access::Word => offsets::MEMORY_WORDS_END,
             Access::Byte => offsets::MEMORY_LEN,
         };
-        self.grow_if(&[Bound::Fits(&word), Bound::Below(low, limit)], &word, access, gas_after);
+        self.grow_if(&[Bound::Fits(&word), Bound::Below(low, limit)], &word, access, window);
         self.refine(offset, Word::narrow(low, word.bits.min(MEMORY_OFFSET_BITS)));
         let base = self.load_context(types::I64, offsets::MEMORY_BASE);
         (self.b.ins().iadd(base, low), 0)
@@ -165,7 +165,7 @@ impl Translator<'_, '_> {
     }
 
     /// Grows memory for an access at `offset`, on a cold path, unless it is within bounds.
-    fn grow_if(&mut self, bounds: &[Bound<'_>], offset: &Word, access: Access, gas_after: u64) {
+    fn grow_if(&mut self, bounds: &[Bound<'_>], offset: &Word, access: Access, window: u64) {
         let (grow, go_on) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(grow);
         let merged_gas = self.b.append_block_param(go_on, types::I64);
@@ -177,12 +177,12 @@ impl Translator<'_, '_> {
         self.store_context(gas, offsets::GAS);
         let low = offset.limbs[0].value(&mut self.b);
         let high = offset.high_union(&mut self.b).value(&mut self.b);
-        let gas_after = self.b.ins().iconst(types::I64, gas_after as i64);
+        let window = self.b.ins().iconst(types::I64, window as i64);
         let builtin = match access {
             Access::Word => Builtin::GrowWord,
             Access::Byte => Builtin::GrowByte,
         };
-        let args = [self.context(), low, high, gas_after];
+        let args = [self.context(), low, high, window];
         let status = self.call(builtin, &args).expect("the signature has a result");
         self.check_status(status);
         let grown = self.b.current_block().expect("the block just switched to");

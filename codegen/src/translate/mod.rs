@@ -2,7 +2,7 @@
 //!
 //! Each basic block is walked once: its head (`gas`), its instructions (the table in
 //! [`Translator::instruction`] says how each opcode is done), its terminator (`control`). Values
-//! stay in SSA within a block and go to the EVM stack's memory at its end. What only one
+//! stay in SSA within a block and go to the EVM stack's memory at its end, unless a loop carries them. What only one
 //! opcode needs is in the file of its family.
 
 mod arithmetic;
@@ -38,9 +38,14 @@ use word::Word;
 /// Bytes of a stack word.
 const STACK_WORD: i32 = 32;
 
-/// Flags of accesses to memory that is always there: the context, the stack, checked EVM memory.
+/// Flags of accesses to words that are always there: the context, the stack, the tables.
 fn trusted() -> MemFlagsData {
     MemFlagsData::trusted()
+}
+
+/// Flags of accesses to bytes that are there, at any address: EVM memory, calldata, addresses.
+fn unaligned() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
 }
 
 /// Reusable allocations of the translator.
@@ -92,6 +97,7 @@ pub(crate) fn translate_chunk(
         state: std::mem::take(&mut scratch.state),
         pending_stores: Vec::new(),
         pending_edges: Vec::new(),
+        last_window: None,
         current_block: Block::from_u32(0),
     };
     translator.run(head);
@@ -116,6 +122,8 @@ struct Translator<'a, 'f> {
     headers: Vec<Option<loops::LoopHeader>>,
     /// By block: whether it goes back to its region's header with the same height of the stack.
     repeats: Vec<bool>,
+    /// The last instruction of the block that settles a debt of gas.
+    last_window: Option<Inst>,
     /// The block being translated.
     current_block: Block,
     /// Its position in the chunk.
@@ -181,6 +189,7 @@ impl Translator<'_, '_> {
         }
         self.b.set_srcloc(ir::SourceLoc::new(self.program.blocks[block].pc));
         self.begin_block(block);
+        self.last_window = self.find_last_window(block);
         self.emit_head(block, bounds);
         let last = self.last_of_terminator(block);
         for inst in self.program.block_insts(block) {

@@ -74,7 +74,7 @@ fn saturate(words: i32) -> u16 {
 }
 
 /// Whether an opcode can neither fail nor charge gas beyond its static cost.
-fn is_plain(opcode: Opcode) -> bool {
+pub(super) fn is_plain(opcode: Opcode) -> bool {
     matches!(
         opcode,
         Opcode::ADD

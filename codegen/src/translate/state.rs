@@ -11,6 +11,10 @@ use cranevm_passes::ir::{
     entities::{Block, Value},
     program::{Output, ValueDef},
 };
+use revm_primitives::U256;
+
+/// How far below the top words are carried: it bounds the work at each block's end.
+const MAX_CARRIED_DEPTH: i16 = 32;
 
 /// What is known of one value.
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,14 +125,18 @@ impl Translator<'_, '_> {
     fn carry_words(&mut self, delta: i16) {
         let state = &mut self.state;
         let first_slot = -state.slot_bias as i16;
+        let lowest = delta - MAX_CARRIED_DEPTH;
         // What was carried here stays where the block has neither read nor written.
         let mut carried = std::mem::take(&mut state.carried);
         carried.retain(|&(slot, _)| {
             let index = usize::try_from(i32::from(slot) + state.slot_bias);
             let resident = index.ok().and_then(|at| state.residents.get(at)).copied().flatten();
-            slot < delta && resident.is_none()
+            let in_reach =
+                slot >= lowest || state.unwritten.iter().any(|&(at, _)| at == slot - delta);
+            slot < delta && resident.is_none() && in_reach
         });
-        for (index, resident) in state.residents.iter().enumerate() {
+        let skipped = usize::try_from(lowest - first_slot).unwrap_or(0);
+        for (index, resident) in state.residents.iter().enumerate().skip(skipped) {
             let (Some(value), slot) = (*resident, first_slot + index as i16) else { continue };
             if slot >= delta {
                 break;
@@ -179,6 +187,13 @@ impl Translator<'_, '_> {
         let word = self.load_slot(slot);
         self.location(value).word = Some(word);
         word
+    }
+
+    /// The constant that a value is known to be, by definition or by what was carried here.
+    pub(super) fn known_constant(&mut self, value: Value) -> Option<U256> {
+        self.program
+            .as_const(value)
+            .or_else(|| self.location(value).word.and_then(|word| word.as_const()))
     }
 
     /// Sets the word of an instruction's result.
@@ -247,9 +262,11 @@ impl Translator<'_, '_> {
 
     /// Whether a slot holds at the block's end what it held at its start.
     fn stays(&self, slot: i16) -> bool {
-        let delta = self.program.blocks[self.current_block].stack.delta;
         let outputs = self.program.outputs(self.current_block);
-        slot < delta.min(0) && outputs.binary_search_by_key(&slot, |output| output.slot).is_err()
+        let data = &self.program.blocks[self.current_block];
+        data.terminator.observes_stack()
+            && slot < data.stack.delta.min(0)
+            && outputs.binary_search_by_key(&slot, |output| output.slot).is_err()
     }
 
     /// Writes the stack to memory at the block's end, but for the slots (relative to the height there) that `in_ssa`
@@ -260,6 +277,12 @@ impl Translator<'_, '_> {
         let delta = program.blocks[block].stack.delta;
         let outputs = program.outputs(block);
         let is_kept = |output: &Output| in_ssa.contains(&(output.slot - delta));
+        // Before any slot is written: a kept word may still be in one.
+        let kept: Vec<(i16, Word)> = outputs
+            .iter()
+            .filter(|output| is_kept(output))
+            .map(|output| (output.slot - delta, self.use_word(output.value)))
+            .collect();
         self.write_slots(outputs.iter().copied().filter(|output| !is_kept(output)));
         for index in 0..self.state.displaced.len() {
             let (slot, word) = self.state.displaced[index];
@@ -272,11 +295,6 @@ impl Translator<'_, '_> {
             slot < delta && outputs.binary_search_by_key(&slot, |output| output.slot).is_err()
         });
         self.state.unwritten.iter_mut().for_each(|(slot, _)| *slot -= delta);
-        let kept: Vec<(i16, Word)> = outputs
-            .iter()
-            .filter(|output| is_kept(output))
-            .map(|output| (output.slot - delta, self.use_word(output.value)))
-            .collect();
         self.carry_words(delta);
         if !kept.is_empty() {
             self.state.carried.retain(|&(slot, _)| kept.iter().all(|&(at, _)| at != slot));
