@@ -15,7 +15,6 @@ use cranelift_codegen::{
     isa::{CallConv, OwnedTargetIsa},
     settings::{self, Configurable},
 };
-use cranelift_entity::EntityRef;
 use cranelift_frontend::FunctionBuilder;
 use cranevm_passes::{
     PassOptions, analyze,
@@ -42,7 +41,7 @@ pub struct CompileTimings {
     pub parse: Duration,
     /// Building Cranelift's IR.
     pub translate: Duration,
-    /// Cranelift's mid-end.
+    /// Cranelift's passes on its IR.
     pub optimize: Duration,
     /// Lowering, register allocation and emission.
     pub codegen: Duration,
@@ -115,6 +114,7 @@ pub struct Compiler {
     options: CompilerOptions,
     isa: OwnedTargetIsa,
     context: Context,
+    registers: regalloc2::Ctx,
     control_plane: ControlPlane,
     scratch: Scratch,
     trampoline: Vec<u8>,
@@ -140,15 +140,17 @@ impl Compiler {
             options,
             isa: host_isa(&options)?,
             context: Context::new(),
+            registers: regalloc2::Ctx::default(),
             control_plane: ControlPlane::default(),
             scratch: Scratch::default(),
             trampoline: Vec::new(),
             absent_stub: Vec::new(),
         };
+        let mut unused = CompileTimings::default();
         compiler.build_trampoline();
-        compiler.trampoline = compiler.finish(Chunk::new(0), 0)?;
+        compiler.trampoline = compiler.finish((0, 0), &mut unused)?.code_buffer().to_vec();
         compiler.build_absent_stub();
-        compiler.absent_stub = compiler.finish(Chunk::new(0), 0)?;
+        compiler.absent_stub = compiler.finish((0, 0), &mut unused)?.code_buffer().to_vec();
         Ok(compiler)
     }
 
@@ -221,19 +223,13 @@ impl Compiler {
     ) -> Result<ChunkListing, CompileError> {
         self.translate(program, chunk);
         let clif = self.context.func.display().to_string();
-        let code = self.finish(chunk, chunk_pc(program, chunk))?;
-        let marks = self
-            .context
-            .compiled_code()
-            .map(|compiled| {
-                let locations = compiled.buffer.get_srclocs_sorted().iter();
-                locations
-                    .filter(|location| !location.loc.is_default())
-                    .map(|location| (location.start, location.loc.bits()))
-                    .collect()
-            })
-            .unwrap_or_default();
-        Ok(ChunkListing { clif, code, marks })
+        let compiled = self.finish(place(program, chunk), &mut CompileTimings::default())?;
+        let locations = compiled.buffer.get_srclocs_sorted().iter();
+        let marks = locations
+            .filter(|location| !location.loc.is_default())
+            .map(|location| (location.start, location.loc.bits()))
+            .collect();
+        Ok(ChunkListing { clif, code: compiled.code_buffer().to_vec(), marks })
     }
 
     fn compile_chunk(
@@ -244,11 +240,8 @@ impl Compiler {
     ) -> Result<Vec<u8>, CompileError> {
         let start = Instant::now();
         self.translate(program, chunk);
-        let translated = Instant::now();
-        timings.translate += translated - start;
-        let code = self.finish(chunk, chunk_pc(program, chunk))?;
-        timings.codegen += translated.elapsed();
-        Ok(code)
+        timings.translate += start.elapsed();
+        Ok(self.finish(place(program, chunk), timings)?.code_buffer().to_vec())
     }
 
     fn translate(&mut self, program: &Program, chunk: Chunk) {
@@ -258,21 +251,33 @@ impl Compiler {
         translate_chunk(program, chunk, &self.options, target, func, &mut self.scratch);
     }
 
-    /// Compiles the function in the context, and makes sure that it can be loaded anywhere.
-    fn finish(&mut self, chunk: Chunk, pc: u32) -> Result<Vec<u8>, CompileError> {
-        let chunk = chunk.as_u32();
-        let compiled =
-            self.context.compile(&*self.isa, &mut self.control_plane).map_err(|error| {
-                CompileError::Cranelift {
-                    chunk,
-                    pc,
-                    message: cranelift_codegen::print_errors::pretty_error(error.func, error.inner),
-                }
-            })?;
+    /// Compiles the function in the context, and makes sure that it can be loaded anywhere. `place` is the chunk's
+    /// index and pc, for errors.
+    fn finish(
+        &mut self,
+        place: (u32, u32),
+        timings: &mut CompileTimings,
+    ) -> Result<cranelift_codegen::CompiledCode, CompileError> {
+        let (chunk, pc) = place;
+        let isa = &*self.isa;
+        let start = Instant::now();
+        let optimized = self.context.optimize(isa, &mut self.control_plane);
+        let optimized_at = Instant::now();
+        let compiled = optimized.and_then(|()| {
+            let (func, domtree) = (&self.context.func, &self.context.domtree);
+            isa.compile_function(func, domtree, &mut self.registers, false, &mut self.control_plane)
+        });
+        timings.optimize += optimized_at - start;
+        timings.codegen += optimized_at.elapsed();
+        let compiled = compiled.map_err(|error| CompileError::Cranelift {
+            chunk,
+            pc,
+            message: cranelift_codegen::print_errors::pretty_error(&self.context.func, error),
+        })?;
         if !compiled.buffer.relocs().is_empty() {
             return Err(CompileError::Relocation { chunk, pc });
         }
-        Ok(compiled.code_buffer().to_vec())
+        Ok(compiled.apply_params(&self.context.func.params))
     }
 
     /// The entry from Rust: `extern "C" fn(context) -> status`. Loads what chunks keep in registers, and
@@ -336,9 +341,10 @@ impl Compiler {
     }
 }
 
-/// Offset of a chunk's first byte in the bytecode.
-fn chunk_pc(program: &Program, chunk: Chunk) -> u32 {
-    program.chunk_blocks(chunk).next().map_or(0, |block| program.blocks[block].pc)
+/// A chunk's index, and the offset of its first byte in the bytecode.
+fn place(program: &Program, chunk: Chunk) -> (u32, u32) {
+    let pc = program.chunk_blocks(chunk).next().map_or(0, |block| program.blocks[block].pc);
+    (chunk.as_u32(), pc)
 }
 
 /// Cranelift's code generator for this machine, with the flags of an optimisation level.

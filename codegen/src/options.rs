@@ -10,7 +10,7 @@ pub enum OptimizationLevel {
     /// Optimising: a better register allocator.
     #[default]
     Default,
-    /// Optimising, with Cranelift's mid-end on small chunks.
+    /// Optimising, with Cranelift's mid-end too.
     Aggressive,
 }
 

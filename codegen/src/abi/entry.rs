@@ -295,43 +295,7 @@ impl EvmCompilerFn {
         host: &mut H,
         instructions: &InstructionTable<EthInterpreter, H>,
     ) -> Outcome {
-        let stack = interpreter.stack.data_mut();
-        if stack.capacity() < STACK_LIMIT {
-            // Not a stack that revm made for execution: grow it, as compiled code never does.
-            stack.reserve_exact(STACK_LIMIT - stack.len());
-        }
-        let stack_base = stack.as_mut_ptr();
-        // SAFETY: the length is within the allocation.
-        let stack_top = unsafe { stack_base.add(stack.len()) };
-        let mut context = EvmContext {
-            gas: interpreter.gas.remaining(),
-            stack_top,
-            entry: u64::from(ordinal),
-            pc: 0,
-            memory_base: ptr::null_mut(),
-            memory_len: 0,
-            memory_words_end: 0,
-            calldata_base: ptr::null(),
-            calldata_len: 0,
-            calldata_words_end: 0,
-            stack_base,
-            jump_map: tables.jump_map.as_ptr(),
-            entry_table: tables.addresses.as_ptr(),
-            builtins: builtin_table::<H>(),
-            return_data_len: interpreter.return_data.0.len() as u64,
-            input: &raw const interpreter.input,
-            block_budget: tables.force_hand_over.map_or(0, i64::from),
-            scratch: [0; 32],
-            interpreter: &raw mut *interpreter,
-            host: ptr::from_mut(host).cast(),
-            instructions: ptr::from_ref(instructions).cast(),
-            in_debt: false,
-            panic: None,
-            _borrows: PhantomData,
-        };
-        context.refresh_memory(interpreter);
-        context.interpreter = &raw mut *interpreter;
-        context.input = &raw const interpreter.input;
+        let mut context = new_context(tables, ordinal, interpreter, host, instructions);
         // SAFETY: the trampoline of a live program; the context's pointers are valid during the
         // call, and no reference to what they point to is used until it returns.
         let status = unsafe { (self.0)(NonNull::from(&mut context)) };
@@ -351,13 +315,62 @@ impl EvmCompilerFn {
                 };
                 interpreter.bytecode.absolute_jump(pc);
                 let len = context.stack_len(context.stack_top);
-                // SAFETY: compiled code keeps the stack within its 1024 words (each block's
-                // bounds are checked before it runs), and all below the top are written.
+                // SAFETY: compiled code keeps the stack within its 1024 words (each region's
+                // bounds are checked before it runs), and a hand-over has written all below the top.
                 unsafe { interpreter.stack.data_mut().set_len(len) };
             }
         }
         outcome
     }
+}
+
+/// Lays a context over an interpreter. It holds pointers, not borrows: the caller enters compiled code with it
+/// before it uses any of the arguments again.
+fn new_context<'a, H: Host>(
+    tables: &ProgramTables,
+    ordinal: u32,
+    interpreter: &mut Interpreter<EthInterpreter>,
+    host: &mut H,
+    instructions: &InstructionTable<EthInterpreter, H>,
+) -> EvmContext<'a> {
+    let stack = interpreter.stack.data_mut();
+    if stack.capacity() < STACK_LIMIT {
+        // Not a stack that revm made for execution: grow it, as compiled code never does.
+        stack.reserve_exact(STACK_LIMIT - stack.len());
+    }
+    let stack_base = stack.as_mut_ptr();
+    let mut context = EvmContext {
+        gas: interpreter.gas.remaining(),
+        stack_top: stack_base.wrapping_add(stack.len()),
+        entry: u64::from(ordinal),
+        pc: 0,
+        memory_base: ptr::null_mut(),
+        memory_len: 0,
+        memory_words_end: 0,
+        calldata_base: ptr::null(),
+        calldata_len: 0,
+        calldata_words_end: 0,
+        stack_base,
+        jump_map: tables.jump_map.as_ptr(),
+        entry_table: tables.addresses.as_ptr(),
+        builtins: builtin_table::<H>(),
+        return_data_len: interpreter.return_data.0.len() as u64,
+        input: ptr::null(),
+        block_budget: tables.force_hand_over.map_or(0, i64::from),
+        scratch: [0; 32],
+        interpreter: ptr::null_mut(),
+        host: ptr::from_mut(host).cast(),
+        instructions: ptr::from_ref(instructions).cast(),
+        in_debt: false,
+        panic: None,
+        _borrows: PhantomData,
+    };
+    context.refresh_memory(interpreter);
+    // Last, for the uses of the interpreter above would invalidate them.
+    context.interpreter = ptr::from_mut(interpreter);
+    // SAFETY: a field of the interpreter just borrowed.
+    context.input = unsafe { &raw const (*context.interpreter).input };
+    context
 }
 
 /// Interprets up to the next entry point, or to the end of the run: then the action is set.

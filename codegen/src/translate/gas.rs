@@ -1,7 +1,7 @@
 //! The head of a block: its static gas and stack bounds, and the exits that abnormal runs take.
 //!
-//! The checks come before anything of the block runs, with the stack in memory, so a failing one
-//! hands over and revm's interpreter finds out what is wrong. Exits are shared by all blocks of a chunk.
+//! The checks come before anything of the block runs, so a failing one hands over, with the stack
+//! written to memory, and revm's interpreter finds out what is wrong. Exits are shared by all blocks of a chunk.
 
 use super::{STACK_WORD, Translator, regions::is_plain, trusted};
 use crate::{

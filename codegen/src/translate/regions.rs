@@ -73,7 +73,8 @@ fn saturate(words: i32) -> u16 {
     words.clamp(0, i32::from(u16::MAX)) as u16
 }
 
-/// Whether an opcode can neither fail nor charge gas beyond its static cost.
+/// Whether an opcode is done without a gas window: natively, or by a builtin that only computes. Such an
+/// opcode can neither fail nor charge gas beyond its static cost.
 pub(super) fn is_plain(opcode: Opcode) -> bool {
     matches!(
         opcode,
@@ -110,4 +111,20 @@ pub(super) fn is_plain(opcode: Opcode) -> bool {
             | Opcode::CALLER
             | Opcode::CALLVALUE
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cranevm_passes::ir::effects::Effects;
+
+    #[test]
+    fn plain_opcodes_cannot_fail() {
+        let plain: Vec<Opcode> =
+            (0..=u8::MAX).map(Opcode::new).filter(|&op| is_plain(op)).collect();
+        assert!(!plain.is_empty());
+        for opcode in plain {
+            assert!(!opcode.effects().intersects(Effects::FAILS), "{opcode}");
+        }
+    }
 }
