@@ -21,18 +21,18 @@ impl OptimizationLevel {
     }
 }
 
-/// Options of a [`Compiler`](crate::Compiler). All of them affect the code.
+/// Options of a [`Compiler`](crate::Compiler). All of them may affect the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CompilerOptions {
     /// How much work goes into the code.
     pub opt_level: OptimizationLevel,
     /// Report every halt of a compiled frame as `OutOfGas`.
     pub single_error: bool,
-    /// Don't merge identical basic blocks.
+    /// Don't merge identical basic blocks. Without effect: there is no such pass yet.
     pub no_dedup: bool,
-    /// Don't eliminate dead stores.
+    /// Don't eliminate dead stores. Without effect: there is no such pass yet.
     pub no_dse: bool,
-    /// Check internal invariants in the compiled code.
+    /// Check internal invariants in the compiled code. Without effect: there are no such checks yet.
     pub debug_assertions: bool,
     /// Run the IR verifiers of the passes and of Cranelift. Costs 1.5-2x compile time.
     pub verify: bool,
