@@ -12,7 +12,7 @@ use cranelift_codegen::{
     Context,
     control::ControlPlane,
     ir::{self, AbiParam, InstBuilder, MemFlagsData, types},
-    isa::{CallConv, OwnedTargetIsa},
+    isa::{self, CallConv, LookupError, OwnedTargetIsa},
     settings::{self, Configurable},
 };
 use cranelift_frontend::FunctionBuilder;
@@ -25,6 +25,7 @@ use std::{
     fmt,
     time::{Duration, Instant},
 };
+use target_lexicon::Triple;
 
 /// Most opcodes in a chunk of the baseline: its frames grow with the chunk, and a frame of more than a page
 /// is slow to enter.
@@ -136,9 +137,24 @@ impl Compiler {
     /// # Errors
     /// When Cranelift has no code generator for it.
     pub fn new(options: CompilerOptions) -> Result<Self, CompileError> {
+        let unsupported = |error: &'static str| CompileError::UnsupportedTarget(error.into());
+        Self::with_isa(options, cranelift_native::builder().map_err(unsupported)?)
+    }
+
+    /// A compiler for another machine, without assumptions on its CPU's extensions. The code can't be loaded
+    /// here.
+    ///
+    /// # Errors
+    /// When Cranelift has no code generator for it.
+    pub fn for_target(options: CompilerOptions, target: Triple) -> Result<Self, CompileError> {
+        let unsupported = |error: LookupError| CompileError::UnsupportedTarget(error.to_string());
+        Self::with_isa(options, isa::lookup(target).map_err(unsupported)?)
+    }
+
+    fn with_isa(options: CompilerOptions, builder: isa::Builder) -> Result<Self, CompileError> {
         let mut compiler = Self {
             options,
-            isa: host_isa(&options)?,
+            isa: finish_isa(&options, builder)?,
             context: Context::new(),
             registers: regalloc2::Ctx::default(),
             control_plane: ControlPlane::default(),
@@ -347,8 +363,11 @@ fn place(program: &Program, chunk: Chunk) -> (u32, u32) {
     (chunk.as_u32(), pc)
 }
 
-/// Cranelift's code generator for this machine, with the flags of an optimisation level.
-fn host_isa(options: &CompilerOptions) -> Result<OwnedTargetIsa, CompileError> {
+/// Cranelift's code generator for a machine, with the flags of an optimisation level.
+fn finish_isa(
+    options: &CompilerOptions,
+    builder: isa::Builder,
+) -> Result<OwnedTargetIsa, CompileError> {
     let unsupported = |error: &dyn fmt::Display| CompileError::UnsupportedTarget(error.to_string());
     let (opt_level, regalloc) = match options.opt_level {
         OptimizationLevel::None | OptimizationLevel::Less => ("none", "single_pass"),
@@ -374,7 +393,6 @@ fn host_isa(options: &CompilerOptions) -> Result<OwnedTargetIsa, CompileError> {
     ] {
         flags.set(name, value).map_err(|error| unsupported(&error))?;
     }
-    let builder = cranelift_native::builder().map_err(|error| unsupported(&error))?;
     let isa = builder.finish(settings::Flags::new(flags)).map_err(|error| unsupported(&error))?;
     match isa.pointer_type() {
         types::I64 if isa.default_call_conv() != CallConv::WindowsFastcall => Ok(isa),

@@ -6,8 +6,9 @@
 //!
 //! Needs the code and its source locations from the compiler: pairs of code offset and pc, where each
 //! holds from its offset to the next one's. Both supported machines are known on both, as code may have
-//! been compiled for another machine. Constants that Cranelift puts between or behind instructions are
-//! shown as if they were instructions. Cost: linear, some 0.2 us an instruction.
+//! been compiled for another machine. Constants and jump tables that Cranelift puts between or behind
+//! instructions are shown as if they were instructions; they may look odd, but only up to the next mark,
+//! where decoding starts anew. Cost: linear, some 0.2 us an instruction, and sorting the marks.
 
 use iced_x86::Formatter as _;
 use std::fmt::Write as _;
@@ -64,7 +65,8 @@ pub struct Line {
 ///
 /// `marks` are pairs (code offset, pc): the code from that offset on comes from the EVM instruction at
 /// `pc`, or from none if that is [`NO_PC`]. They may be in any order; of several at one offset the last
-/// holds. Bytes that are no instruction give a line that says so.
+/// holds. Instructions must begin at marks: decoding starts anew at each, so that data before it, such
+/// as a jump table, can't swallow its beginning. Bytes that are no instruction give a line that says so.
 ///
 /// # Errors
 /// If the code is longer than 4 GiB.
@@ -77,11 +79,13 @@ pub fn disassemble(
     if u32::try_from(code.len()).is_err() {
         return Err(DisassembleError::TooLong(code.len()));
     }
+    let mut marks = marks.to_vec();
+    marks.sort_by_key(|&(offset, _)| offset);
     let mut lines = match machine {
-        Machine::X86_64 => disassemble_x86_64(code, base),
+        Machine::X86_64 => disassemble_x86_64(code, base, &marks),
         Machine::Aarch64 => disassemble_aarch64(code, base),
     };
-    assign_pcs(&mut lines, marks);
+    assign_pcs(&mut lines, &marks);
     Ok(lines)
 }
 
@@ -106,7 +110,8 @@ pub fn listing<S: AsRef<str>>(lines: &[Line], mut opcode: impl FnMut(u32) -> S) 
     text
 }
 
-fn disassemble_x86_64(code: &[u8], base: u64) -> Vec<Line> {
+/// Decodes from mark to mark, which are in order.
+fn disassemble_x86_64(code: &[u8], base: u64, marks: &[(u32, u32)]) -> Vec<Line> {
     let mut formatter = iced_x86::IntelFormatter::new();
     let options = formatter.options_mut();
     options.set_hex_prefix("0x");
@@ -114,19 +119,20 @@ fn disassemble_x86_64(code: &[u8], base: u64) -> Vec<Line> {
     options.set_uppercase_hex(false);
     options.set_space_after_operand_separator(true);
     options.set_branch_leading_zeros(false);
-    let decoder = iced_x86::Decoder::with_ip(64, code, base, iced_x86::DecoderOptions::NONE);
+    let mut lines = Vec::new();
     let mut offset = 0;
-    decoder
-        .into_iter()
-        .map(|instruction| {
+    let ends = marks.iter().map(|&(end, _)| (end as usize).min(code.len()));
+    for end in ends.chain([code.len()]) {
+        let (ip, options) = (base.wrapping_add(offset as u64), iced_x86::DecoderOptions::NONE);
+        for instruction in iced_x86::Decoder::with_ip(64, &code[offset..end], ip, options) {
             let bytes = code[offset..][..instruction.len()].to_vec();
             let mut text = String::new();
             formatter.format(&instruction, &mut text);
-            let line = Line { offset: offset as u32, bytes, text, pc: None };
+            lines.push(Line { offset: offset as u32, bytes, text, pc: None });
             offset += instruction.len();
-            line
-        })
-        .collect()
+        }
+    }
+    lines
 }
 
 fn disassemble_aarch64(code: &[u8], base: u64) -> Vec<Line> {
@@ -162,14 +168,12 @@ fn absolute(text: &str, address: u64) -> String {
     format!("{before}{target:#x}{}", &digits[end..])
 }
 
-/// Gives each line the pc of the last mark at or before it.
+/// Gives each line the pc of the last mark at or before it. `marks` are in order.
 fn assign_pcs(lines: &mut [Line], marks: &[(u32, u32)]) {
-    let mut marks = marks.to_vec();
-    marks.sort_by_key(|&(offset, _)| offset);
-    let mut marks = marks.into_iter().peekable();
+    let mut marks = marks.iter().peekable();
     let mut pc = None;
     for line in lines {
-        while let Some((_, marked)) = marks.next_if(|&(offset, _)| offset <= line.offset) {
+        while let Some(&(_, marked)) = marks.next_if(|&&(offset, _)| offset <= line.offset) {
             pc = (marked != NO_PC).then_some(marked);
         }
         line.pc = pc;
@@ -250,11 +254,24 @@ mod tests {
 
     #[test]
     fn marks_hold_until_the_next() {
-        // In any order; one within an instruction counts from the next instruction.
-        let marks = [(8, 7), (1, 5), (4, 6), (4, 0x12), (9, NO_PC), (14, 0x10000)];
+        // In any order, and beyond the end.
+        let marks = [(8, 7), (1, 5), (4, 6), (4, 0x12), (13, NO_PC), (14, 0x10000), (99, 1)];
         let lines = disassemble(Machine::X86_64, &X86_64, 0, &marks).unwrap();
         let pcs: Vec<_> = lines.iter().map(|line| line.pc).collect();
         assert_eq!(pcs, [None, Some(5), Some(0x12), Some(7), None, Some(0x10000)]);
+    }
+
+    #[test]
+    fn decoding_starts_anew_at_marks() {
+        // A byte of data that begins a five-byte instruction, before `push rbp; mov rbp, rsp`.
+        let code = [0xe9, 0x55, 0x48, 0x89, 0xe5];
+        let lines = disassemble(Machine::X86_64, &code, 0x1000, &[(1, 3)]).unwrap();
+        assert_eq!(texts(&lines), ["(bad)", "push rbp", "mov rbp, rsp"]);
+        assert_eq!(lines.iter().map(|line| line.pc).collect::<Vec<_>>(), [None, Some(3), Some(3)]);
+        // Relative addresses are those of the whole code.
+        let lines = disassemble(Machine::X86_64, &X86_64, 0x1000, &[(8, 1)]).unwrap();
+        assert_eq!(lines[3].text, "jmp 0x1000");
+        assert_eq!(lines.into_iter().flat_map(|line| line.bytes).collect::<Vec<_>>(), X86_64);
     }
 
     #[test]
