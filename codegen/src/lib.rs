@@ -5,8 +5,13 @@
 //! executable memory ([`code_memory`]). [`EvmCompilerFn`] runs it over a revm interpreter
 //! ([`abi`]); what isn't machine code is a builtin or revm's own instruction.
 
+#![deny(unsafe_code)]
+
+#[expect(unsafe_code, reason = "the boundary to compiled code")]
 pub mod abi;
+#[expect(unsafe_code, reason = "called from compiled code with pointers")]
 mod builtins;
+#[expect(unsafe_code, reason = "maps and protects memory")]
 pub mod code_memory;
 mod compiler;
 #[cfg(feature = "disassemble")]
