@@ -1,6 +1,6 @@
 //! From a command-line argument to a contract.
 
-use crate::{Fixture, InputError, assembler, hex, shipped};
+use crate::{Fixture, InputError, assembler, hex, read, shipped};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use revm::{
     context::{BlockEnv, TxEnv},
@@ -58,8 +58,7 @@ impl Contract {
         if extension.eq_ignore_ascii_case("json") {
             return first(&place, Fixture::read(path)?);
         }
-        let text = std::fs::read(path).map_err(|error| InputError::io(path, &error))?;
-        let text = String::from_utf8(text).map_err(|error| {
+        let text = String::from_utf8(read::file(path)?).map_err(|error| {
             let offset = error.utf8_error().valid_up_to();
             InputError::new(&place, format_args!("not text: byte {offset} is not UTF-8"))
         })?;

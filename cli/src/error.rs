@@ -1,6 +1,6 @@
 //! The two ways a command ends badly, and the exit code of each.
 
-use std::{fmt, path::Path, process::ExitCode};
+use std::{any::Any, fmt, path::Path, process::ExitCode};
 
 /// Input that can't be used: what is wrong with it, and where. One line.
 ///
@@ -39,6 +39,13 @@ fn shorten(text: &str, max: usize) -> String {
     let head: String = one_line[..max / 4].iter().collect();
     let tail: String = one_line[length - max / 4..].iter().collect();
     format!("{head}…{tail} ({length} characters)")
+}
+
+/// The message of a caught panic.
+pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    (payload.downcast_ref::<String>().map(String::as_str))
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a message")
 }
 
 /// Why a command failed.

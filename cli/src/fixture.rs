@@ -5,7 +5,7 @@
 //! `transaction` and its `data`, `gasLimit` and `value` may also be lists, of which the first
 //! element counts.
 
-use crate::{Environment, InputError};
+use crate::{Environment, InputError, read};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use revm::{
     bytecode::Bytecode,
@@ -36,8 +36,7 @@ pub struct Fixture {
 impl Fixture {
     /// Reads the fixtures of a file.
     pub fn read(path: &Path) -> Result<Vec<Self>, InputError> {
-        let text = std::fs::read(path).map_err(|error| InputError::io(path, &error))?;
-        Self::parse(&path.display().to_string(), &text)
+        Self::parse(&path.display().to_string(), &read::file(path)?)
     }
 
     /// Parses the fixtures in `text`; `place` is what errors call it.

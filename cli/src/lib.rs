@@ -13,6 +13,7 @@ pub mod fixture;
 pub mod hex;
 pub mod measure;
 pub mod observation;
+pub mod read;
 pub mod shipped;
 pub mod spec;
 pub mod statetest;

@@ -44,6 +44,11 @@ pub fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Microseconds per byte, the measure of compile times; zero of no bytes.
+pub fn us_per_byte(ns: u64, bytes: usize) -> f64 {
+    if bytes == 0 { 0.0 } else { ns as f64 / 1e3 / bytes as f64 }
+}
+
 /// A time with a unit that gives three or four digits: `812 ns`, `12.3 µs`, `4.56 ms`, `1.23 s`.
 pub fn time(time: Duration) -> String {
     let ns = time.as_nanos() as f64;
@@ -80,6 +85,12 @@ mod tests {
         assert_eq!(median(&[3, 1, 2]), 2);
         assert_eq!(quantile(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], 0.9), 10);
         assert_eq!(quantile(&[4, 4, 9], 1.0), 9);
+    }
+
+    #[test]
+    fn microseconds_per_byte() {
+        assert_eq!(us_per_byte(3_000, 2), 1.5);
+        assert_eq!(us_per_byte(3_000, 0), 0.0);
     }
 
     #[test]

@@ -138,6 +138,18 @@ fn state_tests() {
     refuses(&["statetest", &bad, "--engine", "interpreter"], &["bad.json", "1:7"]);
 }
 
+/// Files are refused by their length; what has none is covered by the reader's own tests.
+#[test]
+fn input_that_is_too_long() {
+    let folder = Folder::new();
+    for name in ["long.hex", "long.json"] {
+        let path = folder.file(name, "");
+        fs::File::options().write(true).open(&path).unwrap().set_len((1 << 30) + 1).unwrap();
+        refuses(&["run", &path], &[name, "file longer than 1073741824 bytes"]);
+        refuses(&["statetest", &path, "--engine", "interpreter"], &[name, "file longer than"]);
+    }
+}
+
 #[test]
 fn good_input_runs() {
     let output = cranevm(&["run", "0x5f5f5260205ff3", "--engine", "interpreter", "--json"]);

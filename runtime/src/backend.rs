@@ -121,7 +121,8 @@ impl JitBackend {
 
     /// Like [`lookup`](Self::lookup), but compiles on a miss, on this thread, and waits for other
     /// threads that are at it. Ignores whether the backend is enabled. Code that failed before
-    /// isn't tried again until the next `clear_*`.
+    /// isn't tried again until the next `clear_*`, or, if it failed for want of code memory, until a
+    /// program is freed.
     pub fn lookup_blocking(&self, request: LookupRequest) -> LookupDecision {
         match &self.inner {
             Some(inner) => inner.lookup_blocking(&request),
@@ -153,7 +154,8 @@ impl JitBackend {
     }
 
     /// Compiles on this thread, if the program isn't resident. Ignores whether the backend is
-    /// enabled.
+    /// enabled. Unlike revmc, which returns `Ok` when the code is ineligible or its compilation
+    /// failed, this tells so: `Ok` means that there is a program.
     ///
     /// # Errors
     /// [`RuntimeError::Ineligible`] for code that is never compiled,

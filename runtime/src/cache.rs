@@ -2,7 +2,7 @@
 //! everywhere.
 //!
 //! - The **generation** grows with each clear. A compilation remembers the generation it began in,
-//!   and its result stays in the cache only if that is still the current one.
+//!   and its result enters the cache only if that is still the current one.
 //! - The **epoch** grows with everything that may change the answer to a lookup: a publication, a
 //!   clear, switching on or off. An EVM's own cache is valid as long as the epoch is the one it was
 //!   filled in.
@@ -20,13 +20,20 @@ use std::{
     },
 };
 
+/// A program in the cache.
+struct Resident {
+    program: Arc<CompiledProgram>,
+    /// In which its compilation began.
+    generation: u64,
+}
+
 /// Failures remembered. Beyond that the oldest is forgotten, and its code may be tried again.
 const MAX_FAILURES: usize = 16 * 1024;
 
 /// What a backend knows about contracts.
 #[derive(Default)]
 pub(crate) struct ProgramCache {
-    programs: DashMap<RuntimeCacheKey, Arc<CompiledProgram>, DefaultHashBuilder>,
+    programs: DashMap<RuntimeCacheKey, Resident, DefaultHashBuilder>,
     failures: Mutex<FailureLog>,
     generation: AtomicU64,
     epoch: AtomicU64,
@@ -35,12 +42,18 @@ pub(crate) struct ProgramCache {
 impl ProgramCache {
     /// The resident program, if there is one.
     pub(crate) fn get(&self, key: &RuntimeCacheKey) -> Option<Arc<CompiledProgram>> {
-        self.programs.get(key).map(|program| Arc::clone(&program))
+        self.programs.get(key).map(|resident| Arc::clone(&resident.program))
     }
 
-    /// Why compiling `key` failed before, if it did and would again.
-    pub(crate) fn failure(&self, key: &RuntimeCacheKey) -> Option<Arc<CompileFailure>> {
-        lock(&self.failures).get(key)
+    /// Why compiling `key` failed before, if it did and would again. `releases` is
+    /// [`CompilerPool::releases`](crate::compiler_pool::CompilerPool::releases) now: a failure from
+    /// a shortage is forgotten as soon as a program was freed since.
+    pub(crate) fn failure(
+        &self,
+        key: &RuntimeCacheKey,
+        releases: u64,
+    ) -> Option<Arc<CompileFailure>> {
+        lock(&self.failures).get(key, releases)
     }
 
     /// Resident programs.
@@ -65,37 +78,41 @@ impl ProgramCache {
 
     /// Makes a program resident, unless the cache was cleared since `generation`.
     pub(crate) fn publish(&self, program: &Arc<CompiledProgram>, generation: u64) {
-        self.programs.insert(program.key, Arc::clone(program));
-        // A clear bumps the generation before it empties the map. So if it isn't seen here, the map
-        // is emptied after the insertion, and if it is, the insertion is taken back.
+        // Holds the lock of the key's shard.
+        let entry = self.programs.entry(program.key);
+        // A clear bumps the generation before it takes the locks of the map. So if it isn't seen
+        // here, it comes by this entry later; and who published in a newer generation, before this
+        // thread had the lock, makes it seen.
         if self.generation() != generation {
-            self.programs.remove_if(&program.key, |_, resident| Arc::ptr_eq(resident, program));
+            return;
         }
+        entry.insert(Resident { program: Arc::clone(program), generation });
+        // The entry's lock was released by the end of the statement above.
         self.bump_epoch();
     }
 
-    /// Remembers a failure, unless trying again may help or the cache was cleared since
-    /// `generation`.
+    /// Remembers a failure, unless the cache was cleared since `generation`. `releases` is as for
+    /// [`failure`](Self::failure), read before the attempt.
     pub(crate) fn remember_failure(
         &self,
         key: RuntimeCacheKey,
         failure: &Arc<CompileFailure>,
         generation: u64,
+        releases: u64,
     ) {
-        if failure.is_transient() {
-            return;
-        }
+        let releases = failure.is_shortage().then_some(releases);
         let mut failures = lock(&self.failures);
         if self.generation() == generation {
-            failures.insert(key, Arc::clone(failure));
+            failures.insert(key, Remembered { failure: Arc::clone(failure), releases });
         }
     }
 
     /// Forgets everything. Waits for nothing but map operations; programs in use live on with their
     /// users.
     pub(crate) fn clear(&self) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
-        self.programs.clear();
+        let cleared = self.generation.fetch_add(1, Ordering::SeqCst);
+        // Who saw the new generation may have published already.
+        self.programs.retain(|_, resident| resident.generation > cleared);
         lock(&self.failures).clear();
         self.bump_epoch();
     }
@@ -104,18 +121,26 @@ impl ProgramCache {
 /// A bounded map that forgets the oldest entry first.
 #[derive(Default)]
 struct FailureLog {
-    by_key: HashMap<RuntimeCacheKey, Arc<CompileFailure>>,
+    by_key: HashMap<RuntimeCacheKey, Remembered>,
     /// Keys of `by_key`, oldest first.
     order: VecDeque<RuntimeCacheKey>,
 }
 
+struct Remembered {
+    failure: Arc<CompileFailure>,
+    /// For a shortage: the releases that it holds for.
+    releases: Option<u64>,
+}
+
 impl FailureLog {
-    fn get(&self, key: &RuntimeCacheKey) -> Option<Arc<CompileFailure>> {
-        self.by_key.get(key).cloned()
+    fn get(&self, key: &RuntimeCacheKey, releases: u64) -> Option<Arc<CompileFailure>> {
+        let remembered = self.by_key.get(key)?;
+        let holds = remembered.releases.is_none_or(|then| then == releases);
+        holds.then(|| Arc::clone(&remembered.failure))
     }
 
-    fn insert(&mut self, key: RuntimeCacheKey, failure: Arc<CompileFailure>) {
-        if self.by_key.insert(key, failure).is_some() {
+    fn insert(&mut self, key: RuntimeCacheKey, remembered: Remembered) {
+        if self.by_key.insert(key, remembered).is_some() {
             return;
         }
         self.order.push_back(key);
@@ -134,7 +159,9 @@ impl FailureLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compiler_pool::{CompilerPool, reserve_for};
     use alloy_primitives::B256;
+    use cranevm_codegen::CompilerOptions;
     use revm::primitives::hardfork::SpecId;
 
     fn key(n: usize) -> RuntimeCacheKey {
@@ -147,13 +174,30 @@ mod tests {
     }
 
     #[test]
+    fn a_late_publication_leaves_the_newer_program() {
+        let cache = ProgramCache::default();
+        let pool = CompilerPool::new(CompilerOptions::default(), 0, reserve_for(1));
+        let compile = || Arc::new(pool.compile(key(1), &[0]).unwrap().0);
+        let (late, newer) = (compile(), compile());
+        let generation = cache.generation();
+        cache.clear();
+        cache.publish(&newer, cache.generation());
+        cache.publish(&late, generation);
+        assert!(cache.get(&key(1)).is_some_and(|resident| Arc::ptr_eq(&resident, &newer)));
+        cache.clear();
+        cache.publish(&late, generation);
+        assert!(cache.get(&key(1)).is_none());
+        assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
     fn failures_are_remembered_until_cleared() {
         let cache = ProgramCache::default();
-        cache.remember_failure(key(1), &failure(), cache.generation());
-        assert!(cache.failure(&key(1)).is_some());
-        assert!(cache.failure(&RuntimeCacheKey { spec_id: SpecId::OSAKA, ..key(1) }).is_none());
+        cache.remember_failure(key(1), &failure(), cache.generation(), 0);
+        assert!(cache.failure(&key(1), 0).is_some());
+        assert!(cache.failure(&RuntimeCacheKey { spec_id: SpecId::OSAKA, ..key(1) }, 0).is_none());
         cache.clear();
-        assert!(cache.failure(&key(1)).is_none());
+        assert!(cache.failure(&key(1), 0).is_none());
     }
 
     #[test]
@@ -161,21 +205,21 @@ mod tests {
         let cache = ProgramCache::default();
         let generation = cache.generation();
         cache.clear();
-        cache.remember_failure(key(1), &failure(), generation);
-        assert!(cache.failure(&key(1)).is_none());
+        cache.remember_failure(key(1), &failure(), generation, 0);
+        assert!(cache.failure(&key(1), 0).is_none());
     }
 
     #[test]
     fn failures_are_bounded() {
         let cache = ProgramCache::default();
         for n in 0..MAX_FAILURES + 2 {
-            cache.remember_failure(key(n), &failure(), 0);
-            cache.remember_failure(key(n), &failure(), 0);
+            cache.remember_failure(key(n), &failure(), 0, 0);
+            cache.remember_failure(key(n), &failure(), 0, 0);
         }
         let log = lock(&cache.failures);
         assert_eq!((log.by_key.len(), log.order.len()), (MAX_FAILURES, MAX_FAILURES));
-        assert!(log.get(&key(1)).is_none());
-        assert!(log.get(&key(2)).is_some());
+        assert!(log.get(&key(1), 0).is_none());
+        assert!(log.get(&key(2), 0).is_some());
     }
 
     #[test]

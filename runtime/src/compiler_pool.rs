@@ -8,8 +8,7 @@ use crate::{
     CompileTimings,
     error::CompileFailure,
     lookup::RuntimeCacheKey,
-    program::{CompiledProgram, ProgramKind},
-    stats::Gauge,
+    program::{CompiledProgram, Holdings, ProgramKind},
 };
 use cranevm_codegen::{
     CompileError, Compiler, CompilerOptions, NativeProgram, code_memory::CodeRegion,
@@ -39,7 +38,7 @@ pub(crate) struct CompilerPool {
     reserve_bytes: usize,
     idle: Mutex<Vec<PooledCompiler>>,
     region: Mutex<Option<Arc<CodeRegion>>>,
-    data_gauge: Arc<Gauge>,
+    holdings: Arc<Holdings>,
 }
 
 struct PooledCompiler {
@@ -48,25 +47,19 @@ struct PooledCompiler {
 }
 
 impl CompilerPool {
-    /// A pool whose code memory is bounded by `budget_bytes` (0: no budget).
+    /// A pool whose code memory is at most `reserve_bytes`.
     pub(crate) fn new(
         options: CompilerOptions,
         recycle_threshold: usize,
-        budget_bytes: usize,
+        reserve_bytes: usize,
     ) -> Self {
-        let reserve_bytes = match budget_bytes {
-            0 => UNLIMITED_RESERVE,
-            // Twice the budget: eviction frees a program when its last user lets go, which may be
-            // later.
-            budget => budget.saturating_mul(2).clamp(MIN_RESERVE, UNLIMITED_RESERVE),
-        };
         Self {
             options,
             recycle_threshold,
             reserve_bytes,
             idle: Mutex::default(),
             region: Mutex::default(),
-            data_gauge: Arc::default(),
+            holdings: Arc::default(),
         }
     }
 
@@ -94,8 +87,8 @@ impl CompilerPool {
         self.give_back(pooled);
         let compiled = compiled?;
         let native = NativeProgram::load(&compiled, &region)?;
-        let gauge = Arc::clone(&self.data_gauge);
-        let program = CompiledProgram::new(key, ProgramKind::Jit, native, gauge);
+        let holdings = Arc::clone(&self.holdings);
+        let program = CompiledProgram::new(key, ProgramKind::Jit, native, holdings);
         Ok((program, compiled.timings))
     }
 
@@ -106,7 +99,13 @@ impl CompilerPool {
 
     /// Bytes of tables held by programs of this pool, wherever they are.
     pub(crate) fn data_bytes(&self) -> u64 {
-        self.data_gauge.get()
+        self.holdings.data_bytes.get()
+    }
+
+    /// Programs of this pool that were dropped and their memory freed. A failure from a shortage
+    /// may be history once this has grown.
+    pub(crate) fn releases(&self) -> u64 {
+        self.holdings.releases.get()
     }
 
     fn borrow(&self) -> Result<PooledCompiler, CompileError> {
@@ -137,6 +136,17 @@ impl CompilerPool {
     }
 }
 
+/// Address space to reserve for code on a budget of resident code (0: none).
+///
+/// Twice the budget, within bounds: cleared programs keep their memory until their last user lets
+/// go, and free pages lie scattered.
+pub(crate) fn reserve_for(budget_bytes: usize) -> usize {
+    match budget_bytes {
+        0 => UNLIMITED_RESERVE,
+        budget => budget.saturating_mul(2).clamp(MIN_RESERVE, UNLIMITED_RESERVE),
+    }
+}
+
 /// Runs a compilation, and makes a panic of it a failure.
 fn contain_panic<T>(
     compilation: impl FnOnce() -> Result<T, CompileFailure>,
@@ -164,7 +174,7 @@ mod tests {
     use super::*;
 
     fn pool(recycle_threshold: usize) -> CompilerPool {
-        CompilerPool::new(CompilerOptions::default(), recycle_threshold, 0)
+        CompilerPool::new(CompilerOptions::default(), recycle_threshold, MIN_RESERVE)
     }
 
     #[test]
@@ -199,8 +209,16 @@ mod tests {
         assert!(
             matches!(&failure, CompileFailure::Panic { message } if message == "chunk 7 broke")
         );
-        assert!(!failure.is_transient(), "the same code would panic again");
+        assert!(!failure.is_shortage(), "the same code would panic again");
         assert_eq!(lock(&pool.idle).len(), 0);
+    }
+
+    #[test]
+    fn reserves_within_bounds() {
+        assert_eq!(reserve_for(0), UNLIMITED_RESERVE);
+        assert_eq!(reserve_for(1), MIN_RESERVE);
+        assert_eq!(reserve_for(1 << 30), 2 << 30);
+        assert_eq!(reserve_for(usize::MAX), UNLIMITED_RESERVE);
     }
 
     #[test]

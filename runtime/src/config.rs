@@ -38,7 +38,7 @@ pub struct RuntimeConfig {
     pub dump_dir: Option<PathBuf>,
     /// Check internal invariants in the compiled code.
     ///
-    /// Default: `false`.
+    /// Default: `false`. Without effect in this version: compiled code has no such checks.
     pub debug_assertions: bool,
     /// Report every failure of a compiled frame (stack underflow, bad jump, ...) as
     /// [`OutOfGas`](revm::interpreter::InstructionResult::OutOfGas). Gas, state and output don't
@@ -48,11 +48,11 @@ pub struct RuntimeConfig {
     pub single_error: bool,
     /// Don't merge identical basic blocks.
     ///
-    /// Default: `false`.
+    /// Default: `false`. Without effect in this version: blocks are never merged.
     pub no_dedup: bool,
     /// Don't eliminate stores that nothing observes.
     ///
-    /// Default: `false`.
+    /// Default: `false`. Without effect in this version.
     pub no_dse: bool,
     /// The chain's own schedule of dynamic gas.
     ///
@@ -75,7 +75,9 @@ pub struct RuntimeConfig {
     pub jit_helper_path: Option<PathBuf>,
     /// Compile at the first lookup, on the thread that asks, and answer when it is done. Implies
     /// [`enabled`](Self::enabled) and a [`jit_hot_threshold`](RuntimeTuning::jit_hot_threshold) of
-    /// 0. For tests and measurements: it stops the caller for the time of a compilation.
+    /// 0. Init code, which runs once, is compiled as well, and its program is kept like any other
+    /// until a `clear_*`. For tests and measurements: it stops the caller for the time of a
+    /// compilation.
     ///
     /// Default: `false`.
     pub blocking: bool,

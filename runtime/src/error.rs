@@ -76,9 +76,9 @@ pub enum CompileFailure {
 }
 
 impl CompileFailure {
-    /// Whether trying again later may succeed, because the failure came from a shortage and not
-    /// from the code.
-    pub(crate) fn is_transient(&self) -> bool {
+    /// Whether the failure came from a shortage of code memory and not from the code, so that
+    /// trying again may succeed once a program was freed.
+    pub(crate) fn is_shortage(&self) -> bool {
         use CodeMemoryError::{Exhausted, Os};
         matches!(self, Self::Compiler(CompileError::CodeMemory(Exhausted { .. } | Os { .. })))
     }

@@ -59,7 +59,7 @@ pub mod runtime {
 }
 
 pub use cranevm_codegen::{
-    CompileError, CompileTimings, EvmCompilerFn, OptimizationLevel, RawEvmCompilerFn,
+    CompileError, CompileTimings, EvmCompilerFn, EvmContext, OptimizationLevel, RawEvmCompilerFn,
 };
 
 pub use eyre;

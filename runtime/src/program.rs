@@ -6,7 +6,10 @@
 
 #![expect(unsafe_code, reason = "entering compiled code")]
 
-use crate::{lookup::RuntimeCacheKey, stats::Gauge};
+use crate::{
+    lookup::RuntimeCacheKey,
+    stats::{Gauge, Releases},
+};
 use cranevm_codegen::{EvmCompilerFn, NativeProgram};
 use revm::interpreter::{
     GasTable, Host, InstructionTable, Interpreter, InterpreterAction,
@@ -35,8 +38,31 @@ pub struct CompiledProgram {
     backing: NativeProgram,
     /// Bytes of the bytecode compiled.
     code_len: usize,
-    /// The backend's sum of table bytes, which this program's are part of.
-    data_gauge: Arc<Gauge>,
+    /// After `backing`, for fields are dropped in their order: a release is told when the memory is
+    /// free.
+    _share: Share,
+}
+
+/// What the programs of a backend hold together, wherever they are.
+#[derive(Debug, Default)]
+pub(crate) struct Holdings {
+    /// Bytes of tables.
+    pub(crate) data_bytes: Gauge,
+    /// Programs dropped, each counted after its code was freed.
+    pub(crate) releases: Releases,
+}
+
+/// One program's part of the [`Holdings`], taken back on drop.
+struct Share {
+    holdings: Arc<Holdings>,
+    data_bytes: u64,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.holdings.data_bytes.subtract(self.data_bytes);
+        self.holdings.releases.bump();
+    }
 }
 
 impl CompiledProgram {
@@ -45,11 +71,13 @@ impl CompiledProgram {
         key: RuntimeCacheKey,
         kind: ProgramKind,
         backing: NativeProgram,
-        data_gauge: Arc<Gauge>,
+        holdings: Arc<Holdings>,
     ) -> Self {
-        data_gauge.add(backing.data_bytes() as u64);
+        let data_bytes = backing.data_bytes() as u64;
+        holdings.data_bytes.add(data_bytes);
+        let _share = Share { holdings, data_bytes };
         let (func, code_len) = (backing.func(), backing.bytecode_len());
-        Self { func, key, kind, backing, code_len, data_gauge }
+        Self { func, key, kind, backing, code_len, _share }
     }
 
     /// Runs a frame from the interpreter's pc until it ends or suspends, with the EVM's own tables
@@ -77,12 +105,6 @@ impl CompiledProgram {
         // was compiled for this spec and for bytecode of this length (checked above) and of this
         // hash (compared by the caller).
         Some(unsafe { self.func.run(interpreter, host, instructions, gas_table) })
-    }
-}
-
-impl Drop for CompiledProgram {
-    fn drop(&mut self) {
-        self.data_gauge.subtract(self.backing.data_bytes() as u64);
     }
 }
 

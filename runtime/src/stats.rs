@@ -3,7 +3,10 @@
 //! Bumped with relaxed atomics where things happen, so a snapshot is current, but its fields aren't
 //! read at one instant.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 /// A backend's statistics. Counters start at zero with the backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +107,21 @@ impl Gauge {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// Counts releases of a resource. Who has read a count also sees what those releases freed.
+#[derive(Debug, Default)]
+pub(crate) struct Releases(AtomicU64);
+
+impl Releases {
+    /// To be called after the release.
+    pub(crate) fn bump(&self) {
+        self.0.fetch_add(1, Release);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Acquire)
     }
 }
 

@@ -70,11 +70,13 @@ pub struct RuntimeTuning {
     /// Default: [`OptimizationLevel::Default`]. Without effect in this version: there are no
     /// artifacts.
     pub aot_opt_level: OptimizationLevel,
-    /// Bytes of compiled code above which the least recently used programs are evicted. 0 means no
-    /// limit.
+    /// Sizes the address space reserved for machine code, in bytes: twice this value, but no less
+    /// than 64 MiB and no more than 8 GiB; 0 reserves 8 GiB. Reserved at the first compilation.
     ///
-    /// Default: 1 GiB. In this version nothing is evicted; the value sizes the address space
-    /// reserved for code, which is the hard limit: what doesn't fit any more is interpreted.
+    /// Default: 1 GiB. The reservation is a hard limit on machine code in whole pages; the programs'
+    /// tables are on the heap and not counted. In this version nothing is evicted: when the
+    /// reservation is full, further contracts are interpreted until programs are freed, which a
+    /// `clear_*` leads to.
     pub resident_code_cache_bytes: usize,
     /// Time without use after which a program is evicted. `None` means never.
     ///

@@ -218,10 +218,7 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 11] {
-        let per_byte = match self.bytecode_len {
-            0 => 0.0,
-            bytes => self.compile_ns as f64 / 1e3 / bytes as f64,
-        };
+        let per_byte = measure::us_per_byte(self.compile_ns, self.bytecode_len);
         let speed = self.interp_ns as f64 / self.native_ns.max(1) as f64;
         [
             self.name.clone(),

@@ -7,10 +7,12 @@ use anstream::println;
 use clap::Args;
 use cranevm_cli::{
     CommandError, Contract, InputError,
-    measure::{self, nanos, quantile},
+    error::panic_message,
+    measure::{self, nanos, quantile, us_per_byte},
+    read::{self, MAX_LINE_BYTES},
     spec,
 };
-use cranevm_codegen::{Compiler, CompilerOptions};
+use cranevm_codegen::{CompileError, CompiledCode, Compiler, CompilerOptions};
 use indicatif::ProgressBar;
 use liblzma::read::XzDecoder;
 use revm::primitives::hardfork::SpecId;
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
     io::{BufRead, BufReader},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     time::{Duration, Instant},
 };
@@ -78,27 +81,28 @@ impl Command {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CommandError> {
         let options = CompilerOptions { opt_level: self.opt.level(), ..Default::default() };
-        let compiler =
-            Compiler::new(options).map_err(|error| CommandError::Failed(error.to_string()))?;
-        let mut session = Session {
-            compiler,
+        let mut batch = Batch {
+            options,
+            compiler: new_compiler(options)?,
             spec: self.spec,
             json: self.json,
             bar: terminal::progress(None, "contracts"),
             totals: Totals::default(),
         };
         if !self.json {
-            session.bar.suspend(print_header);
+            batch.bar.suspend(print_header);
         }
         for argument in &self.contracts {
-            session.argument(argument)?;
+            batch.argument(argument)?;
         }
-        session.bar.finish_and_clear();
-        session.totals.finish(self.json)
+        batch.bar.finish_and_clear();
+        batch.totals.finish(self.json)
     }
 }
 
-struct Session {
+/// The contracts of one run of the command, on one compiler.
+struct Batch {
+    options: CompilerOptions,
     compiler: Compiler,
     spec: SpecId,
     json: bool,
@@ -106,7 +110,29 @@ struct Session {
     totals: Totals,
 }
 
-impl Session {
+fn new_compiler(options: CompilerOptions) -> Result<Compiler, CommandError> {
+    Compiler::new(options).map_err(|error| CommandError::Failed(error.to_string()))
+}
+
+/// Why a contract isn't compiled.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Refused(#[from] CompileError),
+    #[error("the compiler panicked: {0}")]
+    Panicked(String),
+}
+
+/// Runs a compilation, and makes a panic of it a failure.
+fn contain<T>(compilation: impl FnOnce() -> Result<T, CompileError>) -> Result<T, Failure> {
+    // Unwind safety: whoever lent a compiler that panicked replaces it.
+    match catch_unwind(AssertUnwindSafe(compilation)) {
+        Ok(result) => result.map_err(Failure::Refused),
+        Err(payload) => Err(Failure::Panicked(panic_message(&*payload).to_owned())),
+    }
+}
+
+impl Batch {
     fn argument(&mut self, argument: &str) -> Result<(), CommandError> {
         let path = Path::new(argument);
         if argument.ends_with(".jsonl.xz") {
@@ -121,13 +147,14 @@ impl Session {
         self.compile(&contract.name, &contract.code)
     }
 
-    /// Reads a file of one object a line without holding it in memory.
+    /// Reads a file of one object a line, holding one line in memory.
     fn lines(&mut self, path: &Path, mut reader: impl BufRead) -> Result<(), CommandError> {
         let mut line = Vec::new();
         for number in 1.. {
-            line.clear();
-            let read = reader.read_until(b'\n', &mut line);
-            if read.map_err(|error| InputError::io(path, &error))? == 0 {
+            let is_there = read::line(&mut reader, &mut line, MAX_LINE_BYTES).map_err(|error| {
+                InputError::new(format_args!("{}:{number}", path.display()), error)
+            })?;
+            if !is_there {
                 break;
             }
             if line.trim_ascii().is_empty() {
@@ -141,9 +168,23 @@ impl Session {
 
     fn compile(&mut self, name: &str, code: &[u8]) -> Result<(), CommandError> {
         let start = Instant::now();
-        let result = self.compiler.compile(code, self.spec);
+        let result = contain(|| self.compiler.compile(code, self.spec));
         let time = start.elapsed();
-        let (code_bytes, chunks, error) = match &result {
+        if let Err(Failure::Panicked(_)) = result {
+            // A panic may have left anything in its buffers.
+            self.compiler = new_compiler(self.options)?;
+        }
+        self.report(name, code, &result, time)
+    }
+
+    fn report(
+        &mut self,
+        name: &str,
+        code: &[u8],
+        result: &Result<CompiledCode, Failure>,
+        time: Duration,
+    ) -> Result<(), CommandError> {
+        let (code_bytes, chunks, error) = match result {
             Ok(compiled) => (compiled.code_bytes(), compiled.chunks(), None),
             Err(error) => (0, 0, Some(error.to_string())),
         };
@@ -213,11 +254,6 @@ fn text_line(row: &Row<'_>, time: Duration) -> String {
     )
 }
 
-/// Microseconds per byte; zero for empty code.
-fn us_per_byte(ns: u64, bytes: usize) -> f64 {
-    if bytes == 0 { 0.0 } else { ns as f64 / 1e3 / bytes as f64 }
-}
-
 #[derive(Default)]
 struct Totals {
     bytecode_len: usize,
@@ -285,4 +321,17 @@ fn print_summary(summary: &Summary, time: Duration) {
     println!(
         "us per byte: {total:.3} in total; by contract: median {p50:.3}, p90 {p90:.3}, p99 {p99:.3}"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure_of_its_contract() {
+        let panicking = || -> Result<(), CompileError> { panic!("chunk {} broke", 7) };
+        let failure = contain(panicking).unwrap_err();
+        assert_eq!(failure.to_string(), "the compiler panicked: chunk 7 broke");
+        assert_eq!(contain(|| Ok(1)).unwrap(), 1);
+    }
 }

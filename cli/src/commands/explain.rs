@@ -2,7 +2,8 @@
 //!
 //! The listing follows the bytecode. Lines of the three forms stand under the opcode they come from
 //! (Cranelift keeps the pc as its source location), in columns; what comes from no opcode is under
-//! its chunk's heading.
+//! its chunk's heading. Jump tables stand in the machine code behind their jump and are decoded like
+//! instructions: they and what follows may look odd up to where the next opcode's code begins.
 
 use super::Opt;
 use crate::terminal;
@@ -23,6 +24,8 @@ use std::{collections::BTreeMap, ops::Range};
 /// Show what each opcode is compiled to
 ///
 /// Grouped by basic block and opcode: the passes' IR, Cranelift's IR and machine code side by side.
+/// Jump tables are shown as if they were instructions; what follows one may look odd up to the next
+/// opcode's code.
 #[derive(Debug, Args)]
 pub(crate) struct Command {
     /// Hex, a file (hex, .evm assembly, .json fixture), or the name of a shipped contract

@@ -12,9 +12,6 @@ use cranevm_cli::{
 };
 use std::{num::NonZeroUsize, path::PathBuf, time::Instant};
 
-/// Hand-overs are forced after this many basic blocks, in turn.
-const HAND_OVERS: [u32; 4] = [0, 1, 2, 3];
-
 /// Run Ethereum state tests
 ///
 /// Exits with 1 if a case fails or a contract isn't compiled, and with 2 if a file isn't a state test.
@@ -44,7 +41,7 @@ enum EngineArg {
     /// Native code
     #[default]
     Native,
-    /// Native code that hands over to the interpreter after 0, 1, 2 and 3 basic blocks, in turn
+    /// Native code that hands over to the interpreter after 0, 1, 2, ... basic blocks, in turn
     Handover,
 }
 
@@ -53,7 +50,7 @@ impl EngineArg {
         match self {
             Self::Interpreter => vec![Engine::Interpreter],
             Self::Native => vec![Engine::Native],
-            Self::Handover => HAND_OVERS.map(Engine::HandOver).to_vec(),
+            Self::Handover => Engine::HAND_OVERS.to_vec(),
         }
     }
 }

@@ -32,6 +32,20 @@ pub enum Engine {
     HandOver(u32),
 }
 
+impl Engine {
+    /// Hand-overs after various numbers of blocks: the first few, where frames begin, and some
+    /// further on, where loops hold words in registers.
+    pub const HAND_OVERS: [Self; 7] = [
+        Self::HandOver(0),
+        Self::HandOver(1),
+        Self::HandOver(2),
+        Self::HandOver(3),
+        Self::HandOver(5),
+        Self::HandOver(8),
+        Self::HandOver(13),
+    ];
+}
+
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

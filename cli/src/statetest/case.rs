@@ -1,7 +1,7 @@
 //! One case: set up the state, run the transaction, compare with the expectation.
 
 use super::roots;
-use crate::{EngineRunner, Environment};
+use crate::{EngineRunner, Environment, error::panic_message};
 use revm::{
     context_interface::result::ExecutionResult,
     database::{CacheState, State},
@@ -46,12 +46,8 @@ pub(super) struct Case<'a> {
 impl Case<'_> {
     /// Runs the case. A panic is a mismatch like any other.
     pub(super) fn run(&self, runner: &EngineRunner) -> Result<(), Mismatch> {
-        catch_unwind(AssertUnwindSafe(|| self.run_unguarded(runner))).unwrap_or_else(|payload| {
-            let message = (payload.downcast_ref::<String>().map(String::as_str))
-                .or_else(|| payload.downcast_ref::<&str>().copied())
-                .unwrap_or("of an unknown type");
-            Err(Mismatch::new("panic", "none", message))
-        })
+        catch_unwind(AssertUnwindSafe(|| self.run_unguarded(runner)))
+            .unwrap_or_else(|payload| Err(Mismatch::new("panic", "none", panic_message(&*payload))))
     }
 
     fn run_unguarded(&self, runner: &EngineRunner) -> Result<(), Mismatch> {

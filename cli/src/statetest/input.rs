@@ -1,10 +1,13 @@
 //! Where state tests come from: files, directories and `.tar.xz` archives.
 
-use crate::InputError;
+use crate::{
+    InputError,
+    read::{self, MAX_FILE_BYTES},
+};
 use liblzma::read::XzDecoder;
 use std::{
     fs::File,
-    io::{BufReader, Read},
+    io::{self, BufReader},
     path::{Path, PathBuf},
 };
 use walkdir::WalkDir;
@@ -28,7 +31,7 @@ impl TestFile {
 
     pub(super) fn into_text(self) -> Result<Vec<u8>, InputError> {
         match self {
-            Self::OnDisk(path) => std::fs::read(&path).map_err(|e| InputError::io(&path, &e)),
+            Self::OnDisk(path) => read::file(&path),
             Self::InMemory { text, .. } => Ok(text),
         }
     }
@@ -46,7 +49,7 @@ pub(super) fn for_each_file(
         return walk(path, each);
     }
     if is_archive(path) {
-        return read_archive(path, each).map_err(|error| InputError::io(path, &error));
+        return read_archive(path, each);
     }
     // Opened here so that a name that is mistyped is an error of the command line.
     File::open(path).map_err(|error| InputError::io(path, &error))?;
@@ -91,18 +94,19 @@ fn walk(path: &Path, each: &mut dyn FnMut(TestFile) -> bool) -> Result<(), Input
     if found { Ok(()) } else { Err(InputError::new(path.display(), "has no .json file")) }
 }
 
-fn read_archive(path: &Path, each: &mut dyn FnMut(TestFile) -> bool) -> std::io::Result<()> {
-    let decoder = XzDecoder::new(BufReader::new(File::open(path)?));
-    let mut archive = tar::Archive::new(decoder);
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let name = entry.path()?.into_owned();
-        if !entry.header().entry_type().is_file() || !is_json(&name) {
+fn read_archive(path: &Path, each: &mut dyn FnMut(TestFile) -> bool) -> Result<(), InputError> {
+    let unreadable = |error: io::Error| InputError::io(path, &error);
+    let file = File::open(path).map_err(unreadable)?;
+    let mut archive = tar::Archive::new(XzDecoder::new(BufReader::new(file)));
+    for entry in archive.entries().map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let inner = entry.path().map_err(unreadable)?.into_owned();
+        if !entry.header().entry_type().is_file() || !is_json(&inner) {
             continue;
         }
-        let mut text = Vec::new();
-        entry.read_to_end(&mut text)?;
-        let name = format!("{}:{}", path.display(), name.display());
+        let name = format!("{}:{}", path.display(), inner.display());
+        let text = read::to_end(entry, MAX_FILE_BYTES)
+            .map_err(|error| InputError::io(Path::new(&name), &error))?;
         if !each(TestFile::InMemory { name, text }) {
             break;
         }

@@ -31,7 +31,7 @@ use std::{
 const STACK_BYTES: usize = 64 << 20;
 /// Files read from an archive ahead of the threads.
 const FILES_AHEAD: usize = 32;
-/// Compiled code that an engine may hold, in bytes, before it is dropped.
+/// Compiled code that the engines together may hold, in bytes, before it is dropped.
 const CODE_BYTES: u64 = 512 << 20;
 
 /// How to run a suite.
@@ -116,7 +116,7 @@ fn run_test_file(file: TestFile, runners: &[EngineRunner]) -> Report {
         Err(error) => report.malformed.push(error),
     }
     for runner in runners {
-        runner.trim(CODE_BYTES);
+        runner.trim(CODE_BYTES / runners.len() as u64);
     }
     report
 }

@@ -62,8 +62,9 @@ fn a_wrong_state_root_fails_and_the_right_one_passes() {
 fn native_engines_reach_the_same_state() {
     let hash = right_hash();
     let post = format!(r#""Cancun": [{}]"#, expectation(&hash, ""));
-    for engine in [Engine::Native, Engine::OneBlockPerChunk, Engine::HandOver(0)] {
-        let runner = EngineRunner::new(engine, OptimizationLevel::None).unwrap();
+    let others = [Engine::Native, Engine::OneBlockPerChunk];
+    for engine in others.into_iter().chain(Engine::HAND_OVERS) {
+        let runner = EngineRunner::new(engine, OptimizationLevel::Default).unwrap();
         let report = run(&suite(&post), std::slice::from_ref(&runner));
         assert!(report.is_success(), "{engine}: {:?}", report.failures);
         assert_eq!((runner.compilations().succeeded, runner.compilations().failed), (1, 0));
