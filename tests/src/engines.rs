@@ -50,18 +50,34 @@ impl NativeSettings {
     /// The default optimisation level.
     pub const OPTIMISED: Self = Self { opt_level: OptimizationLevel::Default, ..Self::BASELINE };
 
-    /// Every edge of the control-flow graph is a jump between chunks.
+    /// The highest optimisation level.
+    pub const AGGRESSIVE: Self =
+        Self { opt_level: OptimizationLevel::Aggressive, ..Self::BASELINE };
+
+    /// Every edge of the control-flow graph is a jump between chunks; baseline.
     pub const ONE_BLOCK: Self = Self { one_block_per_chunk: true, ..Self::BASELINE };
 
-    /// At most `blocks` basic blocks run natively before the interpreter takes over.
+    /// At most `blocks` basic blocks run natively before the interpreter takes over; baseline.
     pub const fn hand_over(blocks: u32) -> Self {
         Self { force_hand_over: Some(blocks), ..Self::BASELINE }
     }
 
-    /// All settings that are tested.
+    /// These settings at the default optimisation level, where loops keep words in registers: what
+    /// leaves such a loop in the middle must write them back.
+    pub const fn optimised(self) -> Self {
+        Self { opt_level: OptimizationLevel::Default, ..self }
+    }
+
+    /// All settings that are tested. The first two are the most used.
     pub fn all() -> Vec<Self> {
-        let hand_over = (0..=3).map(Self::hand_over);
-        [Self::BASELINE, Self::OPTIMISED, Self::ONE_BLOCK].into_iter().chain(hand_over).collect()
+        let baseline = (0..=3).map(Self::hand_over);
+        let optimised = [0, 1, 2, 3, 5, 8].map(|blocks| Self::hand_over(blocks).optimised());
+        [Self::BASELINE, Self::OPTIMISED, Self::AGGRESSIVE]
+            .into_iter()
+            .chain([Self::ONE_BLOCK, Self::ONE_BLOCK.optimised()])
+            .chain(baseline)
+            .chain(optimised)
+            .collect()
     }
 
     fn name(self) -> String {

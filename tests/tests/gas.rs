@@ -33,7 +33,9 @@ fn checker() -> Checker {
         NativeSettings::BASELINE,
         NativeSettings::OPTIMISED,
         NativeSettings::ONE_BLOCK,
-        NativeSettings::hand_over(1),
+        NativeSettings::ONE_BLOCK.optimised(),
+        NativeSettings::hand_over(1).optimised(),
+        NativeSettings::hand_over(3).optimised(),
     ])
 }
 
@@ -74,6 +76,44 @@ fn arithmetic_loop() {
     let asm = asm.push(1).op(SWAP1).op(SUB).op(DUP1).push_label(top).op(JUMPI);
     let code = asm.op(GAS).return_top().code();
     check_program("arithmetic loop", |spec| Case::new(spec, code.clone()));
+}
+
+/// Two loops, the second beginning where the first falls through, with the gas left as data in
+/// words below the counter. `load` takes a word and leaves one.
+fn loops_back_to_back(prologue: Assembly, load: u8) -> Vec<u8> {
+    let mut asm = prologue;
+    let (first, second) = (asm.new_label(), asm.new_label());
+    let asm = asm.label(first).op(SWAP2).op(load).op(SWAP2).op(GAS).op(SWAP2).op(POP);
+    let asm = asm.push(1).op(ADD).push(3).op(DUP2).op(LT).push_label(first).op(JUMPI);
+    let asm = asm.label(second).op(SWAP1).push(7).op(SDIV).op(SWAP1).op(GAS).op(SWAP3).op(POP);
+    let asm = asm.push(1).op(ADD).push(6).op(DUP2).op(LT).push_label(second).op(JUMPI);
+    asm.op(ADD).op(ADD).op(GAS).op(ADD).return_top().code()
+}
+
+#[test]
+fn loops_that_load() {
+    for load in [SLOAD, BALANCE, CALLDATALOAD] {
+        let code = loops_back_to_back(Assembly::new().push(2).push(1).push(0), load);
+        check_program("loops that load", |spec| Case::new(spec, code.clone()));
+    }
+}
+
+#[test]
+fn loops_after_calls() {
+    let call = Assembly::new().push(9).push(8).ops(&[PC, PC, PC, PC, PC]);
+    let call = call.push(0xc1).push(5_000).op(CALL);
+    let code = loops_back_to_back(call, SLOAD);
+    check_program("loops after a call", |spec| Case::new(spec, code.clone()));
+}
+
+#[test]
+fn loops_after_creations() {
+    for value in [1, 2_000_000] {
+        // The contract has less than the second value.
+        let create = Assembly::new().push(9).push(8).push(0).push(0).push(value).op(CREATE);
+        let code = loops_back_to_back(create, BALANCE);
+        check_program("loops after a creation", |spec| Case::new(spec, code.clone()));
+    }
 }
 
 #[test]

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 const CODE_LIMIT: usize = 24 * 1024;
 
 fn quick() -> Checker {
-    Checker::of([NativeSettings::BASELINE, NativeSettings::OPTIMISED, NativeSettings::hand_over(1)])
+    let hand_over = NativeSettings::hand_over(1).optimised();
+    Checker::of([NativeSettings::BASELINE, NativeSettings::OPTIMISED, hand_over])
 }
 
 fn check_each(codes: Vec<Vec<u8>>, make: impl Fn() -> Checker + Sync) {

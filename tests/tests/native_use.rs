@@ -78,9 +78,8 @@ fn the_interpreter_is_counted() {
 #[test]
 fn native_code_leaves_nothing_to_the_interpreter() {
     on_deep_stack(|| {
-        for settings in
-            [NativeSettings::BASELINE, NativeSettings::OPTIMISED, NativeSettings::ONE_BLOCK]
-        {
+        let unforced = NativeSettings::all().into_iter().filter(|s| s.force_hand_over.is_none());
+        for settings in unforced {
             let engine = Engine::native(settings);
             assert_eq!(interpreted(&engine, &counting_loop()), 0, "{}", engine.name());
             engine.assert_compiled(&counting_loop());
@@ -93,10 +92,15 @@ fn native_code_leaves_nothing_to_the_interpreter() {
 #[test]
 fn a_forced_hand_over_interprets() {
     on_deep_stack(|| {
-        // No block runs natively.
-        let none = interpreted(&Engine::native(NativeSettings::hand_over(0)), &counting_loop());
-        assert_eq!(none, 4 * TURNS);
-        let some = interpreted(&Engine::native(NativeSettings::hand_over(2)), &counting_loop());
-        assert!(some > 0 && some <= 4 * TURNS, "{some}");
+        for at_level in [|settings| settings, NativeSettings::optimised] {
+            let counted = |blocks| {
+                let engine = Engine::native(at_level(NativeSettings::hand_over(blocks)));
+                interpreted(&engine, &counting_loop())
+            };
+            // No block runs natively.
+            assert_eq!(counted(0), 4 * TURNS);
+            let some = counted(2);
+            assert!(some > 0 && some <= 4 * TURNS, "{some}");
+        }
     });
 }

@@ -81,5 +81,5 @@ fn all_cases_pass_on_baseline_code() {
 
 #[test]
 fn all_cases_pass_with_hand_overs() {
-    run("state tests, hand-over", Engine::HandOver(1), OptimizationLevel::None);
+    run("state tests, hand-over", Engine::HandOver(1), OptimizationLevel::Default);
 }

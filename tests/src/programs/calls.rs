@@ -14,6 +14,12 @@ impl Writer<'_> {
     }
 
     fn call(&mut self) {
+        self.bare_call();
+        self.after_call();
+    }
+
+    /// A call; its result is on top of the stack.
+    fn bare_call(&mut self) {
         let (opcode, has_value, fork) = self.rng.pick(&CALLS);
         let enabled = self.spec.is_enabled_in(fork);
         let (opcode, has_value) = if enabled { (opcode, has_value) } else { (CALL, true) };
@@ -36,7 +42,11 @@ impl Writer<'_> {
             self.push(gas);
         }
         self.apply(opcode, if has_value { 7 } else { 6 }, 1);
-        self.after_call();
+    }
+
+    /// A call or creation after whose opcode nothing is appended.
+    pub(super) fn bare_frame(&mut self) {
+        if self.rng.percent(50) { self.bare_call() } else { self.bare_create() }
     }
 
     /// What often follows a call: its return data, or memory growth (which moves the memory that
@@ -62,6 +72,14 @@ impl Writer<'_> {
     }
 
     fn create(&mut self) {
+        self.bare_create();
+        if self.rng.percent(60) {
+            self.call_created();
+        }
+    }
+
+    /// A creation; its result is on top of the stack.
+    fn bare_create(&mut self) {
         let initcode = self.initcode();
         // At most one word, right-aligned by MSTORE.
         let length = initcode.len();
@@ -81,15 +99,13 @@ impl Writer<'_> {
             self.push(U256::from(length));
             self.push(U256::from(32 - length));
         }
-        let value = self.rng.below(3);
+        // Now and then more than the contract has: since EIP-8037 no frame is made then.
+        let value = if self.rng.percent(10) { 5_000_000 } else { self.rng.below(3) };
         self.push(U256::from(value));
         if salted {
             self.apply(CREATE2, 4, 1);
         } else {
             self.apply(CREATE, 3, 1);
-        }
-        if self.rng.percent(60) {
-            self.call_created();
         }
     }
 

@@ -1,4 +1,4 @@
-//! Statements that jump.
+//! Statements that jump, except loops.
 
 use super::{values, writer::Writer};
 use crate::assembly::{Item, Label};
@@ -6,39 +6,20 @@ use alloy_primitives::U256;
 use revm::bytecode::opcode::*;
 
 /// Loops and branches nest at most so deep.
-const MAX_DEPTH: usize = 3;
+pub(super) const MAX_DEPTH: usize = 3;
 
 impl Writer<'_> {
     pub(super) fn control_statement(&mut self) {
         if self.depth >= MAX_DEPTH {
             return self.expression();
         }
-        match self.rng.weighted(&[30, 30, 15, 10, 12, 3]) {
-            0 => self.counted_loop(),
+        match self.rng.weighted(&[45, 25, 10, 7, 10, 3]) {
+            0 => self.loops(),
             1 => self.branch(),
             2 => self.computed_jump(),
             3 => self.jump_table(),
             4 => self.internal_call(),
             _ => self.bad_jump(),
-        }
-    }
-
-    /// `for i in (0..n).rev() { body }`, the counter on the stack.
-    fn counted_loop(&mut self) {
-        let top = self.new_label();
-        let count = self.rng.range(1, 12);
-        self.push(U256::from(count));
-        self.place(top);
-        let statements = self.rng.range(1, 5);
-        self.balanced_body(statements);
-        self.push(U256::ONE);
-        self.op(SWAP1);
-        self.apply(SUB, 2, 1);
-        self.apply(DUP1, 0, 1);
-        self.push_label(top);
-        self.apply(JUMPI, 2, 0);
-        if self.rng.percent(50) {
-            self.apply(POP, 1, 0);
         }
     }
 

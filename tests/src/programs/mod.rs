@@ -13,12 +13,14 @@
 //! | `writer` | a contract: the stack-aware writer, its prologue and epilogue |
 //! | `expressions` | arithmetic, environment, stack shuffling |
 //! | `memory` | memory, storage, copies, logs |
-//! | `control` | loops, branches, jumps of all kinds, internal calls |
+//! | `control` | branches, jumps of all kinds, internal calls |
+//! | `loops` | loops of several shapes, one after and inside another |
 //! | `calls` | calls, creations, ends of frames |
 
 mod calls;
 mod control;
 mod expressions;
+mod loops;
 mod memory;
 pub mod opcodes;
 pub mod values;
