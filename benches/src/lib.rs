@@ -44,8 +44,8 @@ pub fn workloads() -> Result<Vec<Workload>, InputError> {
         .collect()
 }
 
-/// Few samples and short times, so that all benchmarks together take about three minutes. Criterion's
-/// own options on the command line take precedence.
+/// Few samples and short times, so that all benchmarks together take about three minutes.
+/// Criterion's own options on the command line take precedence.
 pub fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(10)

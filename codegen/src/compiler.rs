@@ -1,7 +1,7 @@
 //! From bytecode to relocation-free machine code.
 //!
-//! Analyses the bytecode, then translates and compiles chunk after chunk with Cranelift, reusing its
-//! contexts. Costs are linear in the bytecode: chunks bound the size of a Cranelift function.
+//! Analyses the bytecode, then translates and compiles chunk after chunk with Cranelift, reusing
+//! its contexts. Costs are linear in the bytecode: chunks bound the size of a Cranelift function.
 
 use crate::{
     CompileError, CompilerOptions, OptimizationLevel,
@@ -27,12 +27,12 @@ use std::{
 };
 use target_lexicon::Triple;
 
-/// Most opcodes in a chunk of the baseline: its frames grow with the chunk, and a frame of more than a page
-/// is slow to enter.
+/// Most opcodes in a chunk of the baseline: its frames grow with the chunk, and a frame of more
+/// than a page is slow to enter.
 const BASELINE_CHUNK_OPCODES: u32 = 400;
 
-/// Most opcodes in a chunk of the optimising tiers. Larger chunks have fewer jumps between them, which
-/// save and restore registers; above, register allocation gets slower per opcode.
+/// Most opcodes in a chunk of the optimising tiers. Larger chunks have fewer jumps between them,
+/// which save and restore registers; above, register allocation gets slower per opcode.
 const OPTIMISED_CHUNK_OPCODES: u32 = 2500;
 
 /// Time spent in each phase of a compilation.
@@ -141,8 +141,8 @@ impl Compiler {
         Self::with_isa(options, cranelift_native::builder().map_err(unsupported)?)
     }
 
-    /// A compiler for another machine, without assumptions on its CPU's extensions. The code can't be loaded
-    /// here.
+    /// A compiler for another machine, without assumptions on its CPU's extensions. The code can't
+    /// be loaded here.
     ///
     /// # Errors
     /// When Cranelift has no code generator for it.
@@ -267,8 +267,8 @@ impl Compiler {
         translate_chunk(program, chunk, &self.options, target, func, &mut self.scratch);
     }
 
-    /// Compiles the function in the context, and makes sure that it can be loaded anywhere. `place` is the chunk's
-    /// index and pc, for errors.
+    /// Compiles the function in the context, and makes sure that it can be loaded anywhere. `place`
+    /// is the chunk's index and pc, for errors.
     fn finish(
         &mut self,
         place: (u32, u32),
@@ -296,8 +296,8 @@ impl Compiler {
         Ok(compiled.apply_params(&self.context.func.params))
     }
 
-    /// The entry from Rust: `extern "C" fn(context) -> status`. Loads what chunks keep in registers, and
-    /// enters through the entry table.
+    /// The entry from Rust: `extern "C" fn(context) -> status`. Loads what chunks keep in
+    /// registers, and enters through the entry table.
     fn build_trampoline(&mut self) {
         self.context.clear();
         let target = self.isa.frontend_config();
@@ -384,7 +384,8 @@ fn finish_isa(
         // The pinned register holds the context in all chunks.
         ("enable_pinned_reg", "true"),
         ("unwind_info", "false"),
-        // A large frame touches its pages in order, without a call, so that it can't skip a guard page.
+        // A large frame touches its pages in order, without a call, so that it can't skip a guard
+        // page.
         ("enable_probestack", "true"),
         ("probestack_strategy", "inline"),
         // Compiled code has no secrets of its own to leak.

@@ -1,14 +1,15 @@
 //! Machine code as text, annotated with the EVM pcs it comes from.
 //!
-//! For people: `cranevm explain` and whoever chases a miscompile. Behind the feature `disassemble`, as
-//! a node needs no disassembler. Each line is plain data ([`Line`]), so that it can be shown beside
-//! other forms of the program; [`listing`] prints them alone.
+//! For people: `cranevm explain` and whoever chases a miscompile. Behind the feature `disassemble`,
+//! as a node needs no disassembler. Each line is plain data ([`Line`]), so that it can be shown
+//! beside other forms of the program; [`listing`] prints them alone.
 //!
-//! Needs the code and its source locations from the compiler: pairs of code offset and pc, where each
-//! holds from its offset to the next one's. Both supported machines are known on both, as code may have
-//! been compiled for another machine. Constants and jump tables that Cranelift puts between or behind
-//! instructions are shown as if they were instructions; they may look odd, but only up to the next mark,
-//! where decoding starts anew. Cost: linear, some 0.2 us an instruction, and sorting the marks.
+//! Needs the code and its source locations from the compiler: pairs of code offset and pc, where
+//! each holds from its offset to the next one's. Both supported machines are known on both, as code
+//! may have been compiled for another machine. Constants and jump tables that Cranelift puts
+//! between or behind instructions are shown as if they were instructions; they may look odd, but
+//! only up to the next mark, where decoding starts anew. Cost: linear, some 0.2 us an instruction,
+//! and sorting the marks.
 
 use iced_x86::Formatter as _;
 use std::fmt::Write as _;
@@ -63,10 +64,11 @@ pub struct Line {
 
 /// Disassembles `code` of `machine`, placed at address `base`.
 ///
-/// `marks` are pairs (code offset, pc): the code from that offset on comes from the EVM instruction at
-/// `pc`, or from none if that is [`NO_PC`]. They may be in any order; of several at one offset the last
-/// holds. Instructions must begin at marks: decoding starts anew at each, so that data before it, such
-/// as a jump table, can't swallow its beginning. Bytes that are no instruction give a line that says so.
+/// `marks` are pairs (code offset, pc): the code from that offset on comes from the EVM instruction
+/// at `pc`, or from none if that is [`NO_PC`]. They may be in any order; of several at one offset
+/// the last holds. Instructions must begin at marks: decoding starts anew at each, so that data
+/// before it, such as a jump table, can't swallow its beginning. Bytes that are no instruction give
+/// a line that says so.
 ///
 /// # Errors
 /// If the code is longer than 4 GiB.
@@ -152,7 +154,8 @@ fn disassemble_aarch64(code: &[u8], base: u64) -> Vec<Line> {
         .collect()
 }
 
-/// Replaces a relative address (`$+0x8`, `$-0x8`) by the address it means, as x86-64's lines have it.
+/// Replaces a relative address (`$+0x8`, `$-0x8`) by the address it means, as x86-64's lines have
+/// it.
 fn absolute(text: &str, address: u64) -> String {
     let Some((before, distance)) = text.split_once('$') else { return text.to_owned() };
     let (backwards, distance) = match distance.split_at_checked(1) {

@@ -32,7 +32,8 @@ pub struct CompilerOptions {
     pub no_dedup: bool,
     /// Don't eliminate dead stores. Without effect: there is no such pass yet.
     pub no_dse: bool,
-    /// Check internal invariants in the compiled code. Without effect: there are no such checks yet.
+    /// Check internal invariants in the compiled code. Without effect: there are no such checks
+    /// yet.
     pub debug_assertions: bool,
     /// Run the IR verifiers of the passes and of Cranelift. Costs 1.5-2x compile time.
     pub verify: bool,

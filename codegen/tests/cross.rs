@@ -1,10 +1,11 @@
-//! Code for the architectures that this machine isn't: it must at least come out of Cranelift, verified and without
-//! relocations.
+//! Code for the architectures that this machine isn't: it must at least come out of Cranelift,
+//! verified and without relocations.
 
 use cranevm_codegen::{Compiler, CompilerOptions, OptimizationLevel};
 use revm_primitives::hardfork::SpecId;
 
-/// Every opcode on operands that are computed, constant and narrow, in a loop, with a computed jump.
+/// Every opcode on operands that are computed, constant and narrow, in a loop, with a computed
+/// jump.
 fn every_opcode() -> Vec<u8> {
     let mut code = Vec::new();
     for opcode in 0x01..=0x4b {

@@ -139,8 +139,8 @@ fn stack_bounds_are_exact() {
     check(&[0x5b, 0x60, 0, 0x60, 0, 0x56]);
 }
 
-/// A builtin's argument and result take the slot of a word that comes back to it at the block's end:
-/// PUSH 5, PUSH 9, JUMPDEST, SWAP1, CALLDATALOAD-free builtin on the top, SWAP1, JUMPDEST, ...
+/// A builtin's argument and result take the slot of a word that comes back to it at the block's
+/// end: PUSH 5, PUSH 9, JUMPDEST, SWAP1, CALLDATALOAD-free builtin on the top, SWAP1, JUMPDEST, ...
 #[test]
 fn a_word_returns_to_a_slot_that_served_a_builtin() {
     // PUSH1 9, PUSH1 5, JUMPDEST, SWAP1, PUSH1 200, DUP2, EXP, (pops 200) ADD, SWAP1, JUMPDEST,
@@ -159,8 +159,9 @@ fn a_word_returns_to_a_slot_that_served_a_builtin() {
 /// A loop whose words are in registers hands over, ends and leaves at each place.
 #[test]
 fn loop_words_are_written_back() {
-    // PUSH1 0 (sum), PUSH1 9 (n), JUMPDEST@4, DUP1, ISZERO, PUSH1 out, JUMPI, DUP1, SWAP2, ADD, SWAP1,
-    // PUSH1 1, SWAP1, SUB, PUSH1 4, JUMP, JUMPDEST@out, POP, PUSH1 0, MSTORE, PUSH1 32, PUSH1 0, RETURN
+    // PUSH1 0 (sum), PUSH1 9 (n), JUMPDEST@4, DUP1, ISZERO, PUSH1 out, JUMPI, DUP1, SWAP2, ADD,
+    // SWAP1, PUSH1 1, SWAP1, SUB, PUSH1 4, JUMP, JUMPDEST@out, POP, PUSH1 0, MSTORE, PUSH1 32,
+    // PUSH1 0, RETURN
     let code = [
         0x60, 0, 0x60, 9, 0x5b, 0x80, 0x15, 0x60, 21, 0x57, 0x80, 0x91, 0x01, 0x90, 0x60, 1, 0x90,
         0x03, 0x60, 4, 0x56, 0x5b, 0x50, 0x60, 0, 0x52, 0x60, 32, 0x60, 0, 0xf3,
@@ -174,7 +175,8 @@ fn loop_words_are_written_back() {
     }
 }
 
-/// One loop falls through into the header of another: that edge is not the first one's next iteration.
+/// One loop falls through into the header of another: that edge is not the first one's next
+/// iteration.
 #[test]
 fn a_loop_follows_a_loop() {
     let code = [
@@ -223,8 +225,8 @@ fn a_loop_on_an_empty_stack_underflows() {
 /// A builtin's result lies in a slot that gets its old word back, and stays in SSA for the loop.
 #[test]
 fn a_loop_keeps_a_result_from_a_slot_that_is_restored() {
-    // PUSH1 1, PUSH1 0x56, PUSH1 7, JUMPDEST@6, SWAP1, BALANCE, SWAP1, SWAP2, PUSH1 1, SWAP1, SUB, SWAP2,
-    // DUP3, PUSH1 6, JUMPI, POP, PUSH1 0, MSTORE, PUSH1 32, PUSH1 0, RETURN
+    // PUSH1 1, PUSH1 0x56, PUSH1 7, JUMPDEST@6, SWAP1, BALANCE, SWAP1, SWAP2, PUSH1 1, SWAP1, SUB,
+    // SWAP2, DUP3, PUSH1 6, JUMPI, POP, PUSH1 0, MSTORE, PUSH1 32, PUSH1 0, RETURN
     for op in [0x31, 0x40, 0x51] {
         check(&[
             0x60, 1, 0x60, 0x56, 0x60, 7, 0x5b, 0x90, op, 0x90, 0x91, 0x60, 1, 0x90, 0x03, 0x91,

@@ -121,8 +121,8 @@ impl JitBackend {
 
     /// Like [`lookup`](Self::lookup), but compiles on a miss, on this thread, and waits for other
     /// threads that are at it. Ignores whether the backend is enabled. Code that failed before
-    /// isn't tried again until the next `clear_*`, or, if it failed for want of code memory, until a
-    /// program is freed.
+    /// isn't tried again until the next `clear_*`, or, if it failed for want of code memory, until
+    /// a program is freed.
     pub fn lookup_blocking(&self, request: LookupRequest) -> LookupDecision {
         match &self.inner {
             Some(inner) => inner.lookup_blocking(&request),

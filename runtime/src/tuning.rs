@@ -73,9 +73,9 @@ pub struct RuntimeTuning {
     /// Sizes the address space reserved for machine code, in bytes: twice this value, but no less
     /// than 64 MiB and no more than 8 GiB; 0 reserves 8 GiB. Reserved at the first compilation.
     ///
-    /// Default: 1 GiB. The reservation is a hard limit on machine code in whole pages; the programs'
-    /// tables are on the heap and not counted. In this version nothing is evicted: when the
-    /// reservation is full, further contracts are interpreted until programs are freed, which a
+    /// Default: 1 GiB. The reservation is a hard limit on machine code in whole pages; the
+    /// programs' tables are on the heap and not counted. In this version nothing is evicted: when
+    /// the reservation is full, further contracts are interpreted until programs are freed, which a
     /// `clear_*` leads to.
     pub resident_code_cache_bytes: usize,
     /// Time without use after which a program is evicted. `None` means never.

@@ -1,6 +1,7 @@
 //! Ethereum's state tests, natively: every case of the archive passes.
 //!
-//! The archive isn't part of the project: see [`cranevm_tests::fixtures`] for where it is looked for.
+//! The archive isn't part of the project: see [`cranevm_tests::fixtures`] for where it is looked
+//! for.
 
 use cranevm::OptimizationLevel;
 use cranevm_cli::{

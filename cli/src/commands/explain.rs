@@ -2,8 +2,8 @@
 //!
 //! The listing follows the bytecode. Lines of the three forms stand under the opcode they come from
 //! (Cranelift keeps the pc as its source location), in columns; what comes from no opcode is under
-//! its chunk's heading. Jump tables stand in the machine code behind their jump and are decoded like
-//! instructions: they and what follows may look odd up to where the next opcode's code begins.
+//! its chunk's heading. Jump tables stand in the machine code behind their jump and are decoded
+//! like instructions: they and what follows may look odd up to where the next opcode's code begins.
 
 use super::Opt;
 use crate::terminal;

@@ -14,7 +14,8 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Instant};
 
 /// Run Ethereum state tests
 ///
-/// Exits with 1 if a case fails or a contract isn't compiled, and with 2 if a file isn't a state test.
+/// Exits with 1 if a case fails or a contract isn't compiled, and with 2 if a file isn't a state
+/// test.
 #[derive(Debug, Args)]
 pub(crate) struct Command {
     /// Files, directories (searched for .json files) or .tar.xz archives
@@ -78,8 +79,8 @@ impl Command {
     }
 }
 
-/// Failed cases weigh more than contracts that aren't compiled, and those more than malformed files.
-/// Malformed files are told one line each, the last one by whoever gets the error.
+/// Failed cases weigh more than contracts that aren't compiled, and those more than malformed
+/// files. Malformed files are told one line each, the last one by whoever gets the error.
 fn conclude(mut report: Report, uncompiled: u64) -> Result<(), CommandError> {
     let Counts { failed, cases, .. } = report.counts;
     let result = if failed > 0 {

@@ -1,8 +1,8 @@
 //! The runner of Ethereum's state tests (the format of `ethereum/tests` and of
 //! `execution-spec-tests`, parsed by `revm-statetest-types`).
 //!
-//! Files are run on all cores, by threads with stacks deep enough for 1024 nested frames; a panic in
-//! a case is a failure of the case. The engines are shared by the threads, so that a contract is
+//! Files are run on all cores, by threads with stacks deep enough for 1024 nested frames; a panic
+//! in a case is a failure of the case. The engines are shared by the threads, so that a contract is
 //! compiled once, and their compiled code is dropped when it grows beyond a bound.
 
 mod case;

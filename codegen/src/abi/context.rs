@@ -18,8 +18,8 @@ use std::{any::Any, marker::PhantomData, sync::atomic::AtomicPtr};
 #[repr(C)]
 #[derive(Debug)]
 pub struct EvmContext<'a> {
-    /// Gas left: at entry, at exit, and around each builtin that reads or charges gas. Static gas of the
-    /// rest of the running block is already taken off.
+    /// Gas left: at entry, at exit, and around each builtin that reads or charges gas. Static gas
+    /// of the rest of the running block is already taken off.
     pub(crate) gas: u64,
     /// One past the top word of the EVM stack, at entry and at exit.
     pub(crate) stack_top: *mut U256,
@@ -110,8 +110,8 @@ pub(crate) mod offsets {
 }
 
 impl EvmContext<'_> {
-    /// Re-reads where memory and calldata are and how long memory is. Calldata moves with memory when
-    /// it is a slice of the caller's memory, for both are in one buffer.
+    /// Re-reads where memory and calldata are and how long memory is. Calldata moves with memory
+    /// when it is a slice of the caller's memory, for both are in one buffer.
     pub(crate) fn refresh_memory(&mut self, interpreter: &mut Interpreter<EthInterpreter>) {
         {
             let mut memory = interpreter.memory.context_memory_mut();

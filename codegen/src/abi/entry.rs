@@ -240,8 +240,8 @@ impl EvmCompilerFn {
     /// - The program must be alive, and its [`NativeProgram`] must have been made by this crate.
     /// - The interpreter's bytecode must be the one compiled, its spec the one compiled for, and
     ///   `gas_table` revm's table of that spec.
-    /// - `interpreter` must be in a state that revm brings about: its pc at an instruction, its stack
-    ///   with room for 1024 words.
+    /// - `interpreter` must be in a state that revm brings about: its pc at an instruction, its
+    ///   stack with room for 1024 words.
     pub unsafe fn run<H: Host>(
         self,
         interpreter: &mut Interpreter<EthInterpreter>,
@@ -315,8 +315,8 @@ impl EvmCompilerFn {
                 };
                 interpreter.bytecode.absolute_jump(pc);
                 let len = context.stack_len(context.stack_top);
-                // SAFETY: compiled code keeps the stack within its 1024 words (each region's
-                // bounds are checked before it runs), and a hand-over has written all below the top.
+                // SAFETY: compiled code keeps the stack within its 1024 words (each region's bounds
+                // are checked before it runs), and a hand-over has written all below the top.
                 unsafe { interpreter.stack.data_mut().set_len(len) };
             }
         }
@@ -324,8 +324,8 @@ impl EvmCompilerFn {
     }
 }
 
-/// Lays a context over an interpreter. It holds pointers, not borrows: the caller enters compiled code with it
-/// before it uses any of the arguments again.
+/// Lays a context over an interpreter. It holds pointers, not borrows: the caller enters compiled
+/// code with it before it uses any of the arguments again.
 fn new_context<'a, H: Host>(
     tables: &ProgramTables,
     ordinal: u32,

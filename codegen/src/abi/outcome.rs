@@ -1,7 +1,7 @@
 //! What a compiled run ends in.
 //!
-//! Compiled code returns one `u64`, a *status*. Zero never leaves compiled code (a builtin
-//! returns it for "go on"); values below 256 are revm's `InstructionResult`; the rest is listed here.
+//! Compiled code returns one `u64`, a *status*. Zero never leaves compiled code (a builtin returns
+//! it for "go on"); values below 256 are revm's `InstructionResult`; the rest is listed here.
 
 use revm_interpreter::InstructionResult;
 

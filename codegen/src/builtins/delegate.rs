@@ -13,8 +13,8 @@ pub(super) fn caught<'a>(
     context: &mut EvmContext<'a>,
     body: impl FnOnce(&mut EvmContext<'a>) -> u64,
 ) -> u64 {
-    // Unwind safety: after a panic the run is over, and the payload goes on unwinding in the caller of
-    // compiled code, which sees the same state as when revm's instruction panics.
+    // Unwind safety: after a panic the run is over, and the payload goes on unwinding in the caller
+    // of compiled code, which sees the same state as when revm's instruction panics.
     match catch_unwind(AssertUnwindSafe(|| body(context))) {
         Ok(status) => status,
         Err(payload) => {
@@ -24,14 +24,14 @@ pub(super) fn caught<'a>(
     }
 }
 
-/// The exact gas at one instruction: what compiled code keeps, plus the static gas of the instructions
-/// after it, which compiled code has charged ahead.
+/// The exact gas at one instruction: what compiled code keeps, plus the static gas of the
+/// instructions after it, which compiled code has charged ahead.
 ///
-/// **Debt.** An instruction may leave less than what is charged ahead: then the frame is bound to run out of gas
-/// later in the block, but revm still runs the instructions up to there, and what they load of the state
-/// can be observed (EIP-7928). So where more such instructions follow, the gas goes below zero, and
-/// the one at which the exact gas is negative ends the frame. The block's last one never leaves a
-/// debt.
+/// **Debt.** An instruction may leave less than what is charged ahead: then the frame is bound to
+/// run out of gas later in the block, but revm still runs the instructions up to there, and what
+/// they load of the state can be observed (EIP-7928). So where more such instructions follow, the
+/// gas goes below zero, and the one at which the exact gas is negative ends the frame. The block's
+/// last one never leaves a debt.
 pub(crate) struct GasWindow {
     gas_after: u64,
     may_owe: bool,
@@ -90,7 +90,8 @@ pub(super) const OUT_OF_GAS: u64 = InstructionResult::OutOfGas as u64;
 ///
 /// # Safety
 /// `context` must be a running context whose host is an `H`, and `top` a position in its stack, the
-/// instruction's arguments written below it. Deeper words may be stale: an instruction reads its arguments only.
+/// instruction's arguments written below it. Deeper words may be stale: an instruction reads its
+/// arguments only.
 unsafe fn execute<H: Host>(
     context: &mut EvmContext<'_>,
     top: *mut U256,
@@ -109,8 +110,8 @@ unsafe fn execute<H: Host>(
             )
         };
         let len = context.stack_len(top);
-        // SAFETY: `top` is within the stack's 1024 words. The instruction's arguments are written; words
-        // below them may be stale or never written, and aren't read before compiled code or a
+        // SAFETY: `top` is within the stack's 1024 words. The instruction's arguments are written;
+        // words below them may be stale or never written, and aren't read before compiled code or a
         // hand-over has written them.
         unsafe { interpreter.stack.data_mut().set_len(len) };
         if let Some(pc) = next_pc {

@@ -1,16 +1,16 @@
 //! Arithmetic that is too bulky to be compiled inline: division, remainder, exponentiation and sign
 //! extension, under the stack-call convention.
 //!
-//! Each builtin is a safe function on words, and an `extern "C"` shell that finds the words in the EVM
-//! stack. The results are those of revm's `instructions::{arithmetic, i256}` for all inputs; a divisor
-//! or modulus of zero gives zero.
+//! Each builtin is a safe function on words, and an `extern "C"` shell that finds the words in the
+//! EVM stack. The results are those of revm's `instructions::{arithmetic, i256}` for all inputs; a
+//! divisor or modulus of zero gives zero.
 //!
-//! Most operands of real contracts fit in 64 or 128 bits, where the processor's own division (or the
-//! compiler's for 128 bits) does; the rest is `ruint`'s. Nothing here panics: `ruint` panics only on a
-//! zero divisor, which is tested first.
+//! Most operands of real contracts fit in 64 or 128 bits, where the processor's own division (or
+//! the compiler's for 128 bits) does; the rest is `ruint`'s. Nothing here panics: `ruint` panics
+//! only on a zero divisor, which is tested first.
 //!
-//! Cost, measured on x86-64: some 5 ns for a division of 64 or 128 bits, 20-50 ns beyond, 30-90 ns for
-//! MULMOD in full width, 10 ns for `10^18`.
+//! Cost, measured on x86-64: some 5 ns for a division of 64 or 128 bits, 20-50 ns beyond, 30-90 ns
+//! for MULMOD in full width, 10 ns for `10^18`.
 
 use revm_primitives::U256;
 
@@ -22,8 +22,8 @@ macro_rules! words_builtin {
         $(#[$doc])*
         ///
         /// # Safety
-        /// `top` must point one past the operands, words of the EVM stack that nobody else uses during
-        /// the call: the translator checks the height.
+        /// `top` must point one past the operands, words of the EVM stack that nobody else uses
+        /// during the call: the translator checks the height.
         pub(crate) unsafe extern "C" fn $name(top: *mut U256) {
             $(
                 // SAFETY: an operand, by the contract.
@@ -73,8 +73,9 @@ words_builtin! {
 
 /// Reads a word limb by limb, whatever the compiler would rather do.
 ///
-/// Compiled code stores words as limbs, often just before the call. A vector load of several limbs can't
-/// be forwarded from those stores and waits until they have reached the cache; loads of a limb can.
+/// Compiled code stores words as limbs, often just before the call. A vector load of several limbs
+/// can't be forwarded from those stores and waits until they have reached the cache; loads of a
+/// limb can.
 ///
 /// # Safety
 /// `word` must be valid for reads.

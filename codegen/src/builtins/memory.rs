@@ -64,8 +64,8 @@ pub(crate) unsafe extern "C" fn grow_byte<H: Host>(
     unsafe { grow::<H, 1>(context, offset, offset_high, gas_after) }
 }
 
-/// A calldata word that isn't wholly within the calldata: revm's `system::calldataload`. Returns its 32
-/// bytes in memory order; they're valid until the next call.
+/// A calldata word that isn't wholly within the calldata: revm's `system::calldataload`. Returns
+/// its 32 bytes in memory order; they're valid until the next call.
 ///
 /// # Safety
 /// `context` must be a running context.

@@ -1,9 +1,9 @@
 //! Functions that compiled code calls.
 //!
-//! **The stack-call convention.** A builtin that takes words finds them in the EVM stack's own memory:
-//! `top` points one past the top word, argument 0 is `top[-1]`, argument 1 `top[-2]`, and the result
-//! is left where it is the top after the arguments are popped. So a word that is already in its
-//! slot isn't copied, and a result needs no store.
+//! **The stack-call convention.** A builtin that takes words finds them in the EVM stack's own
+//! memory: `top` points one past the top word, argument 0 is `top[-1]`, argument 1 `top[-2]`, and
+//! the result is left where it is the top after the arguments are popped. So a word that is already
+//! in its slot isn't copied, and a result needs no store.
 //!
 //! Builtins never unwind: what may panic (everything that reaches the host) runs under
 //! `catch_unwind`, and the payload travels in the context. They are called through the table in

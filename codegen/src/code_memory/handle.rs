@@ -1,9 +1,9 @@
 //! Functions into executable memory, and the handle that keeps them there.
 //!
-//! `cranelift-jit` places the functions: a `JITModule` a contract, over a [`BlockProvider`]. The module
-//! lives during the load only, as nothing of it is needed afterwards but the addresses: so the handle is
-//! a block and a list of offsets, is `Send` and `Sync` by construction, and holds no allocation of the
-//! module's.
+//! `cranelift-jit` places the functions: a `JITModule` a contract, over a [`BlockProvider`]. The
+//! module lives during the load only, as nothing of it is needed afterwards but the addresses: so
+//! the handle is a block and a list of offsets, is `Send` and `Sync` by construction, and holds no
+//! allocation of the module's.
 
 use super::{CodeMemoryError, CodeRegion, provider::BlockProvider, region::Block};
 use cranelift_codegen::{ir::Signature, isa::TargetIsa};
@@ -38,8 +38,8 @@ impl LoadedCode {
         builder.memory_provider(Box::new(BlockProvider::new(Arc::clone(&block))));
         let mut module = JITModule::new(builder);
         let placed = place(&mut module, functions, alignment);
-        // SAFETY: the provider only gives up its share of the block, so the functions stay where they
-        // are. The module has no other use of them.
+        // SAFETY: the provider only gives up its share of the block, so the functions stay where
+        // they are. The module has no other use of them.
         unsafe { module.free_memory() };
 
         let base = block.base().as_ptr().addr();
@@ -72,8 +72,8 @@ impl LoadedCode {
     /// All bytes of the block: the functions, and the padding around them.
     pub fn code(&self) -> &[u8] {
         // SAFETY: the block is initialised (zero-filled by the system, then written), readable, and
-        // never written again once sealed, which it was before this handle existed. It is mapped for
-        // as long as the handle, which the slice borrows.
+        // never written again once sealed, which it was before this handle existed. It is mapped
+        // for as long as the handle, which the slice borrows.
         unsafe { std::slice::from_raw_parts(self.block.base().as_ptr(), self.block.len()) }
     }
 

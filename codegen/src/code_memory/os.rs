@@ -1,7 +1,7 @@
 //! The operating system's side of code memory: reserving, and the transitions of a block.
 //!
-//! The only calls of `mmap`, `mprotect` and `munmap` for code. No transition leads to a page that is
-//! both writable and executable.
+//! The only calls of `mmap`, `mprotect` and `munmap` for code. No transition leads to a page that
+//! is both writable and executable.
 
 use super::CodeMemoryError;
 
@@ -18,8 +18,8 @@ mod unix {
     use std::{io, ops::Range, ptr::NonNull};
     use wasmtime_internal_jit_icache_coherence as icache;
 
-    /// Address space that belongs to this value, inaccessible but for the blocks within it that were
-    /// made writable or executable. Unmapped on drop.
+    /// Address space that belongs to this value, inaccessible but for the blocks within it that
+    /// were made writable or executable. Unmapped on drop.
     #[derive(Debug)]
     pub(in super::super) struct Reservation {
         base: NonNull<u8>,
@@ -70,7 +70,8 @@ mod unix {
         /// Makes a reserved block readable and writable, zero-filled.
         ///
         /// # Safety
-        /// `range` (bytes) is whole pages of the reservation, owned by the caller, in use by nobody.
+        /// `range` (bytes) is whole pages of the reservation, owned by the caller, in use by
+        /// nobody.
         pub(in super::super) unsafe fn make_writable(
             &self,
             range: Range<usize>,
@@ -83,8 +84,8 @@ mod unix {
         /// fetch.
         ///
         /// # Safety
-        /// As [`make_writable`](Self::make_writable); the block is writable, and nobody writes to it
-        /// any more.
+        /// As [`make_writable`](Self::make_writable); the block is writable, and nobody writes to
+        /// it any more.
         pub(in super::super) unsafe fn make_executable(
             &self,
             range: Range<usize>,
@@ -108,8 +109,8 @@ mod unix {
 
         /// Returns a block's memory to the system; its addresses stay reserved, inaccessible.
         ///
-        /// A fresh mapping in the old one's place: the pages, their commit charge and the history that
-        /// keeps the kernel from merging neighbouring mappings all go in one call.
+        /// A fresh mapping in the old one's place: the pages, their commit charge and the history
+        /// that keeps the kernel from merging neighbouring mappings all go in one call.
         ///
         /// # Safety
         /// As [`make_writable`](Self::make_writable): nobody executes, reads or writes the block.
@@ -119,7 +120,8 @@ mod unix {
         ) -> Result<(), CodeMemoryError> {
             let bytes = range.len();
             let address = self.address(range.start).cast();
-            // SAFETY: the fixed address replaces only pages of this reservation that the caller owns.
+            // SAFETY: the fixed address replaces only pages of this reservation that the caller
+            // owns.
             unsafe { map_inaccessible(address, bytes, libc::MAP_FIXED) }
                 .map_err(|source| CodeMemoryError::Os { operation: "give back", bytes, source })?;
             Ok(())
@@ -183,8 +185,8 @@ mod unix {
         })
     }
 
-    /// The protection bit that makes the processor check landing pads (aarch64's BTI), where the code
-    /// has them and the processor knows them.
+    /// The protection bit that makes the processor check landing pads (aarch64's BTI), where the
+    /// code has them and the processor knows them.
     fn landing_pads(branch_protection: BranchProtection) -> libc::c_int {
         #[cfg(all(target_arch = "aarch64", target_os = "linux"))]
         if branch_protection == BranchProtection::BTI

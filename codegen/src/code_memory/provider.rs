@@ -1,7 +1,8 @@
 //! A block as the memory of one `cranelift-jit` module.
 //!
-//! A bump allocator over pages whose number was computed ahead. The provider shares the block with the
-//! [`LoadedCode`](super::LoadedCode) being made: freeing the module's memory gives up that share only.
+//! A bump allocator over pages whose number was computed ahead. The provider shares the block with
+//! the [`LoadedCode`](super::LoadedCode) being made: freeing the module's memory gives up that
+//! share only.
 
 use super::{CodeMemoryError, region::Block};
 use cranelift_jit::{BranchProtection, JITMemoryKind, JITMemoryProvider};
@@ -32,7 +33,8 @@ impl BlockProvider {
 /// Fills bytes `from..to` of a block.
 ///
 /// # Safety
-/// The block is writable and not sealed, nobody else uses those bytes, and `to` is at most its length.
+/// The block is writable and not sealed, nobody else uses those bytes, and `to` is at most its
+/// length.
 unsafe fn pad(block: &Block, from: usize, to: usize) {
     // SAFETY: the caller's promise.
     unsafe { block.base().add(from).write_bytes(PADDING, to - from) };
@@ -55,7 +57,8 @@ impl JITMemoryProvider for BlockProvider {
             .checked_add(size)
             .filter(|&end| end <= block.len())
             .ok_or_else(|| io::Error::other("the block is smaller than its functions"))?;
-        // SAFETY: the bytes are in the block and weren't given out. The block isn't sealed: checked above.
+        // SAFETY: the bytes are in the block and weren't given out. The block isn't sealed: checked
+        // above.
         unsafe { pad(block, self.used, start) };
         self.used = end;
         // SAFETY: `start` is within the block.
@@ -75,8 +78,8 @@ impl JITMemoryProvider for BlockProvider {
             unsafe { pad(block, self.used, block.len()) };
             self.sealed = true;
         }
-        // SAFETY: no more of the block is given out once `sealed` is set, and the module writes to what
-        // it was given before it calls this. Sealing again changes nothing.
+        // SAFETY: no more of the block is given out once `sealed` is set, and the module writes to
+        // what it was given before it calls this. Sealing again changes nothing.
         unsafe { block.seal(branch_protection) }.map_err(CodeMemoryError::into_module_error)
     }
 }

@@ -1,7 +1,8 @@
 //! The region of a backend: its blocks of pages, and what they hold.
 //!
-//! A [`Block`] owns its pages from the moment they leave the free list, so every path out of loading,
-//! errors included, returns them. Blocks hold the region, so the last of region and handles unmaps it.
+//! A [`Block`] owns its pages from the moment they leave the free list, so every path out of
+//! loading, errors included, returns them. Blocks hold the region, so the last of region and
+//! handles unmaps it.
 
 use super::{CodeMemoryError, LoadedCode, free_pages::FreePages, os::Reservation};
 use cranelift_codegen::{isa::OwnedTargetIsa, settings};
@@ -25,7 +26,8 @@ pub struct CodeRegion {
     free: Mutex<FreePages>,
     /// Bytes taken from `free`, and not returned.
     mapped: AtomicUsize,
-    /// What `cranelift-jit` wants to know of the machine; built once, as that costs more than a load.
+    /// What `cranelift-jit` wants to know of the machine; built once, as that costs more than a
+    /// load.
     isa: OwnedTargetIsa,
 }
 
@@ -131,7 +133,8 @@ pub(super) struct Block {
 impl Block {
     /// First address, on a page boundary.
     pub(super) fn base(&self) -> NonNull<u8> {
-        // SAFETY: the range is within the reservation, which is mapped for as long as the region lives.
+        // SAFETY: the range is within the reservation, which is mapped for as long as the region
+        // lives.
         unsafe { self.region.reservation.base().add(self.range.start) }
     }
 
@@ -155,14 +158,14 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: the block owns the pages. The loader is done with them, for it holds the block; and
-        // whoever executes the code keeps its `LoadedCode`, which holds the block as well.
+        // SAFETY: the block owns the pages. The loader is done with them, for it holds the block;
+        // and whoever executes the code keeps its `LoadedCode`, which holds the block as well.
         unsafe { self.region.release(self.range.clone()) }
     }
 }
 
-/// A description of this machine. Loading reads alignments from it and compiles nothing, so its flags
-/// need not be those the code was compiled with; `cranelift-jit` asks for `is_pic = false`.
+/// A description of this machine. Loading reads alignments from it and compiles nothing, so its
+/// flags need not be those the code was compiled with; `cranelift-jit` asks for `is_pic = false`.
 fn native_isa() -> Result<OwnedTargetIsa, CodeMemoryError> {
     let unsupported = |message: String| CodeMemoryError::UnsupportedMachine(message);
     let builder = cranelift_native::builder().map_err(|message| unsupported(message.to_owned()))?;

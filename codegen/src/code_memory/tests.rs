@@ -23,7 +23,8 @@ fn returning(value: u16) -> Vec<u8> {
 
 /// Calls the `index`-th function, made by [`returning`].
 fn call(code: &LoadedCode, index: usize) -> u32 {
-    // SAFETY: the address is that of a complete function of this signature, alive as long as `code`.
+    // SAFETY: the address is that of a complete function of this signature, alive as long as
+    // `code`.
     let function: extern "C" fn() -> u32 = unsafe { std::mem::transmute(code.address(index)) };
     function()
 }

@@ -1,8 +1,8 @@
 //! Entering a chunk, and leaving a block: jumps, branches, ends of the frame.
 //!
-//! All jumps of a chunk whose target isn't known share one block: it looks the pc up in the program's map and
-//! enters by ordinal, through one jump table for this chunk's entry points and through the entry
-//! table for all others.
+//! All jumps of a chunk whose target isn't known share one block: it looks the pc up in the
+//! program's map and enters by ordinal, through one jump table for this chunk's entry points and
+//! through the entry table for all others.
 
 use super::{STACK_WORD, Translator, chunk_signature, trusted, word::Limb};
 use crate::abi::offsets;
@@ -228,8 +228,8 @@ impl Translator<'_, '_> {
         self.b.ins().jump(edge.block, &edge.args);
     }
 
-    /// Writes the stack to memory; one past its new top. A block that goes back to its loop's header keeps the
-    /// header's words in SSA.
+    /// Writes the stack to memory; one past its new top. A block that goes back to its loop's
+    /// header keeps the header's words in SSA.
     fn flush(&mut self, block: Block) -> ir::Value {
         let in_ssa = self.repeated_slots();
         self.write_outputs(&in_ssa);

@@ -1,7 +1,8 @@
 //! The head of a block: its static gas and stack bounds, and the exits that abnormal runs take.
 //!
 //! The checks come before anything of the block runs, so a failing one hands over, with the stack
-//! written to memory, and revm's interpreter finds out what is wrong. Exits are shared by all blocks of a chunk.
+//! written to memory, and revm's interpreter finds out what is wrong. Exits are shared by all
+//! blocks of a chunk.
 
 use super::{STACK_WORD, Translator, regions::is_plain, trusted};
 use crate::{
@@ -73,8 +74,8 @@ impl Translator<'_, '_> {
         self.program.insts[inst].gas_after + self.plans[self.current].gas_rest
     }
 
-    /// The operand of a builtin that opens a gas window: the static gas after the instruction, and whether a later
-    /// instruction of the block settles a debt.
+    /// The operand of a builtin that opens a gas window: the static gas after the instruction, and
+    /// whether a later instruction of the block settles a debt.
     pub(super) fn gas_window(&self, inst: Inst) -> u64 {
         let may_owe = self.last_window.is_some_and(|last| inst < last);
         self.gas_after(inst) | if may_owe { GasWindow::MAY_OWE } else { 0 }
@@ -156,8 +157,8 @@ impl Translator<'_, '_> {
         self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0)
     }
 
-    /// The pointer to the context. Read from its register at each use: that is cheaper than keeping it in
-    /// another.
+    /// The pointer to the context. Read from its register at each use: that is cheaper than keeping
+    /// it in another.
     pub(super) fn context(&mut self) -> ir::Value {
         self.b.ins().get_pinned_reg(types::I64)
     }

@@ -1,10 +1,10 @@
 //! Loops: the hot top words of the stack travel as block parameters along a chunk's static edges.
 //!
-//! A loop's header gets a second block whose parameters are the words that its region reads most: the next
-//! iteration begins there, with the height of the stack the same, so that the bounds checked at the
-//! header still hold. Within the region the words are in SSA only, and every exit from it writes them back
-//! ([`Translator::write_back`]), so nobody outside needs to know. What is saved is the way of each word
-//! through memory from one iteration to the next, and the check.
+//! A loop's header gets a second block whose parameters are the words that its region reads most:
+//! the next iteration begins there, with the height of the stack the same, so that the bounds
+//! checked at the header still hold. Within the region the words are in SSA only, and every exit
+//! from it writes them back ([`Translator::write_back`]), so nobody outside needs to know. What is
+//! saved is the way of each word through memory from one iteration to the next, and the check.
 
 use super::{Translator, word::Limb, word::Word};
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, types};
@@ -21,7 +21,8 @@ const MAX_LOOP_WORDS: usize = 4;
 pub(super) struct LoopHeader {
     /// Where the next iteration begins.
     pub(super) again: ir::Block,
-    /// The slots of its parameters, ascending. The first two parameters are the stack's top and the gas.
+    /// The slots of its parameters, ascending. The first two parameters are the stack's top and the
+    /// gas.
     pub(super) slots: Vec<i16>,
 }
 
@@ -49,9 +50,10 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// The stack slots that a region reads most, relative to the height at its header, which is at `start`
-    /// in the chunk. Notes which of its blocks go back to the header at the same height; `None` if none does, for then
-    /// the way back is through other regions, and loading words early gains nothing.
+    /// The stack slots that a region reads most, relative to the height at its header, which is at
+    /// `start` in the chunk. Notes which of its blocks go back to the header at the same height;
+    /// `None` if none does, for then the way back is through other regions, and loading words early
+    /// gains nothing.
     fn hot_slots(&mut self, start: usize, region: &[Block]) -> Option<Vec<i16>> {
         let mut counts: Vec<(i16, u32)> = Vec::new();
         let (mut height, mut repeats) = (0, false);
@@ -94,8 +96,8 @@ impl Translator<'_, '_> {
         self.program.blocks[block].terminator.values().for_each(visit);
     }
 
-    /// At a header's plain block, with the region's stack bounds checked: loads the words, goes on to the
-    /// second block, and notes which words are in SSA there.
+    /// At a header's plain block, with the region's stack bounds checked: loads the words, goes on
+    /// to the second block, and notes which words are in SSA there.
     pub(super) fn enter_loop(&mut self, header: &LoopHeader) {
         let stack = self.stack();
         let args = self.loop_arguments(header, stack);
@@ -133,7 +135,8 @@ impl Translator<'_, '_> {
         header.map_or_else(Vec::new, |header| header.slots.clone())
     }
 
-    /// The arguments of an edge to a header's second block: words in SSA as they are, others loaded.
+    /// The arguments of an edge to a header's second block: words in SSA as they are, others
+    /// loaded.
     pub(super) fn loop_arguments(
         &mut self,
         header: &LoopHeader,
@@ -151,8 +154,8 @@ impl Translator<'_, '_> {
     }
 }
 
-/// Counts a slot. Regions read few distinct slots that matter: beyond a bound, new ones are left out, so
-/// that the work is linear.
+/// Counts a slot. Regions read few distinct slots that matter: beyond a bound, new ones are left
+/// out, so that the work is linear.
 fn count(counts: &mut Vec<(i16, u32)>, slot: i16) {
     const MAX_DISTINCT: usize = 24;
     if let Some((_, uses)) = counts.iter_mut().find(|(known, _)| *known == slot) {

@@ -1,7 +1,7 @@
 //! MLOAD, MSTORE, MSTORE8 and CALLDATALOAD: inline where the bytes are there, a builtin where not.
 //!
-//! An access is inline if it lies within memory as it is; else a cold path grows memory, charging gas as
-//! revm does, or fails. Once an offset has passed the check it is known to be narrow.
+//! An access is inline if it lies within memory as it is; else a cold path grows memory, charging
+//! gas as revm does, or fails. Once an offset has passed the check it is known to be narrow.
 
 use super::{
     Translator, unaligned,
@@ -116,8 +116,8 @@ impl Translator<'_, '_> {
         (self.b.ins().iadd(base, low), 0)
     }
 
-    /// Goes to `otherwise` unless all bounds hold. One branch is quicker to compile, one for each bound quicker
-    /// to run.
+    /// Goes to `otherwise` unless all bounds hold. One branch is quicker to compile, one for each
+    /// bound quicker to run.
     fn require(&mut self, bounds: &[Bound<'_>], otherwise: ir::Block) {
         let mut violated: Option<ir::Value> = None;
         for bound in bounds {

@@ -2,8 +2,8 @@
 //!
 //! Each basic block is walked once: its head (`gas`), its instructions (the table in
 //! [`Translator::instruction`] says how each opcode is done), its terminator (`control`). Values
-//! stay in SSA within a block and go to the EVM stack's memory at its end, unless a loop carries them. What only one
-//! opcode needs is in the file of its family.
+//! stay in SSA within a block and go to the EVM stack's memory at its end, unless a loop carries
+//! them. What only one opcode needs is in the file of its family.
 
 mod arithmetic;
 mod bitwise;
@@ -55,8 +55,8 @@ pub(crate) struct Scratch {
     state: BlockState,
 }
 
-/// The signature of a chunk: `(stack top, gas, entry ordinal) -> status`. The context is in the pinned
-/// register.
+/// The signature of a chunk: `(stack top, gas, entry ordinal) -> status`. The context is in the
+/// pinned register.
 pub(crate) fn chunk_signature() -> ir::Signature {
     let mut signature = ir::Signature::new(CallConv::Tail);
     signature.params = [types::I64, types::I64, types::I32].map(AbiParam::new).to_vec();

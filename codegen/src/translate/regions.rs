@@ -1,10 +1,10 @@
 //! Regions: runs of blocks that only their first leads to, checked and charged at its head.
 //!
 //! A block without an entry point is entered only from the block before it. Its stack bounds are
-//! checked at the region's head, and its static gas is charged there too, as long as no instruction in between
-//! charges gas by its operands (which must see what is really left). A branch out of the region gives
-//! back the gas of the blocks that it skips. The checks may be stricter than a path needs: then the
-//! interpreter finds that all is well.
+//! checked at the region's head, and its static gas is charged there too, as long as no instruction
+//! in between charges gas by its operands (which must see what is really left). A branch out of the
+//! region gives back the gas of the blocks that it skips. The checks may be stricter than a path
+//! needs: then the interpreter finds that all is well.
 
 use super::Translator;
 use cranevm_passes::ir::{entities::Block, opcode::Opcode, program::StackEffect};
@@ -23,8 +23,8 @@ pub(super) struct HeadPlan {
 }
 
 impl Translator<'_, '_> {
-    /// Whether a block is entered only by falling through from the block before it, so that what that
-    /// one knows holds here.
+    /// Whether a block is entered only by falling through from the block before it, so that what
+    /// that one knows holds here.
     pub(super) fn is_covered(&self, block: Block) -> bool {
         self.program.blocks[block].entry.is_none()
     }
@@ -73,8 +73,8 @@ fn saturate(words: i32) -> u16 {
     words.clamp(0, i32::from(u16::MAX)) as u16
 }
 
-/// Whether an opcode is done without a gas window: natively, or by a builtin that only computes. Such an
-/// opcode can neither fail nor charge gas beyond its static cost.
+/// Whether an opcode is done without a gas window: natively, or by a builtin that only computes.
+/// Such an opcode can neither fail nor charge gas beyond its static cost.
 pub(super) fn is_plain(opcode: Opcode) -> bool {
     matches!(
         opcode,

@@ -47,8 +47,8 @@ pub(super) struct BlockState {
     pub(super) carried: Vec<(i16, Word)>,
     /// Those of `carried` that memory doesn't hold: every exit writes them back.
     pub(super) unwritten: Vec<(i16, Word)>,
-    /// Words that are on the stack unchanged at the block's end, but whose slot served for something else
-    /// in between.
+    /// Words that are on the stack unchanged at the block's end, but whose slot served for
+    /// something else in between.
     displaced: Vec<(i16, Word)>,
 }
 
@@ -269,8 +269,8 @@ impl Translator<'_, '_> {
             && outputs.binary_search_by_key(&slot, |output| output.slot).is_err()
     }
 
-    /// Writes the stack to memory at the block's end, but for the slots (relative to the height there) that `in_ssa`
-    /// takes over: those stay unwritten.
+    /// Writes the stack to memory at the block's end, but for the slots (relative to the height
+    /// there) that `in_ssa` takes over: those stay unwritten.
     pub(super) fn write_outputs(&mut self, in_ssa: &[i16]) {
         let program = self.program;
         let block = self.current_block;

@@ -38,8 +38,8 @@ use std::{
 /// A panic in the host (a database, a precompile, a custom opcode) is carried out through native
 /// frames to the caller. As with revm itself, an EVM that was left in this way isn't to be reused
 /// before its frame stack, journal and local context are cleared. The interrupted frame isn't what
-/// the interpreter would have left either: its gas is that of the last charge, and the static gas of
-/// a block, or of several that are charged together, is charged at their start.
+/// the interpreter would have left either: its gas is that of the last charge, and the static gas
+/// of a block, or of several that are charged together, is charged at their start.
 pub struct JitEvm<EVM> {
     inner: EVM,
     backend: JitBackend,
