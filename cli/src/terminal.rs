@@ -7,7 +7,30 @@ use comfy_table::{CellAlignment, Table, presets};
 use cranevm_cli::CommandError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use std::fmt::Display;
+use std::{
+    fmt::{Arguments, Display},
+    io::{ErrorKind, Write},
+    process,
+};
+
+/// Prints a line to the standard output.
+macro_rules! say {
+    ($($argument:tt)*) => {
+        $crate::terminal::write_line(format_args!($($argument)*))
+    };
+}
+pub(crate) use say;
+
+/// Writes a line to the standard output. If it can't be written, the program ends: quietly with
+/// code 0 if nobody reads any more, else with an error and code 1.
+pub(crate) fn write_line(line: Arguments<'_>) {
+    let Err(error) = writeln!(anstream::stdout().lock(), "{line}") else { return };
+    if error.kind() == ErrorKind::BrokenPipe {
+        process::exit(0);
+    }
+    self::error(format_args!("the output can't be written: {error}"));
+    process::exit(1);
+}
 
 /// Red: something is wrong.
 pub(crate) fn red(text: impl Display) -> String {

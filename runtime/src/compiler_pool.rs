@@ -11,7 +11,8 @@ use crate::{
     program::{CompiledProgram, Holdings, ProgramKind},
 };
 use cranevm_codegen::{
-    CompileError, Compiler, CompilerOptions, NativeProgram, code_memory::CodeRegion,
+    CompileError, Compiler, CompilerOptions, NativeProgram,
+    code_memory::{CodeMemoryError, CodeRegion},
 };
 use std::{
     any::Any,
@@ -132,7 +133,7 @@ impl CompilerPool {
         if let Some(region) = &*region {
             return Ok(Arc::clone(region));
         }
-        Ok(Arc::clone(region.insert(CodeRegion::new(self.reserve_bytes)?)))
+        Ok(Arc::clone(region.insert(reserve(self.reserve_bytes)?)))
     }
 }
 
@@ -166,6 +167,18 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
         (Some(text), _) => (*text).to_owned(),
         (_, Some(text)) => text.clone(),
         _ => "a panic without a message".to_owned(),
+    }
+}
+
+/// Reserves code memory; where the process may not have that much address space, half as much, and so
+/// on down to [`MIN_RESERVE`].
+fn reserve(bytes: usize) -> Result<Arc<CodeRegion>, CompileError> {
+    let mut wanted = bytes;
+    loop {
+        match CodeRegion::new(wanted) {
+            Err(CodeMemoryError::Os { .. }) if wanted / 2 >= MIN_RESERVE => wanted /= 2,
+            result => return Ok(result?),
+        }
     }
 }
 

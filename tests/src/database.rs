@@ -5,7 +5,7 @@
 //! that loading code is a read of its own.
 
 use crate::case::Accounts;
-use alloy_primitives::{Address, B256, U256, keccak256, map::AddressMap};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256, map::AddressMap};
 use revm::{
     Database, DatabaseCommit,
     bytecode::Bytecode,
@@ -72,7 +72,7 @@ impl RecordingDatabase {
     pub fn new(accounts: &Accounts, fault: Option<Fault>, reads: ReadLog) -> Self {
         let codes = accounts
             .values()
-            .map(|account| (keccak256(&account.code), Bytecode::new_raw(account.code.clone())))
+            .map(|account| (keccak256(&account.code), bytecode(&account.code)))
             .collect();
         Self { accounts: accounts.clone(), codes, reads, fault }
     }
@@ -143,4 +143,10 @@ impl DatabaseCommit for RecordingDatabase {
             account.storage.extend(slots.map(|(key, slot)| (key, slot.present_value)));
         }
     }
+}
+
+/// Code as a node would hold it. Random bytes may begin like an EIP-7702 delegation without being
+/// one; no account has such code, and to the interpreter it is code like any other.
+fn bytecode(code: &Bytes) -> Bytecode {
+    Bytecode::new_raw_checked(code.clone()).unwrap_or_else(|_| Bytecode::new_legacy(code.clone()))
 }

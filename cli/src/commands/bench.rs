@@ -2,7 +2,7 @@
 
 use super::Opt;
 use crate::terminal;
-use anstream::println;
+use crate::terminal::say;
 use clap::Args;
 use cranevm_cli::{
     CommandError, Engine, EngineRunner, Fixture, InputError,
@@ -86,7 +86,7 @@ impl Command {
             let row = self.measure(fixture)?;
             if self.json {
                 let line = terminal::json(&row)?;
-                bar.suspend(|| println!("{line}"));
+                bar.suspend(|| say!("{line}"));
             }
             rows.push(row);
             bar.inc(1);
@@ -254,10 +254,10 @@ fn print_table(rows: &[Row]) {
     for row in rows {
         table.add_row(row.cells());
     }
-    println!("{}", table.trim_fmt());
+    say!("{}", table.trim_fmt());
     for row in rows {
         for line in &row.differences {
-            println!("{}: {line}", row.name);
+            say!("{}: {line}", row.name);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Opt;
 use crate::terminal;
-use anstream::println;
+use crate::terminal::say;
 use clap::Args;
 use cranevm_cli::{
     CommandError, Contract, InputError,
@@ -199,7 +199,7 @@ impl Batch {
         };
         self.totals.add(&row, time);
         let line = if self.json { terminal::json(&row)? } else { text_line(&row, time) };
-        self.bar.suspend(|| println!("{line}"));
+        self.bar.suspend(|| say!("{line}"));
         self.bar.inc(1);
         Ok(())
     }
@@ -231,9 +231,14 @@ fn parse_line(
 }
 
 fn print_header() {
-    println!(
+    say!(
         "{:<48} {:>9} {:>10} {:>10} {:>7} {:>9}  status",
-        "contract", "bytecode", "time", "code", "chunks", "us/byte"
+        "contract",
+        "bytecode",
+        "time",
+        "code",
+        "chunks",
+        "us/byte"
     );
 }
 
@@ -294,7 +299,7 @@ impl Totals {
             },
         };
         if json {
-            println!("{}", terminal::json(&summary)?);
+            say!("{}", terminal::json(&summary)?);
         } else {
             print_summary(&summary, self.time);
         }
@@ -310,7 +315,7 @@ impl Totals {
 
 fn print_summary(summary: &Summary, time: Duration) {
     let UsPerByte { total, p50, p90, p99 } = summary.us_per_byte;
-    println!(
+    say!(
         "{} contracts, {} failed; {} bytes of bytecode to {} bytes of code in {}",
         measure::count(summary.contracts as u64),
         summary.failed,
@@ -318,7 +323,7 @@ fn print_summary(summary: &Summary, time: Duration) {
         measure::count(summary.code_bytes as u64),
         measure::time(time),
     );
-    println!(
+    say!(
         "us per byte: {total:.3} in total; by contract: median {p50:.3}, p90 {p90:.3}, p99 {p99:.3}"
     );
 }

@@ -7,7 +7,7 @@
 
 use super::Opt;
 use crate::terminal;
-use anstream::println;
+use crate::terminal::say;
 use clap::{Args, ValueEnum};
 use cranevm_cli::{CommandError, Contract, InputError, spec};
 use cranevm_codegen::{
@@ -150,14 +150,14 @@ impl Forms<'_> {
                 };
                 text.push_str(&format!("{cell:<width$} | "));
             }
-            println!("{}", text.trim_end_matches([' ', '|']));
+            say!("{}", text.trim_end_matches([' ', '|']));
         }
     }
 }
 
 fn print_chunk_heading(program: &Program, chunk: Chunk, listing: &ChunkListing) {
     let data = &program.chunks[chunk];
-    println!(
+    say!(
         "{}",
         terminal::green(format_args!(
             "chunk {chunk}: {} opcodes, {} entry points, {} bytes of code",
@@ -171,7 +171,7 @@ fn print_chunk_heading(program: &Program, chunk: Chunk, listing: &ChunkListing) 
 fn print_block(program: &Program, block: Block, code: &[u8], forms: &Forms<'_>) {
     let data = &program.blocks[block];
     let stack = data.stack;
-    println!(
+    say!(
         "\n{} pc {:#06x}..{:#06x}, gas {}, stack needs {} grows {} moves {:+}{}",
         terminal::green(format_args!("block {block}:")),
         data.pc,
@@ -183,14 +183,14 @@ fn print_block(program: &Program, block: Block, code: &[u8], forms: &Forms<'_>) 
         data.entry.expand().map_or(String::new(), |entry| format!(", entry point {entry}")),
     );
     for (pc, text) in opcodes(code, data.pc..data.end_pc) {
-        println!("  {pc:#06x}  {text}");
+        say!("  {pc:#06x}  {text}");
         forms.print_rows(Some(pc));
     }
     if forms.emit.contains(&Emit::Ir) {
         for output in program.outputs(block) {
-            println!("      output {} {}", output.slot, output.value);
+            say!("      output {} {}", output.slot, output.value);
         }
-        println!("      {}", data.terminator);
+        say!("      {}", data.terminator);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::Opt;
 use crate::terminal;
+use crate::terminal::say;
 use alloy_primitives::{Bytes, U256};
-use anstream::println;
 use clap::{Args, ValueEnum};
 use cranevm_cli::{
     CommandError, Contract, Engine, EngineRunner, Fixture,
@@ -125,7 +125,7 @@ struct Report<'a> {
 impl Report<'_> {
     fn print_text(&self) {
         let bytes = self.fixture.entry_code().len() as u64;
-        println!(
+        say!(
             "contract   {}, {} bytes, fork {}",
             self.fixture.name,
             measure::count(bytes),
@@ -134,17 +134,17 @@ impl Report<'_> {
         if let Some(run) = self.runs.first() {
             print_result(&run.outcome.result);
         }
-        println!();
+        say!("");
         self.print_times();
         match &self.differences {
             None => {}
             Some(lines) if lines.is_empty() => {
                 let what = "result, gas, refund, output, logs and state";
-                println!("\n{}: {what} are equal", terminal::green("the engines agree"));
+                say!("\n{}: {what} are equal", terminal::green("the engines agree"));
             }
             Some(lines) => {
-                println!("\n{}", terminal::red("the engines disagree"));
-                lines.iter().for_each(|line| println!("  {line}"));
+                say!("\n{}", terminal::red("the engines disagree"));
+                lines.iter().for_each(|line| say!("  {line}"));
             }
         }
     }
@@ -165,8 +165,8 @@ impl Report<'_> {
                 },
             ]);
         }
-        println!("{}", table.trim_fmt());
-        println!("(the first native run includes compilation, at --opt {})", self.opt.name());
+        say!("{}", table.trim_fmt());
+        say!("(the first native run includes compilation, at --opt {})", self.opt.name());
     }
 
     fn print_json(&self) -> Result<(), CommandError> {
@@ -182,7 +182,7 @@ impl Report<'_> {
             r#match: self.differences.as_ref().map(Vec::is_empty),
             differences: self.differences.as_deref().unwrap_or_default(),
         };
-        println!("{}", terminal::json(&line)?);
+        say!("{}", terminal::json(&line)?);
         Ok(())
     }
 
@@ -245,20 +245,20 @@ fn print_result(result: &ExecutionResult) {
         true => terminal::green(described),
         false => terminal::red(described),
     };
-    println!("result     {coloured}");
+    say!("result     {coloured}");
     let (gas, refund) = (result.tx_gas_used(), result.gas().final_refunded());
-    println!("gas used   {} (refund {})", measure::count(gas), measure::count(refund));
-    println!("output     {}", result.output().cloned().unwrap_or_default());
+    say!("gas used   {} (refund {})", measure::count(gas), measure::count(refund));
+    say!("output     {}", result.output().cloned().unwrap_or_default());
     if let Some(address) = result.created_address() {
-        println!("created    {address}");
+        say!("created    {address}");
     }
     if result.logs().is_empty() {
-        println!("logs       none");
+        say!("logs       none");
     }
     for (index, log) in result.logs().iter().enumerate() {
-        println!("log {index:<6} {}: {}", log.address, log.data.data);
+        say!("log {index:<6} {}: {}", log.address, log.data.data);
         for topic in log.data.topics() {
-            println!("  topic    {topic}");
+            say!("  topic    {topic}");
         }
     }
 }

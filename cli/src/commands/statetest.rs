@@ -2,7 +2,7 @@
 
 use super::Opt;
 use crate::terminal;
-use anstream::println;
+use crate::terminal::say;
 use clap::{Args, ValueEnum};
 use cranevm_cli::{
     CommandError, Engine, EngineRunner,
@@ -99,9 +99,9 @@ fn conclude(mut report: Report, uncompiled: u64) -> Result<(), CommandError> {
 
 fn print_json(report: &Report) -> Result<(), CommandError> {
     for failure in &report.failures {
-        println!("{}", terminal::json(failure)?);
+        say!("{}", terminal::json(failure)?);
     }
-    println!("{}", terminal::json(&report.counts)?);
+    say!("{}", terminal::json(&report.counts)?);
     Ok(())
 }
 
@@ -111,7 +111,7 @@ fn print_text(report: &Report, runners: &[EngineRunner], start: Instant) {
     }
     let counts = &report.counts;
     let number = |n: usize| measure::count(n as u64);
-    println!(
+    say!(
         "{} files, {} cases: {} passed, {} failed, {} skipped, in {}",
         number(counts.files),
         number(counts.cases),
@@ -122,7 +122,7 @@ fn print_text(report: &Report, runners: &[EngineRunner], start: Instant) {
     );
     for runner in runners.iter().filter(|runner| runner.engine() != Engine::Interpreter) {
         let compilations = runner.compilations();
-        println!(
+        say!(
             "{}: {} contracts compiled, {} failed to compile",
             runner.engine(),
             measure::count(compilations.succeeded),
@@ -133,9 +133,9 @@ fn print_text(report: &Report, runners: &[EngineRunner], start: Instant) {
 
 fn print_failure(failure: &CaseFailure) {
     let CaseFailure { file, test, fork, index, engine, what, expected, got } = failure;
-    println!("{}: {file}", terminal::red("FAILED"));
-    println!("  test      {test}");
-    println!("  case      {fork}, index {index}");
-    println!("  engine    {engine}");
-    println!("  {what}: expected {expected}, got {got}");
+    say!("{}: {file}", terminal::red("FAILED"));
+    say!("  test      {test}");
+    say!("  case      {fork}, index {index}");
+    say!("  engine    {engine}");
+    say!("  {what}: expected {expected}, got {got}");
 }
