@@ -158,3 +158,19 @@ fn good_input_runs() {
     assert_eq!(line["engines"][0]["result"], "success (Return)");
     assert_eq!(line["engines"][0]["output"], format!("0x{}", "00".repeat(32)));
 }
+
+/// Output that can't be written is an error of one line, not a panic.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_cranevm"))
+        .args(["explain", "0x6001600201"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("can't be written"), "{text}");
+}
