@@ -21,7 +21,7 @@ impl OptimizationLevel {
     }
 }
 
-/// Options of a [`Compiler`](crate::Compiler). All of them may affect the code.
+/// Options of a [`Compiler`](crate::Compiler). Those that have an effect affect the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CompilerOptions {
     /// How much work goes into the code.

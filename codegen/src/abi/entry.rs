@@ -126,7 +126,7 @@ unsafe impl Sync for NativeProgram {}
 
 impl Drop for NativeProgram {
     fn drop(&mut self) {
-        // SAFETY: `tables` comes from `Box::into_raw` in `load` and is freed nowhere else.
+        // SAFETY: `tables` comes from `Box::leak` in `load` and is freed nowhere else.
         drop(unsafe { Box::from_raw(self.tables.as_ptr()) });
     }
 }
