@@ -84,6 +84,9 @@ pub struct CompiledEntry {
     pub is_continuation: bool,
 }
 
+/// The stub of absent chunks in [`CompiledCode::functions`].
+const ABSENT_STUB: u32 = 1;
+
 /// Functions before the first chunk in [`CompiledCode::functions`].
 const FIRST_CHUNK: usize = 2;
 
@@ -197,6 +200,12 @@ impl Compiler {
                 is_jumpdest: entry.is_jumpdest,
                 is_continuation: entry.is_continuation,
             })
+            .chain(program.absent_targets().map(|block| CompiledEntry {
+                pc: block.pc,
+                function: ABSENT_STUB,
+                is_jumpdest: true,
+                is_continuation: false,
+            }))
             .collect();
         Ok(CompiledCode {
             spec_id,
@@ -223,6 +232,7 @@ impl Compiler {
                 BASELINE_CHUNK_OPCODES
             },
             one_block_per_chunk: self.options.one_block_per_chunk,
+            compile_all: self.options.compile_all,
             verify: self.options.verify,
         };
         Ok(analyze(code, &options)?)

@@ -37,6 +37,9 @@ pub struct CompilerOptions {
     pub debug_assertions: bool,
     /// Run the IR verifiers of the passes and of Cranelift. Costs 1.5-2x compile time.
     pub verify: bool,
+    /// Compile what is unlikely to run too, instead of leaving it to the interpreter: blocks that
+    /// only lead to failure, and JUMPDESTs whose offset is pushed nowhere.
+    pub compile_all: bool,
     /// Cut every basic block into a chunk of its own: each edge becomes a jump between chunks.
     /// For tests.
     pub one_block_per_chunk: bool,

@@ -39,7 +39,12 @@ fn every_opcode_compiles_for_each_architecture() {
         for opt_level in
             [OptimizationLevel::None, OptimizationLevel::Default, OptimizationLevel::Aggressive]
         {
-            let options = CompilerOptions { opt_level, verify: true, ..Default::default() };
+            let options = CompilerOptions {
+                opt_level,
+                verify: true,
+                compile_all: true,
+                ..Default::default()
+            };
             let triple = target.parse().expect("a triple");
             let mut compiler = Compiler::for_target(options, triple).expect("a known target");
             let compiled = compiler.compile(&code, SpecId::AMSTERDAM).expect("compiles");

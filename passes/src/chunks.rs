@@ -1,7 +1,7 @@
 //! Cutting a program into units of compilation, and the table of entry points.
 //!
-//! A chunk is a run of blocks in order of pc with at most `chunk_limit` opcodes, or a
-//! single longer block. A cut is put where it splits no loop, if there is such a place. Only
+//! A chunk is a run of blocks in order of pc with at most `chunk_limit` opcodes, not counting
+//! cold blocks, or a single longer block. A cut is put where it splits no loop, if there is such a place. Only
 //! loops that fit into a chunk count, and only those closed by a jump with a static target.
 //!
 //! Chunks are filled from the start of the code. When a block doesn't fit, the chunk ends
@@ -10,11 +10,11 @@
 //!
 //! Cost: linear in the blocks.
 
-use crate::analysis::control_flow::ControlFlow;
+use crate::analysis::{control_flow::ControlFlow, likelihood::Likelihood};
 use crate::ir::entities::{Block, Chunk};
 use crate::ir::program::{ChunkData, EntryData, JumpTarget, Program, Span, Terminator};
 use crate::{AnalysisError, MAX_ENTRIES};
-use cranelift_entity::EntityRef;
+use cranelift_entity::{EntityRef, EntitySet};
 
 /// Cuts the program and makes its entry points.
 ///
@@ -24,10 +24,14 @@ use cranelift_entity::EntityRef;
 pub(crate) fn cut_chunks(
     program: &mut Program,
     flow: &ControlFlow,
+    likelihood: &Likelihood,
     chunk_limit: u32,
     one_block_per_chunk: bool,
 ) -> Result<(), AnalysisError> {
-    let opcodes_before = opcodes_before(flow);
+    for block in likelihood.cold.iter() {
+        program.blocks[block].is_cold = true;
+    }
+    let opcodes_before = opcodes_before(program, flow);
     let starts = if one_block_per_chunk {
         (0..flow.blocks.len()).collect()
     } else {
@@ -41,22 +45,28 @@ pub(crate) fn cut_chunks(
             entries: Span::default(),
             opcodes: opcodes_before[end] - opcodes_before[start],
         });
-        add_entries(program, flow, chunk);
+        for block in program.chunk_blocks(chunk) {
+            program.blocks[block].chunk = chunk;
+        }
     }
-    let found = program.entries.len();
+    let crossed = crossed_into(program);
+    for chunk in program.chunks.keys() {
+        add_entries(program, flow, likelihood, &crossed, chunk);
+    }
+    let found = program.entries.len() + program.absent_targets().count();
     if found > MAX_ENTRIES {
         return Err(AnalysisError::TooManyEntries { found, limit: MAX_ENTRIES });
     }
     Ok(())
 }
 
-/// Opcodes in all blocks before each block, and at the end in all blocks.
-fn opcodes_before(flow: &ControlFlow) -> Vec<u32> {
+/// Opcodes in all compiled blocks before each block, and at the end in all blocks.
+fn opcodes_before(program: &Program, flow: &ControlFlow) -> Vec<u32> {
     let mut sum = 0;
     let mut before = Vec::with_capacity(flow.blocks.len() + 1);
     before.push(0);
-    before.extend(flow.blocks.values().map(|shape| {
-        sum += shape.last - shape.first;
+    before.extend(flow.blocks.iter().map(|(block, shape)| {
+        sum += if program.blocks[block].is_cold { 0 } else { shape.last - shape.first };
         sum
     }));
     before
@@ -107,20 +117,36 @@ fn chunk_starts(opcodes_before: &[u32], splits_loop: &[bool], chunk_limit: u32) 
     starts
 }
 
-/// Adds the entry points of a chunk: its JUMPDESTs and continuations, and its first block if
-/// the chunk before goes on with it. Jumps lead to JUMPDESTs only.
-fn add_entries(program: &mut Program, flow: &ControlFlow, chunk: Chunk) {
-    let span = program.chunks[chunk].blocks;
+/// The blocks that compiled blocks of another chunk go on with or jump to.
+fn crossed_into(program: &Program) -> EntitySet<Block> {
+    let mut crossed = EntitySet::with_capacity(program.blocks.len());
+    for data in program.blocks.values().filter(|data| !data.is_cold) {
+        let successors = [data.terminator.next_block(), data.terminator.static_target()];
+        for successor in successors.into_iter().flatten() {
+            if program.blocks[successor].chunk != data.chunk {
+                crossed.insert(successor);
+            }
+        }
+    }
+    crossed
+}
+
+/// Adds the entry points of a chunk: where computed jumps may lead, where frames begin and resume,
+/// and what another chunk leads to.
+fn add_entries(
+    program: &mut Program,
+    flow: &ControlFlow,
+    likelihood: &Likelihood,
+    crossed: &EntitySet<Block>,
+    chunk: Chunk,
+) {
     let first_entry = program.entries.len() as u32;
-    for index in span.start..span.end {
-        let block = Block::from_u32(index);
+    for block in program.chunk_blocks(chunk) {
         let shape = &flow.blocks[block];
-        let is_crossed_into = index == span.start
-            && index > 0
-            && flow.blocks[Block::from_u32(index - 1)].ending.reaches_next();
+        let is_entered =
+            likelihood.escaping.contains(block) || shape.is_continuation || crossed.contains(block);
         let data = &mut program.blocks[block];
-        data.chunk = chunk;
-        if shape.is_jumpdest || shape.is_continuation || is_crossed_into {
+        if is_entered && !data.is_cold {
             let entry = program.entries.push(EntryData {
                 block,
                 pc: shape.pc,

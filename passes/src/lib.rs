@@ -5,6 +5,7 @@
 //!       --find-blocks--> block extents and edges
 //!       --lift-stack--> values in place of stack slots
 //!       --bound-stack, sum-gas--> one stack check and one gas charge per block
+//!       --find-cold--> what is unlikely to run
 //!       --cut-chunks--> units of compilation and their entry points
 //! ```
 //!
@@ -47,6 +48,8 @@ pub struct PassOptions {
     pub chunk_limit: u32,
     /// Each block is a chunk of its own.
     pub one_block_per_chunk: bool,
+    /// Compile what is unlikely to run too.
+    pub compile_all: bool,
     /// Verify the program after each pass.
     pub verify: bool,
 }
@@ -57,6 +60,7 @@ impl Default for PassOptions {
             spec_id: SpecId::default(),
             chunk_limit: 500,
             one_block_per_chunk: false,
+            compile_all: false,
             verify: false,
         }
     }

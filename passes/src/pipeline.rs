@@ -1,6 +1,6 @@
 //! The passes, in the order they run: the only place that says so.
 
-use crate::analysis::control_flow::find_blocks;
+use crate::analysis::{control_flow::find_blocks, likelihood::find_likelihood};
 use crate::chunks::cut_chunks;
 use crate::decode::decode;
 use crate::ir::program::Program;
@@ -23,18 +23,21 @@ pub enum Pass {
     BoundStack,
     /// Static gas of blocks.
     SumGas,
+    /// What is unlikely to run.
+    FindCold,
     /// Blocks to units of compilation.
     CutChunks,
 }
 
 impl Pass {
     /// All passes, in the order they run.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Decode,
         Self::FindBlocks,
         Self::LiftStack,
         Self::BoundStack,
         Self::SumGas,
+        Self::FindCold,
         Self::CutChunks,
     ];
 
@@ -46,6 +49,7 @@ impl Pass {
             Self::LiftStack => "lift-stack",
             Self::BoundStack => "bound-stack",
             Self::SumGas => "sum-gas",
+            Self::FindCold => "find-cold",
             Self::CutChunks => "cut-chunks",
         }
     }
@@ -59,7 +63,8 @@ pub(crate) fn run(
     if code.len() > MAX_CODE_LEN {
         return Err(AnalysisError::CodeTooLong { found: code.len(), limit: MAX_CODE_LEN });
     }
-    let PassOptions { spec_id, chunk_limit, one_block_per_chunk, verify: _ } = *options;
+    let PassOptions { spec_id, chunk_limit, one_block_per_chunk, compile_all, verify: _ } =
+        *options;
     let mut times = PassTimes::default();
 
     let decoded = times.time(Pass::Decode, || decode(code, spec_id));
@@ -71,8 +76,10 @@ pub(crate) fn run(
     check(&program, Stage::StackBounded, options)?;
     times.time(Pass::SumGas, || sum_gas(&mut program, &decoded, &flow));
     check(&program, Stage::GasSummed, options)?;
+    let likelihood = times
+        .time(Pass::FindCold, || find_likelihood(code, &decoded, &flow, &program, compile_all));
     times.time(Pass::CutChunks, || {
-        cut_chunks(&mut program, &flow, chunk_limit, one_block_per_chunk)
+        cut_chunks(&mut program, &flow, &likelihood, chunk_limit, one_block_per_chunk)
     })?;
     check(&program, Stage::Complete, options)?;
     Ok((program, times))

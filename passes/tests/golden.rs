@@ -37,6 +37,7 @@ fn read_case(text: &str) -> Case {
                     .expect("the name of a fork");
             }
             "chunk-limit" => options.chunk_limit = value.parse().expect("a number"),
+            "compile-all" => options.compile_all = value == "true",
             "one-block-per-chunk" => options.one_block_per_chunk = value == "true",
             _ => {}
         }

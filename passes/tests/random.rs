@@ -242,7 +242,14 @@ fn check_all(seed: u64, count: u64, make: impl Fn(&mut Random) -> Vec<u8>) {
         for spec_id in specs() {
             let chunk_limit = [1, 2, 7, 40, 500, u32::MAX][random.below(6)];
             let one_block_per_chunk = random.below(4) == 0;
-            let options = PassOptions { spec_id, chunk_limit, one_block_per_chunk, verify: true };
+            let compile_all = random.below(2) == 0;
+            let options = PassOptions {
+                spec_id,
+                chunk_limit,
+                one_block_per_chunk,
+                compile_all,
+                verify: true,
+            };
             let result = std::panic::catch_unwind(|| check_program(&code, &options));
             assert!(
                 result.is_ok(),

@@ -83,6 +83,8 @@ impl JitBackend {
             no_dedup: config.no_dedup,
             no_dse: config.no_dse,
             debug_assertions: config.debug_assertions,
+            // A blocking caller expects native code wherever execution goes.
+            compile_all: config.blocking,
             ..Default::default()
         };
         adjust(&mut options);

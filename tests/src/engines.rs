@@ -37,6 +37,8 @@ pub struct NativeSettings {
     pub one_block_per_chunk: bool,
     /// Most basic blocks that run natively at a time.
     pub force_hand_over: Option<u32>,
+    /// Compile what is unlikely to run too.
+    pub compile_all: bool,
 }
 
 impl NativeSettings {
@@ -45,6 +47,7 @@ impl NativeSettings {
         opt_level: OptimizationLevel::None,
         one_block_per_chunk: false,
         force_hand_over: None,
+        compile_all: true,
     };
 
     /// The default optimisation level.
@@ -68,6 +71,11 @@ impl NativeSettings {
         Self { opt_level: OptimizationLevel::Default, ..self }
     }
 
+    /// These settings, with what is unlikely to run left to the interpreter.
+    pub const fn likely(self) -> Self {
+        Self { compile_all: false, ..self }
+    }
+
     /// All settings that are tested. The first two are the most used.
     pub fn all() -> Vec<Self> {
         let baseline = (0..=3).map(Self::hand_over);
@@ -75,6 +83,7 @@ impl NativeSettings {
         [Self::BASELINE, Self::OPTIMISED, Self::AGGRESSIVE]
             .into_iter()
             .chain([Self::ONE_BLOCK, Self::ONE_BLOCK.optimised()])
+            .chain([Self::BASELINE.likely(), Self::OPTIMISED.likely()])
             .chain(baseline)
             .chain(optimised)
             .collect()
@@ -84,6 +93,9 @@ impl NativeSettings {
         let mut name = format!("native-{:?}", self.opt_level).to_lowercase();
         if self.one_block_per_chunk {
             name.push_str("-one-block-per-chunk");
+        }
+        if !self.compile_all {
+            name.push_str("-likely");
         }
         if let Some(blocks) = self.force_hand_over {
             name.push_str(&format!("-hand-over-{blocks}"));
@@ -126,6 +138,7 @@ impl Engine {
         let backend = JitBackend::with_compiler_options(config, |options| {
             options.one_block_per_chunk = settings.one_block_per_chunk;
             options.force_hand_over = settings.force_hand_over;
+            options.compile_all = settings.compile_all;
             options.verify = true;
         });
         match backend {

@@ -1,5 +1,5 @@
-//! The runtime's configuration for tests and measurements: every contract compiled in full, at its
-//! first call, by the thread that calls it.
+//! The runtime's configuration for tests and measurements: every contract compiled at its first
+//! call, by the thread that calls it, but for what is unlikely to run.
 
 use super::{Engine, EngineError};
 use cranevm::{
@@ -26,7 +26,9 @@ pub(super) fn backend(engine: Engine, opt: OptimizationLevel) -> Result<JitBacke
         ..RuntimeConfig::default()
     };
     let backend = match engine {
-        Engine::Interpreter | Engine::Native => JitBackend::new(config),
+        Engine::Interpreter | Engine::Native => {
+            JitBackend::with_compiler_options(config, |options| options.compile_all = false)
+        }
         Engine::OneBlockPerChunk => {
             JitBackend::with_compiler_options(config, |options| options.one_block_per_chunk = true)
         }

@@ -1,6 +1,9 @@
 //! Slow paths of memory and calldata: growing memory, and reading past the end of the calldata.
 
-use super::delegate::{GasWindow, OUT_OF_GAS, caught};
+use super::{
+    delegate::{GasWindow, OUT_OF_GAS, caught},
+    table::StatusAndGas,
+};
 use crate::abi::EvmContext;
 use revm_interpreter::{Host, InstructionResult};
 
@@ -16,10 +19,12 @@ unsafe fn grow<H: Host, const LEN: usize>(
     offset: u64,
     offset_high: u64,
     gas_after: u64,
-) -> u64 {
+    gas: u64,
+) -> StatusAndGas {
     // SAFETY: compiled code holds no reference; the context is a running one.
     let context = unsafe { &mut *context };
-    caught(context, |context| {
+    context.gas = gas;
+    let status = caught(context, |context| {
         // SAFETY: the context's pointers are valid while it runs.
         let (interpreter, host) =
             unsafe { (&mut *context.interpreter, &mut *context.host.cast::<H>()) };
@@ -33,7 +38,8 @@ unsafe fn grow<H: Host, const LEN: usize>(
             _ => Err(InstructionResult::InvalidOperandOOG),
         };
         gas.close(context, interpreter, grown)
-    })
+    });
+    StatusAndGas { status, gas: context.gas }
 }
 
 /// Grows memory so that the word at `offset` lies within.
@@ -45,9 +51,10 @@ pub(crate) unsafe extern "C" fn grow_word<H: Host>(
     offset: u64,
     offset_high: u64,
     gas_after: u64,
-) -> u64 {
+    gas: u64,
+) -> StatusAndGas {
     // SAFETY: passed on.
-    unsafe { grow::<H, 32>(context, offset, offset_high, gas_after) }
+    unsafe { grow::<H, 32>(context, offset, offset_high, gas_after, gas) }
 }
 
 /// Grows memory so that the byte at `offset` lies within.
@@ -59,9 +66,10 @@ pub(crate) unsafe extern "C" fn grow_byte<H: Host>(
     offset: u64,
     offset_high: u64,
     gas_after: u64,
-) -> u64 {
+    gas: u64,
+) -> StatusAndGas {
     // SAFETY: passed on.
-    unsafe { grow::<H, 1>(context, offset, offset_high, gas_after) }
+    unsafe { grow::<H, 1>(context, offset, offset_high, gas_after, gas) }
 }
 
 /// A calldata word that isn't wholly within the calldata: revm's `system::calldataload`. Returns

@@ -7,12 +7,22 @@ use crate::abi::EvmContext;
 use revm_interpreter::Host;
 use revm_primitives::U256;
 
+/// What a builtin that charges gas returns: in two registers, on all ABIs that are supported.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StatusAndGas {
+    /// Zero, or how the frame ends.
+    pub(crate) status: u64,
+    /// Gas left.
+    pub(crate) gas: u64,
+}
+
 /// What a builtin takes and returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signature {
     /// `(top)`: words in, a word out, no status.
     Words,
-    /// `(context, offset, offset_high, gas_after) -> status`
+    /// `(context, offset, offset_high, gas_after, gas) -> (status, gas)`
     Memory,
     /// `(context, offset, offset_high) -> pointer`
     Calldata,
@@ -26,7 +36,7 @@ impl Signature {
 }
 
 type WordsFn = unsafe extern "C" fn(*mut U256);
-type MemoryFn = unsafe extern "C" fn(*mut EvmContext<'_>, u64, u64, u64) -> u64;
+type MemoryFn = unsafe extern "C" fn(*mut EvmContext<'_>, u64, u64, u64, u64) -> StatusAndGas;
 type CalldataFn = unsafe extern "C" fn(*mut EvmContext<'_>, u64, u64) -> *const u8;
 type DelegateFn = unsafe extern "C" fn(*mut EvmContext<'_>, *mut U256, u64, u64) -> u64;
 

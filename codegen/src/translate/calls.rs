@@ -1,6 +1,6 @@
 //! Calls out of compiled code: builtins under the stack-call convention, and delegated opcodes.
 
-use super::{STACK_WORD, Translator, bitwise, trusted, word::Word};
+use super::{Translator, bitwise, trusted, word::Word};
 use crate::{
     abi::offsets,
     builtins::{Builtin, Signature},
@@ -13,11 +13,26 @@ use revm_primitives::U256;
 impl Translator<'_, '_> {
     /// Calls a builtin; its result, if it has one.
     pub(super) fn call(&mut self, builtin: Builtin, args: &[ir::Value]) -> Option<ir::Value> {
+        let call = self.emit_call(builtin, args);
+        self.b.inst_results(call).first().copied()
+    }
+
+    /// Calls a builtin that returns a status and the gas left.
+    pub(super) fn call_for_two(&mut self, builtin: Builtin, args: &[ir::Value]) -> [ir::Value; 2] {
+        let call = self.emit_call(builtin, args);
+        let &[status, gas] = self.b.inst_results(call) else {
+            unreachable!("{builtin:?} returns a status and the gas")
+        };
+        [status, gas]
+    }
+
+    fn emit_call(&mut self, builtin: Builtin, args: &[ir::Value]) -> ir::Inst {
         let signature = self.signature(builtin.signature());
         let table = self.load_context(types::I64, offsets::BUILTINS);
         let callee = self.b.ins().load(types::I64, trusted(), table, builtin.offset());
         let call = self.b.ins().call_indirect(signature, callee, args);
-        self.b.inst_results(call).first().copied()
+        self.forget_shared();
+        call
     }
 
     fn signature(&mut self, signature: Signature) -> ir::SigRef {
@@ -28,7 +43,8 @@ impl Translator<'_, '_> {
         let (params, returns) = match signature {
             Signature::Words => (1, 0),
             Signature::Calldata => (3, 1),
-            Signature::Memory | Signature::Delegate => (4, 1),
+            Signature::Memory => (5, 2),
+            Signature::Delegate => (4, 1),
         };
         clif.params = vec![AbiParam::new(types::I64); params];
         clif.returns = vec![AbiParam::new(types::I64); returns];
@@ -49,9 +65,7 @@ impl Translator<'_, '_> {
         if data.result.is_some() {
             self.clobber(data.height - args.len() as i16);
         }
-        let top = i64::from(data.height) * i64::from(STACK_WORD);
-        let stack = self.stack();
-        if top == 0 { stack } else { self.b.ins().iadd_imm_s(stack, top) }
+        self.stack_at(data.height)
     }
 
     /// Marks the result of a call as lying in its slot.

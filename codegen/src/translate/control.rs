@@ -4,14 +4,17 @@
 //! program's map and enters by ordinal, through one jump table for this chunk's entry points and
 //! through the entry table for all others.
 
-use super::{STACK_WORD, Translator, chunk_signature, trusted, word::Limb};
+use super::{Translator, chunk_signature, trusted, word::Limb};
 use crate::abi::offsets;
 use cranelift_codegen::ir::{
     self, BlockArg, BlockCall, InstBuilder, JumpTableData, condcodes::IntCC, types,
 };
-use cranevm_passes::ir::{
-    entities::{Block, Entry, Inst, Value},
-    program::{JumpTarget, Terminator},
+use cranevm_passes::{
+    analysis::regions::Kind,
+    ir::{
+        entities::{Block, Entry, Inst, Value},
+        program::{JumpTarget, Terminator},
+    },
 };
 use revm_interpreter::InstructionResult;
 
@@ -24,12 +27,34 @@ pub(super) struct Link {
     entry: Entry,
 }
 
-/// Where a branch goes, with the arguments of the edge.
+/// Where an edge goes.
+#[derive(Clone, Copy)]
+enum Goal {
+    Block(ir::Block),
+    /// To a block that isn't compiled, at this pc.
+    Cold(u32),
+}
+
+/// An edge of the program, with its arguments.
 pub(super) struct Edge {
-    block: ir::Block,
+    to: Goal,
     args: Vec<BlockArg>,
     /// Whether the target finds the whole stack in memory.
     needs_memory: bool,
+}
+
+impl Edge {
+    /// An edge to a block that finds the stack in memory.
+    fn written(block: ir::Block, args: &[ir::Value]) -> Self {
+        let args = args.iter().copied().map(BlockArg::Value).collect();
+        Self { to: Goal::Block(block), args, needs_memory: true }
+    }
+}
+
+/// One way out of a Cranelift branch.
+struct Branch {
+    block: ir::Block,
+    args: Vec<BlockArg>,
 }
 
 /// Operands of a terminator, read before the stack is written.
@@ -71,7 +96,7 @@ impl Translator<'_, '_> {
             .map(|entry| {
                 let block = self.program.entries[Entry::from_u32(entry)].block;
                 let clif = self.blocks[(block.as_u32() - first) as usize];
-                BlockCall::new(clif, args, pool)
+                BlockCall::new(clif.expect("an entry point is a leader"), args, pool)
             })
             .collect();
         let table = self.b.create_jump_table(JumpTableData::new(default, &targets));
@@ -162,25 +187,25 @@ impl Translator<'_, '_> {
         let program = self.program;
         match &program.blocks[block].terminator {
             Terminator::FallThrough(next) => {
-                let stack = self.flush(block);
-                let edge = self.edge(*next, stack);
-                self.go(&edge, stack);
+                self.flush(block);
+                let edge = self.block_edge(*next);
+                self.go(&edge);
             }
             Terminator::Jump(target) => {
                 let operands = self.operands(None, target);
-                let stack = self.flush(block);
-                let edge = self.target_edge(target, &operands, stack);
-                self.go(&edge, stack);
+                self.flush(block);
+                let edge = self.target_edge(target, &operands);
+                self.go(&edge);
             }
             Terminator::Branch { condition, target, otherwise } => {
                 let operands = self.operands(Some(*condition), target);
-                let stack = self.flush(block);
+                self.flush(block);
                 let gas = self.gas();
-                self.return_gas(block);
-                let taken = self.target_edge(target, &operands, stack);
+                let taken = self.target_edge(target, &operands);
+                let taken = self.written(taken);
                 self.state.gas = Some(gas);
-                let untaken = self.edge(*otherwise, stack);
-                let (taken, untaken) = (self.written(taken, stack), self.written(untaken, stack));
+                let untaken = self.block_edge(*otherwise);
+                let untaken = self.written(untaken);
                 let condition = operands.condition.expect("a branch has a condition");
                 self.b.ins().brif(
                     condition,
@@ -201,73 +226,84 @@ impl Translator<'_, '_> {
                 self.suspend(block, *inst, *continuation);
             }
             Terminator::HandOver { pc } => {
-                let stack = self.flush(block);
-                self.write_back(stack);
-                let pc = self.b.ins().iconst(types::I64, i64::from(*pc));
-                let hand_over = self.hand_over_block();
-                let args = [stack, self.gas(), pc].map(BlockArg::Value);
-                self.b.ins().jump(hand_over, &args);
+                self.flush(block);
+                self.hand_over_at(*pc);
             }
         }
+    }
+
+    /// Hands over at a pc, the stack being flushed.
+    fn hand_over_at(&mut self, pc: u32) {
+        self.write_back();
+        let (stack, gas) = (self.stack_at(0), self.gas());
+        let pc = self.b.ins().iconst(types::I64, i64::from(pc));
+        let hand_over = self.hand_over_block();
+        self.b.ins().jump(hand_over, &[stack, gas, pc].map(BlockArg::Value));
     }
 
     /// CALL, CREATE and their kin: with the whole stack in memory, for the frame may be
     /// resumed by either engine.
     fn suspend(&mut self, block: Block, inst: Inst, continuation: Block) {
-        let stack = self.flush(block);
-        self.write_back(stack);
+        let start = self.state.height;
+        self.flush(block);
+        self.write_back();
         self.state.unwritten.clear();
         self.state.carried.clear();
+        self.state.height = start;
         let status = self.delegate_last(inst);
         self.check_status(status);
         self.state.gas = Some(self.load_context(types::I64, offsets::GAS));
         let data = &self.program.insts[inst];
-        let height = i64::from(data.height) - data.args.len() as i64 + 1;
-        let stack = self.stack_at(height);
-        let edge = self.edge(continuation, stack);
-        self.b.ins().jump(edge.block, &edge.args);
+        self.state.height += i32::from(data.height) - data.args.len() as i32 + 1;
+        let edge = self.block_edge(continuation);
+        self.go(&edge);
     }
 
-    /// Writes the stack to memory; one past its new top. A block that goes back to its loop's
-    /// header keeps the header's words in SSA.
-    fn flush(&mut self, block: Block) -> ir::Value {
+    /// Writes the stack to memory; from here on, slots are relative to its new top. A block that
+    /// goes back to its loop's header keeps the header's words in SSA.
+    fn flush(&mut self, block: Block) {
         let in_ssa = self.repeated_slots();
         self.write_outputs(&in_ssa);
-        self.stack_at(i64::from(self.program.blocks[block].stack.delta))
+        self.state.height += i32::from(self.program.blocks[block].stack.delta);
     }
 
     /// Goes to an edge, with everything written that the target finds in memory.
-    fn go(&mut self, edge: &Edge, stack: ir::Value) {
-        if edge.needs_memory {
-            self.write_back(stack);
+    fn go(&mut self, edge: &Edge) {
+        match edge.to {
+            Goal::Cold(pc) => self.hand_over_at(pc),
+            Goal::Block(block) => {
+                if edge.needs_memory {
+                    self.write_back();
+                }
+                self.b.ins().jump(block, &edge.args);
+            }
         }
-        self.b.ins().jump(edge.block, &edge.args);
     }
 
-    /// Makes an edge of a branch write back what is unwritten, in a block of its own.
-    fn written(&mut self, edge: Edge, stack: ir::Value) -> Edge {
-        if !edge.needs_memory || self.state.unwritten.is_empty() {
-            return edge;
+    /// Makes an edge of a branch do what it has to in a block of its own: write back what is
+    /// unwritten, or hand over.
+    fn written(&mut self, edge: Edge) -> Branch {
+        match edge.to {
+            Goal::Block(block) if !edge.needs_memory || self.state.unwritten.is_empty() => {
+                Branch { block, args: edge.args }
+            }
+            to => {
+                let block = self.b.create_block();
+                if matches!(to, Goal::Cold(_)) {
+                    self.b.set_cold_block(block);
+                }
+                self.pending_edges.push((block, edge, self.gas()));
+                Branch { block, args: Vec::new() }
+            }
         }
-        let block = self.b.create_block();
-        self.pending_edges.push((block, edge, stack));
-        Edge { block, args: Vec::new(), needs_memory: false }
     }
 
     /// Emits the blocks of [`written`](Self::written).
     fn emit_pending_edges(&mut self) {
-        while let Some((block, edge, stack)) = self.pending_edges.pop() {
+        while let Some((block, edge, gas)) = self.pending_edges.pop() {
             self.b.switch_to_block(block);
-            self.write_back(stack);
-            self.b.ins().jump(edge.block, &edge.args);
-        }
-    }
-
-    fn stack_at(&mut self, height: i64) -> ir::Value {
-        let stack = self.stack();
-        match height {
-            0 => stack,
-            _ => self.b.ins().iadd_imm_s(stack, height * i64::from(STACK_WORD)),
+            self.state.gas = Some(gas);
+            self.go(&edge);
         }
     }
 
@@ -291,43 +327,63 @@ impl Translator<'_, '_> {
         Operands { condition, target }
     }
 
-    /// The edge to the next iteration of the loop that the block belongs to.
-    fn repeat(&mut self, to: Block, stack: ir::Value) -> Edge {
-        let index = self.index_of(to);
-        let Some(header) = self.headers[index].take() else { return self.edge(to, stack) };
-        let edge = Edge {
-            block: header.again,
-            args: self.loop_arguments(&header, stack),
-            needs_memory: false,
-        };
-        self.headers[index] = Some(header);
-        edge
-    }
-
-    /// The edge to a block, in this chunk or in another.
-    fn edge(&mut self, to: Block, stack: ir::Value) -> Edge {
-        let gas = self.gas();
+    /// The edge to a known block.
+    fn block_edge(&mut self, to: Block) -> Edge {
+        let excess = self.excess_gas(to);
+        self.return_gas(excess);
         let data = &self.program.blocks[to];
-        if data.chunk == self.chunk {
-            let block = self.clif_block(to);
-            if self.is_covered(to) {
-                self.state.stack = Some(stack);
-                return Edge { block, args: Vec::new(), needs_memory: false };
-            }
-            let args = [stack, gas].map(BlockArg::Value).to_vec();
-            return Edge { block, args, needs_memory: true };
+        if data.is_cold {
+            return Edge { to: Goal::Cold(data.pc), args: Vec::new(), needs_memory: true };
         }
-        let entry = data.entry.expect("a block that another chunk goes to is an entry point");
-        let block = self.b.create_block();
-        self.links.push(Link { block, stack, gas, entry });
-        Edge { block, args: Vec::new(), needs_memory: true }
+        if data.chunk != self.chunk {
+            let entry = data.entry.expect("a block that another chunk goes to is an entry point");
+            let (block, stack) = (self.b.create_block(), self.stack_at(0));
+            self.links.push(Link { block, stack, gas: self.gas(), entry });
+            return Edge::written(block, &[]);
+        }
+        if let Some(edge) = self.loop_edge(to) {
+            return edge;
+        }
+        let block = self.clif_block(to);
+        let gas = self.gas();
+        match self.kind(to) {
+            Kind::Single(_) => {
+                self.note_edge(to);
+                Edge { to: Goal::Block(block), args: Vec::new(), needs_memory: false }
+            }
+            Kind::Merge => {
+                self.note_edge(to);
+                Edge::written(block, &[gas])
+            }
+            Kind::Leader | Kind::Absent => {
+                let stack = self.stack_at(0);
+                Edge::written(block, &[stack, gas])
+            }
+        }
     }
 
-    fn target_edge(&mut self, target: &JumpTarget, operands: &Operands, stack: ir::Value) -> Edge {
+    /// The edge to a loop's header within its region: to its second block.
+    fn loop_edge(&mut self, to: Block) -> Option<Edge> {
+        let index = self.index_of(to);
+        let is_repeat = self.repeats[self.current] && self.back_target() == Some(to);
+        if self.kind(to) == Kind::Leader && !is_repeat {
+            return None;
+        }
+        let header = self.headers[index].take()?;
+        if !is_repeat {
+            self.note_edge(to);
+        }
+        let args = self.loop_arguments(&header);
+        let edge = Edge { to: Goal::Block(header.again), args, needs_memory: !is_repeat };
+        self.headers[index] = Some(header);
+        Some(edge)
+    }
+
+    fn target_edge(&mut self, target: &JumpTarget, operands: &Operands) -> Edge {
         match *target {
-            JumpTarget::Block(to) if self.repeated_header() == Some(to) => self.repeat(to, stack),
-            JumpTarget::Block(to) => self.edge(to, stack),
+            JumpTarget::Block(to) => self.block_edge(to),
             JumpTarget::Dynamic(_) => {
+                self.return_gas(self.plans[self.current].gas_rest);
                 let (low, high) = operands.target.expect("read before the stack was written");
                 let block = match self.exits.jump {
                     Some(block) => block,
@@ -339,14 +395,14 @@ impl Translator<'_, '_> {
                         *self.exits.jump.insert(block)
                     }
                 };
-                let args = [stack, self.gas(), low, high].map(BlockArg::Value).to_vec();
-                Edge { block, args, needs_memory: true }
+                let args = [self.stack_at(0), self.gas(), low, high];
+                Edge::written(block, &args)
             }
             JumpTarget::Invalid => {
+                self.return_gas(self.plans[self.current].gas_rest);
                 let status = self.b.ins().iconst(types::I64, InstructionResult::InvalidJump as i64);
-                let block = self.end_block();
                 let args = [self.gas(), status].map(BlockArg::Value).to_vec();
-                Edge { block, args, needs_memory: false }
+                Edge { to: Goal::Block(self.end_block()), args, needs_memory: false }
             }
         }
     }

@@ -4,7 +4,7 @@
 //! written to memory, and revm's interpreter finds out what is wrong. Exits are shared by all
 //! blocks of a chunk.
 
-use super::{STACK_WORD, Translator, regions::is_plain, trusted};
+use super::{STACK_WORD, Translator, regions::is_plain};
 use crate::{
     abi::{STATUS_HAND_OVER, offsets},
     builtins::GasWindow,
@@ -36,8 +36,7 @@ impl Translator<'_, '_> {
         let plan = self.plans[self.current];
         if self.counts_blocks {
             let out_of_budget = self.budget_check();
-            let own = if plan.is_charged { self.program.blocks[block].gas } else { 0 };
-            let uncharged = self.gas_with(if plan.is_charged { own + plan.gas_rest } else { 0 });
+            let uncharged = self.gas_with(if plan.is_charged { plan.total } else { 0 });
             self.hand_over_if(out_of_budget, block, uncharged);
         }
         let gas = self.gas();
@@ -90,10 +89,9 @@ impl Translator<'_, '_> {
         })
     }
 
-    /// Gives back the gas of the region's blocks after this one: a branch skips them.
-    pub(super) fn return_gas(&mut self, block: Block) {
-        let rest = self.plans[self.index_of(block)].gas_rest;
-        self.state.gas = Some(self.gas_with(rest));
+    /// Gives back what was charged ahead for another way out of the block.
+    pub(super) fn return_gas(&mut self, excess: u64) {
+        self.state.gas = Some(self.gas_with(excess));
     }
 
     /// The gas left and some more, modulo 2^64.
@@ -106,20 +104,19 @@ impl Translator<'_, '_> {
     fn hand_over_if(&mut self, flag: ir::Value, block: Block, gas: ir::Value) {
         let go_on = self.b.create_block();
         let hand_over = self.hand_over_block();
-        let stack = self.stack();
         let pc = i64::from(self.program.blocks[block].pc);
-        if self.optimises {
+        if self.optimises || self.state.height != 0 {
             // In a block of its own, what only the hand-over needs stays off the hot path.
             let leave = self.b.create_block();
             self.b.set_cold_block(leave);
             self.b.ins().brif(flag, leave, &[], go_on, &[]);
             self.b.switch_to_block(leave);
-            self.write_back(stack);
-            let pc = self.b.ins().iconst(types::I64, pc);
+            self.write_back();
+            let (stack, pc) = (self.stack_at(0), self.b.ins().iconst(types::I64, pc));
             self.b.ins().jump(hand_over, &[stack, gas, pc].map(BlockArg::Value));
         } else {
-            // Nothing is unwritten: only the optimising tiers keep loops' words in SSA.
-            let pc = self.b.ins().iconst(types::I64, pc);
+            // Nothing is unwritten: only the optimising tiers keep words in SSA alone.
+            let (stack, pc) = (self.stack(), self.b.ins().iconst(types::I64, pc));
             let args = [stack, gas, pc].map(BlockArg::Value);
             self.b.ins().brif(flag, hand_over, &args, go_on, &[]);
         }
@@ -155,22 +152,6 @@ impl Translator<'_, '_> {
         let left = self.b.ins().iadd_imm_s(budget, -1);
         self.store_context(left, offsets::BLOCK_BUDGET);
         self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0)
-    }
-
-    /// The pointer to the context. Read from its register at each use: that is cheaper than keeping
-    /// it in another.
-    pub(super) fn context(&mut self) -> ir::Value {
-        self.b.ins().get_pinned_reg(types::I64)
-    }
-
-    pub(super) fn load_context(&mut self, ty: ir::Type, offset: i32) -> ir::Value {
-        let context = self.context();
-        self.b.ins().load(ty, trusted(), context, offset)
-    }
-
-    pub(super) fn store_context(&mut self, value: ir::Value, offset: i32) {
-        let context = self.context();
-        self.b.ins().store(trusted(), value, context, offset);
     }
 
     fn exit_block(&mut self, params: usize) -> ir::Block {

@@ -8,9 +8,12 @@
 
 use super::{Translator, word::Limb, word::Word};
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, types};
-use cranevm_passes::ir::{
-    entities::{Block, Value},
-    program::{JumpTarget, Terminator, ValueDef},
+use cranevm_passes::{
+    analysis::regions::Kind,
+    ir::{
+        entities::{Block, Value},
+        program::ValueDef,
+    },
 };
 
 /// Most words that travel as parameters: more would only be spilled.
@@ -21,72 +24,71 @@ const MAX_LOOP_WORDS: usize = 4;
 pub(super) struct LoopHeader {
     /// Where the next iteration begins.
     pub(super) again: ir::Block,
-    /// The slots of its parameters, ascending. The first two parameters are the stack's top and the
-    /// gas.
+    /// The slots of its parameters, relative to the height at the header, ascending. The first
+    /// parameter is the gas.
     pub(super) slots: Vec<i16>,
 }
 
 impl Translator<'_, '_> {
-    /// Finds the chunk's loop headers and makes their second blocks.
-    pub(super) fn find_loops(&mut self, blocks: &[Block]) {
-        let mut is_header = vec![false; blocks.len()];
-        for &block in blocks {
-            let target = match self.program.blocks[block].terminator {
-                Terminator::Jump(JumpTarget::Block(target))
-                | Terminator::Branch { target: JumpTarget::Block(target), .. } => target,
-                _ => continue,
-            };
-            if target <= block && self.program.blocks[target].chunk == self.chunk {
-                is_header[self.index_of(target)] = true;
+    /// Finds the chunk's loops and makes their headers' second blocks.
+    pub(super) fn find_loops(&mut self) {
+        // The last block with several predecessors on the way to each: all that a block keeps in
+        // SSA comes from there.
+        let mut roots: Vec<u32> = (0..self.blocks.len() as u32).collect();
+        for &index in &self.regions.order {
+            if let Kind::Single(before) = self.regions.places[index as usize].kind {
+                roots[index as usize] = roots[before as usize];
             }
         }
-        for (index, _) in is_header.iter().enumerate().filter(|&(_, &header)| header) {
-            let Some(slots) = self.hot_slots(index, &blocks[index..]) else { continue };
-            let again = self.b.create_block();
-            for _ in 0..2 + 4 * slots.len() {
-                self.b.append_block_param(again, types::I64);
+        let mut is_header = vec![false; self.blocks.len()];
+        for &index in &self.regions.order {
+            let Some(header) = self.program.blocks[self.block_at(index)].terminator.static_target()
+            else {
+                continue;
+            };
+            if self.is_inside(header) && roots[index as usize] == self.index_of(header) as u32 {
+                let height = self.end_height(index) - self.start_height(roots[index as usize]);
+                self.repeats[index as usize] = height == 0;
+                is_header[self.index_of(header)] |= height == 0;
             }
-            self.headers[index] = Some(LoopHeader { again, slots });
+        }
+        let mut counts: Vec<Vec<(i16, u32)>> = vec![Vec::new(); self.blocks.len()];
+        for &index in &self.regions.order {
+            let root = roots[index as usize];
+            if is_header[root as usize] {
+                let height = (self.start_height(index) - self.start_height(root)) as i16;
+                self.count_inputs(index, height, &mut counts[root as usize]);
+            }
+        }
+        for (index, counts) in counts.into_iter().enumerate().filter(|&(at, _)| is_header[at]) {
+            self.make_header(index, hottest(counts));
         }
     }
 
-    /// The stack slots that a region reads most, relative to the height at its header, which is at
-    /// `start` in the chunk. Notes which of its blocks go back to the header at the same height;
-    /// `None` if none does, for then the way back is through other regions, and loading words early
-    /// gains nothing.
-    fn hot_slots(&mut self, start: usize, region: &[Block]) -> Option<Vec<i16>> {
-        let mut counts: Vec<(i16, u32)> = Vec::new();
-        let (mut height, mut repeats) = (0, false);
-        for (index, &block) in region.iter().enumerate() {
-            if index > 0 && !self.is_covered(block) {
-                break;
+    fn start_height(&self, index: u32) -> i32 {
+        self.regions.places[index as usize].height.into()
+    }
+
+    fn end_height(&self, index: u32) -> i32 {
+        let delta = self.program.blocks[self.block_at(index)].stack.delta;
+        self.start_height(index) + i32::from(delta)
+    }
+
+    /// Counts the reads of slots by a block at a height relative to its loop's header.
+    fn count_inputs(&self, index: u32, height: i16, counts: &mut Vec<(i16, u32)>) {
+        self.for_each_use(self.block_at(index), |value| {
+            if let ValueDef::Input(slot) = self.program.values[value].def {
+                count(counts, slot.saturating_add(height));
             }
-            self.for_each_use(block, |value| {
-                if let ValueDef::Input(slot) = self.program.values[value].def {
-                    count(&mut counts, slot.saturating_add(height));
-                }
-            });
-            height = height.saturating_add(self.program.blocks[block].stack.delta);
-            let target = match self.program.blocks[block].terminator {
-                Terminator::Jump(target) | Terminator::Branch { target, .. } => Some(target),
-                _ => None,
-            };
-            if target == Some(JumpTarget::Block(region[0])) {
-                self.repeats[start + index] = height == 0;
-                repeats |= height == 0;
-            }
-        }
-        if !repeats {
-            return None;
-        }
-        counts.retain(|&(slot, _)| slot < 0);
-        counts.sort_unstable_by_key(|&(slot, uses)| {
-            (std::cmp::Reverse(uses), std::cmp::Reverse(slot))
         });
-        counts.truncate(MAX_LOOP_WORDS);
-        let mut slots: Vec<i16> = counts.into_iter().map(|(slot, _)| slot).collect();
-        slots.sort_unstable();
-        Some(slots)
+    }
+
+    fn make_header(&mut self, index: usize, slots: Vec<i16>) {
+        let again = self.b.create_block();
+        for _ in 0..1 + 4 * slots.len() {
+            self.b.append_block_param(again, types::I64);
+        }
+        self.headers[index] = Some(LoopHeader { again, slots });
     }
 
     fn for_each_use(&self, block: Block, mut visit: impl FnMut(Value)) {
@@ -96,18 +98,17 @@ impl Translator<'_, '_> {
         self.program.blocks[block].terminator.values().for_each(visit);
     }
 
-    /// At a header's plain block, with the region's stack bounds checked: loads the words, goes on
-    /// to the second block, and notes which words are in SSA there.
-    pub(super) fn enter_loop(&mut self, header: &LoopHeader) {
-        let stack = self.stack();
-        let args = self.loop_arguments(header, stack);
-        self.b.ins().jump(header.again, &args);
-
+    /// Starts a loop's second block, with the region's stack bounds checked. At a leader, goes on to
+    /// it from the plain block.
+    pub(super) fn enter_loop(&mut self, header: &LoopHeader, is_leader: bool) {
+        if is_leader {
+            let args = self.loop_arguments(header);
+            self.b.ins().jump(header.again, &args);
+        }
         self.b.switch_to_block(header.again);
         let params = self.b.block_params(header.again).to_vec();
-        self.state.stack = Some(params[0]);
-        self.state.gas = Some(params[1]);
-        let words = header.slots.iter().zip(params[2..].chunks_exact(4)).map(|(&slot, limbs)| {
+        self.state.gas = Some(params[0]);
+        let words = header.slots.iter().zip(params[1..].chunks_exact(4)).map(|(&slot, limbs)| {
             (slot, Word::new(std::array::from_fn(|limb| Limb::Value(limbs[limb])), 256))
         });
         self.state.carried.clear();
@@ -115,43 +116,43 @@ impl Translator<'_, '_> {
         self.state.unwritten.clone_from(&self.state.carried);
     }
 
-    /// The header that the current block goes back to with the height of the stack the same.
-    pub(super) fn repeated_header(&self) -> Option<Block> {
-        match self.program.blocks[self.current_block].terminator {
-            Terminator::Jump(JumpTarget::Block(header))
-            | Terminator::Branch { target: JumpTarget::Block(header), .. }
-                if self.repeats[self.current] =>
-            {
-                Some(header)
-            }
-            _ => None,
-        }
+    /// The block that the current one jumps back to, or branches to, with the height of the
+    /// stack the same.
+    pub(super) fn back_target(&self) -> Option<Block> {
+        let target = self.program.blocks[self.current_block].terminator.static_target();
+        target.filter(|_| self.repeats[self.current])
     }
 
     /// The slots that the current block keeps in SSA on its way back to the header.
     pub(super) fn repeated_slots(&self) -> Vec<i16> {
         let header =
-            self.repeated_header().and_then(|header| self.headers[self.index_of(header)].as_ref());
+            self.back_target().and_then(|header| self.headers[self.index_of(header)].as_ref());
         header.map_or_else(Vec::new, |header| header.slots.clone())
     }
 
     /// The arguments of an edge to a header's second block: words in SSA as they are, others
     /// loaded.
-    pub(super) fn loop_arguments(
-        &mut self,
-        header: &LoopHeader,
-        stack: ir::Value,
-    ) -> Vec<BlockArg> {
-        let mut args = vec![stack, self.gas()];
+    pub(super) fn loop_arguments(&mut self, header: &LoopHeader) -> Vec<BlockArg> {
+        let mut args = vec![self.gas()];
         for &slot in &header.slots {
             let word = match self.state.carried_word(slot) {
                 Some(word) => word,
-                None => self.load_word(stack, slot),
+                None => self.load_slot(slot),
             };
             args.extend(word.limbs.map(|limb| limb.value(&mut self.b)));
         }
         args.into_iter().map(BlockArg::Value).collect()
     }
+}
+
+/// The slots that are read most.
+fn hottest(mut counts: Vec<(i16, u32)>) -> Vec<i16> {
+    counts.retain(|&(slot, _)| slot < 0);
+    counts.sort_unstable_by_key(|&(slot, uses)| (std::cmp::Reverse(uses), std::cmp::Reverse(slot)));
+    counts.truncate(MAX_LOOP_WORDS);
+    let mut slots: Vec<i16> = counts.into_iter().map(|(slot, _)| slot).collect();
+    slots.sort_unstable();
+    slots
 }
 
 /// Counts a slot. Regions read few distinct slots that matter: beyond a bound, new ones are left

@@ -26,9 +26,9 @@ enum Access {
 
 /// A condition on an access. Each is a branch of its own: that is shorter than joining flags.
 #[derive(Clone, Copy, Debug)]
-enum Bound<'a> {
-    /// The word fits its lowest limb.
-    Fits(&'a Word),
+enum Bound {
+    /// The value is zero.
+    Zero(ir::Value),
     /// The value is below a limit in the context.
     Below(ir::Value, i32),
     /// Memory reaches up to this many bytes.
@@ -58,15 +58,30 @@ impl Translator<'_, '_> {
         let &[offset, value] = self.program.args(inst) else { unreachable!("MSTORE takes two") };
         let word = self.use_word(value);
         let (pointer, at) = self.memory_pointer(inst, offset, Access::Word);
-        for (limb, part) in word.limbs.into_iter().enumerate() {
-            let part = match part {
-                Limb::Const(bits) => self.b.ins().iconst(types::I64, bits.swap_bytes() as i64),
-                limb => {
-                    let value = limb.value(&mut self.b);
-                    self.b.ins().bswap(value)
-                }
-            };
-            self.b.ins().store(unaligned(), part, pointer, at + 24 - 8 * limb as i32);
+        self.store_big_endian(&word, pointer, at);
+    }
+
+    fn store_big_endian(&mut self, word: &Word, pointer: ir::Value, at: i32) {
+        for (half, limbs) in word.limbs.as_chunks::<2>().0.iter().enumerate() {
+            let at = at + 16 - 16 * half as i32;
+            if limbs.iter().all(|limb| limb.is_zero()) {
+                self.store_wide_zero(pointer, at);
+                continue;
+            }
+            for (limb, at) in limbs.iter().zip([at + 8, at]) {
+                let part = match *limb {
+                    Limb::ZERO => {
+                        self.store_zero(pointer, at);
+                        continue;
+                    }
+                    Limb::Const(bits) => self.b.ins().iconst(types::I64, bits.swap_bytes() as i64),
+                    limb => {
+                        let value = limb.value(&mut self.b);
+                        self.b.ins().bswap(value)
+                    }
+                };
+                self.b.ins().store(unaligned(), part, pointer, at);
+            }
         }
     }
 
@@ -98,97 +113,85 @@ impl Translator<'_, '_> {
         if let Some(at) = immediate {
             let end = at + access.bytes();
             if end > self.state.known_memory {
-                self.grow_if(&[Bound::Reaches(end)], &word, access, window);
+                let low = self.b.ins().iconst(types::I64, at as i64);
+                self.grow_unless(&Bound::Reaches(end), low, None, access, window);
                 self.state.known_memory = end.next_multiple_of(32);
             }
-            return (self.load_context(types::I64, offsets::MEMORY_BASE), at as i32);
+            return (self.memory_base(), at as i32);
         }
         let low = word.limbs[0].value(&mut self.b);
-        let word =
-            Word { limbs: [Limb::Value(low), word.limbs[1], word.limbs[2], word.limbs[3]], ..word };
+        let high = self.high_part(&word);
         let limit = match access {
             Access::Word => offsets::MEMORY_WORDS_END,
             Access::Byte => offsets::MEMORY_LEN,
         };
-        self.grow_if(&[Bound::Fits(&word), Bound::Below(low, limit)], &word, access, window);
+        self.grow_unless(&Bound::Below(low, limit), low, high, access, window);
         self.refine(offset, Word::narrow(low, word.bits.min(MEMORY_OFFSET_BITS)));
-        let base = self.load_context(types::I64, offsets::MEMORY_BASE);
+        let base = self.memory_base();
         (self.b.ins().iadd(base, low), 0)
     }
 
-    /// Goes to `otherwise` unless all bounds hold. One branch is quicker to compile, one for each
-    /// bound quicker to run.
-    fn require(&mut self, bounds: &[Bound<'_>], otherwise: ir::Block) {
-        let mut violated: Option<ir::Value> = None;
-        for bound in bounds {
-            let Some(violation) = self.violation(bound) else { continue };
-            violated = Some(match violated {
-                Some(earlier) if self.optimises => {
-                    self.leave_if(earlier, otherwise);
-                    violation
-                }
-                Some(earlier) => self.b.ins().bor(earlier, violation),
-                None => violation,
-            });
-        }
-        if let Some(violated) = violated {
-            self.leave_if(violated, otherwise);
-        }
-    }
-
-    fn leave_if(&mut self, flag: ir::Value, otherwise: ir::Block) {
+    /// Goes to `otherwise` unless a bound holds.
+    fn require(&mut self, bound: &Bound, otherwise: ir::Block) {
+        let violated = self.violation(bound);
         let go_on = self.b.create_block();
-        self.b.ins().brif(flag, otherwise, &[], go_on, &[]);
+        self.b.ins().brif(violated, otherwise, &[], go_on, &[]);
         self.b.switch_to_block(go_on);
     }
 
-    /// The flag of a bound not holding; `None` if it is known to hold.
-    fn violation(&mut self, bound: &Bound<'_>) -> Option<ir::Value> {
+    /// A value that is zero exactly if a bound holds.
+    fn violation(&mut self, bound: &Bound) -> ir::Value {
         match *bound {
-            Bound::Fits(word) => {
-                let high = word.high_union(&mut self.b);
-                if high.is_zero() {
-                    return None;
-                }
-                let high = high.value(&mut self.b);
-                Some(self.b.ins().icmp_imm_s(IntCC::NotEqual, high, 0))
-            }
+            Bound::Zero(high) => high,
             Bound::Below(low, limit) => {
                 let limit = self.load_context(types::I64, limit);
-                Some(self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, low, limit))
+                self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, low, limit)
             }
             Bound::Reaches(end) => {
                 let len = self.load_context(types::I64, offsets::MEMORY_LEN);
-                Some(self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, len, end as i64))
+                self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, len, end as i64)
             }
         }
     }
 
-    /// Grows memory for an access at `offset`, on a cold path, unless it is within bounds.
-    fn grow_if(&mut self, bounds: &[Bound<'_>], offset: &Word, access: Access, window: u64) {
+    /// The union of a word's upper limbs, unless the word is known to fit its lowest.
+    fn high_part(&mut self, word: &Word) -> Option<ir::Value> {
+        let high = word.high_union(&mut self.b);
+        (!high.is_zero()).then(|| high.value(&mut self.b))
+    }
+
+    /// Grows memory for an access at an offset, on a cold path, unless it is within a bound. `low`
+    /// and `high` are the offset.
+    fn grow_unless(
+        &mut self,
+        bound: &Bound,
+        low: ir::Value,
+        high: Option<ir::Value>,
+        access: Access,
+        window: u64,
+    ) {
         let (grow, go_on) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(grow);
         let merged_gas = self.b.append_block_param(go_on, types::I64);
         let gas = self.gas();
-        self.require(bounds, grow);
-        self.b.ins().jump(go_on, &[BlockArg::Value(gas)]);
+        if let Some(high) = high {
+            self.require(&Bound::Zero(high), grow);
+        }
+        let violated = self.violation(bound);
+        self.b.ins().brif(violated, grow, &[], go_on, &[BlockArg::Value(gas)]);
 
         self.b.switch_to_block(grow);
-        self.store_context(gas, offsets::GAS);
-        let low = offset.limbs[0].value(&mut self.b);
-        let high = offset.high_union(&mut self.b).value(&mut self.b);
+        let high = high.unwrap_or_else(|| self.b.ins().iconst(types::I64, 0));
         let window = self.b.ins().iconst(types::I64, window as i64);
         let builtin = match access {
             Access::Word => Builtin::GrowWord,
             Access::Byte => Builtin::GrowByte,
         };
-        let args = [self.context(), low, high, window];
-        let status = self.call(builtin, &args).expect("the signature has a result");
-        self.check_status(status);
-        let grown = self.b.current_block().expect("the block just switched to");
-        self.b.set_cold_block(grown);
-        let gas = self.load_context(types::I64, offsets::GAS);
-        self.b.ins().jump(go_on, &[BlockArg::Value(gas)]);
+        let args = [self.context(), low, high, window, gas];
+        let [status, gas] = self.call_for_two(builtin, &args);
+        let fail = self.fail_block();
+        let gas = [BlockArg::Value(gas)];
+        self.b.ins().brif(status, fail, &[BlockArg::Value(status)], go_on, &gas);
 
         self.b.switch_to_block(go_on);
         self.state.gas = Some(merged_gas);
@@ -202,14 +205,17 @@ impl Translator<'_, '_> {
         self.b.set_cold_block(past_end);
         let pointer = self.b.append_block_param(go_on, types::I64);
         let low = word.limbs[0].value(&mut self.b);
-        let bounds = [Bound::Fits(&word), Bound::Below(low, offsets::CALLDATA_WORDS_END)];
-        self.require(&bounds, past_end);
+        let high = self.high_part(&word);
+        if let Some(high) = high {
+            self.require(&Bound::Zero(high), past_end);
+        }
+        self.require(&Bound::Below(low, offsets::CALLDATA_WORDS_END), past_end);
         let base = self.load_context(types::I64, offsets::CALLDATA_BASE);
         let inside = self.b.ins().iadd(base, low);
         self.b.ins().jump(go_on, &[BlockArg::Value(inside)]);
 
         self.b.switch_to_block(past_end);
-        let high = word.high_union(&mut self.b).value(&mut self.b);
+        let high = high.unwrap_or_else(|| self.b.ins().iconst(types::I64, 0));
         let args = [self.context(), low, high];
         let scratch = self.call(Builtin::CalldataWord, &args).expect("the signature has a result");
         self.b.ins().jump(go_on, &[BlockArg::Value(scratch)]);

@@ -14,6 +14,7 @@ mod gas;
 mod loops;
 mod memory;
 mod regions;
+mod shared;
 mod state;
 mod word;
 
@@ -26,13 +27,18 @@ use cranelift_codegen::{
     isa::{CallConv, TargetFrontendConfig},
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranevm_passes::ir::{
-    entities::{Block, Chunk, Inst, Value},
-    opcode::Opcode,
-    program::Program,
+use cranevm_passes::{
+    analysis::regions::{Kind, Regions},
+    ir::{
+        entities::{Block, Chunk, Inst, Value},
+        opcode::Opcode,
+        program::Program,
+    },
 };
 use gas::Exits;
-use state::BlockState;
+use regions::Known;
+use shared::Shared;
+use state::{BlockState, Content};
 use word::Word;
 
 /// Bytes of a stack word.
@@ -74,6 +80,7 @@ pub(crate) fn translate_chunk(
     scratch: &mut Scratch,
 ) {
     func.signature = chunk_signature();
+    let blocks = program.chunks[chunk].blocks.len();
     let mut builder = FunctionBuilder::new(func, &mut scratch.builder);
     let head = builder.create_block();
     builder.append_block_params_for_function_params(head);
@@ -85,9 +92,13 @@ pub(crate) fn translate_chunk(
         counts_blocks: options.force_hand_over.is_some(),
         default_call_conv: target.default_call_conv,
         b: builder,
-        blocks: Vec::new(),
-        headers: Vec::new(),
-        repeats: Vec::new(),
+        regions: Regions::find(program, chunk),
+        initial_memory: program.initial_memory(),
+        blocks: vec![None; blocks],
+        headers: vec![None; blocks],
+        repeats: vec![false; blocks],
+        known: vec![Known::default(); blocks],
+        leader_stack: None,
         current: 0,
         plans: Vec::new(),
         links: Vec::new(),
@@ -98,6 +109,7 @@ pub(crate) fn translate_chunk(
         pending_stores: Vec::new(),
         pending_edges: Vec::new(),
         last_window: None,
+        shared: Shared::default(),
         current_block: Block::from_u32(0),
     };
     translator.run(head);
@@ -116,8 +128,15 @@ struct Translator<'a, 'f> {
     counts_blocks: bool,
     default_call_conv: CallConv,
     b: FunctionBuilder<'f>,
-    /// Cranelift's block of each of the chunk's basic blocks.
-    blocks: Vec<ir::Block>,
+    regions: Regions,
+    /// Bytes of memory that are there in all blocks but the contract's first.
+    initial_memory: u64,
+    /// Cranelift's block of each of the chunk's basic blocks that are translated.
+    blocks: Vec<Option<ir::Block>>,
+    /// By block: what the edges to it agree on.
+    known: Vec<Known>,
+    /// The stack pointer at the start of the current region's leader.
+    leader_stack: Option<ir::Value>,
     /// By block, as `blocks`: the loop headers.
     headers: Vec<Option<loops::LoopHeader>>,
     /// By block: whether it goes back to its region's header with the same height of the stack.
@@ -136,57 +155,73 @@ struct Translator<'a, 'f> {
     signatures: [Option<ir::SigRef>; Signature::COUNT],
     tail_signature: Option<ir::SigRef>,
     state: BlockState,
-    pending_stores: Vec<(i16, Value, Word)>,
+    pending_stores: Vec<(i16, Value, Content)>,
+    shared: Shared,
     pending_edges: Vec<(ir::Block, control::Edge, ir::Value)>,
 }
 
 impl Translator<'_, '_> {
     /// Translates the whole chunk; `head` is the function's first block.
     fn run(&mut self, head: ir::Block) {
-        let blocks: Vec<Block> = self.program.chunk_blocks(self.chunk).collect();
-        for &block in &blocks {
-            let clif = self.b.create_block();
-            if !self.is_covered(block) {
-                self.b.append_block_param(clif, types::I64);
-                self.b.append_block_param(clif, types::I64);
-            }
-            self.blocks.push(clif);
+        for index in 0..self.regions.order.len() {
+            let index = self.regions.order[index] as usize;
+            self.blocks[index] = Some(self.make_block(self.regions.places[index].kind));
         }
         let &[stack, gas, ordinal] = self.b.block_params(head) else {
             unreachable!("a chunk has three parameters")
         };
         let enter = self.emit_entry(stack, gas, ordinal);
-        self.headers = vec![None; blocks.len()];
-        self.repeats = vec![false; blocks.len()];
         if self.optimises {
-            self.find_loops(&blocks);
+            self.find_loops();
         }
-        self.plans = self.plan_heads(&blocks);
-        for &block in &blocks {
-            self.translate_block(block);
+        self.plans = self.plan_heads();
+        for index in 0..self.regions.order.len() {
+            self.translate_block(self.block_at(self.regions.order[index]));
         }
         self.emit_links();
         self.emit_jump(enter);
         self.emit_exits();
     }
 
+    /// Makes the Cranelift block of a basic block: the stack's top is a parameter of leaders, the
+    /// gas where edges meet.
+    fn make_block(&mut self, kind: Kind) -> ir::Block {
+        let block = self.b.create_block();
+        let params = match kind {
+            Kind::Leader => 2,
+            Kind::Merge => 1,
+            Kind::Single(_) | Kind::Absent => 0,
+        };
+        for _ in 0..params {
+            self.b.append_block_param(block, types::I64);
+        }
+        block
+    }
+
     fn translate_block(&mut self, block: Block) {
         self.current = self.index_of(block);
         let clif = self.clif_block(block);
-        self.b.switch_to_block(clif);
-        if let &[stack, gas] = self.b.block_params(clif) {
-            self.state.stack = Some(stack);
-            self.state.gas = Some(gas);
-            self.state.carried.clear();
-            self.state.unwritten.clear();
-            self.state.known_memory = 0;
+        let header = self.headers[self.current].take();
+        let bounds = self.plans[self.current].bounds;
+        let kind = self.kind(block);
+        if kind == Kind::Leader || header.is_none() {
+            self.b.switch_to_block(clif);
         }
-        let mut bounds = self.plans[self.current].bounds;
-        if let Some(header) = self.headers[self.current].take() {
-            self.check_stack(block, bounds.take());
-            self.enter_loop(&header);
-            self.headers[self.current] = Some(header);
+        if kind == Kind::Leader {
+            self.start_region(block, clif);
+            // Before a loop: the bounds hold in all its rounds.
+            self.check_stack(block, if header.is_some() { bounds } else { None });
+        } else {
+            self.start_inside(block);
+            if let &[gas] = self.b.block_params(clif) {
+                self.state.gas = Some(gas);
+            }
         }
+        if let Some(header) = &header {
+            self.enter_loop(header, kind == Kind::Leader);
+        }
+        let bounds = if kind == Kind::Leader && header.is_none() { bounds } else { None };
+        self.headers[self.current] = header;
         self.b.set_srcloc(ir::SourceLoc::new(self.program.blocks[block].pc));
         self.begin_block(block);
         self.last_window = self.find_last_window(block);
@@ -201,13 +236,23 @@ impl Translator<'_, '_> {
         self.terminate(block);
     }
 
-    fn clif_block(&self, block: Block) -> ir::Block {
-        self.blocks[self.index_of(block)]
+    /// Starts a leader: nothing is known but that the contract's first block has run.
+    fn start_region(&mut self, block: Block, clif: ir::Block) {
+        let &[stack, gas] = self.b.block_params(clif) else {
+            unreachable!("a leader has two parameters")
+        };
+        self.leader_stack = Some(stack);
+        let state = &mut self.state;
+        state.height = 0;
+        state.gas = Some(gas);
+        state.carried.clear();
+        state.unwritten.clear();
+        let is_start = block == Block::from_u32(0);
+        state.known_memory = if is_start { 0 } else { self.initial_memory };
     }
 
-    /// A block's position in the chunk.
-    fn index_of(&self, block: Block) -> usize {
-        (block.as_u32() - self.program.chunks[self.chunk].blocks.start) as usize
+    fn clif_block(&self, block: Block) -> ir::Block {
+        self.blocks[self.index_of(block)].expect("only blocks that are reached are gone to")
     }
 
     /// How each opcode is done: natively by a function of its family, by a builtin, or delegated.

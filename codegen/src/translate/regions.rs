@@ -1,71 +1,177 @@
-//! Regions: runs of blocks that only their first leads to, checked and charged at its head.
+//! What a block's head checks and charges, and what is known at its start.
 //!
-//! A block without an entry point is entered only from the block before it. Its stack bounds are
-//! checked at the region's head, and its static gas is charged there too, as long as no instruction
-//! in between charges gas by its operands (which must see what is really left). A branch out of the
-//! region gives back the gas of the blocks that it skips. The checks may be stricter than a path
-//! needs: then the interpreter finds that all is well.
+//! The passes find regions: blocks that are entered through a leader only, at known heights of the
+//! stack (`cranevm_passes::analysis::regions`). The stack bounds of a whole region are checked at
+//! its leader. The checks may be stricter than a path needs: then the interpreter finds that all
+//! is well.
+//!
+//! A block's static gas is charged at the head of the block that leads to it, if only that one
+//! does and no instruction there charges gas by its operands (which must see what is really left).
+//! Where a branch's ways need different amounts, the larger is charged, and the other way
+//! gives the rest back.
+//!
+//! A block with one predecessor starts with all that is known at that one's end. Where several meet,
+//! what they agree on is known, unless one of them is still to be translated.
 
-use super::Translator;
-use cranevm_passes::ir::{entities::Block, opcode::Opcode, program::StackEffect};
+use super::{Translator, word::Word};
+use cranelift_codegen::ir;
+use cranevm_passes::{
+    analysis::regions::{Kind, position},
+    ir::{entities::Block, opcode::Opcode, program::StackEffect},
+};
 
 /// What a block's head does.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct HeadPlan {
-    /// The stack bounds to check; `None` where the region's head has checked them.
+    /// At a leader, the stack bounds to check.
     pub(super) bounds: Option<StackEffect>,
-    /// Static gas to charge: that of this block and of the following ones that are charged with it.
+    /// Static gas to charge: that of this block and of following ones that are charged with it.
     pub(super) charge: u64,
-    /// Whether this block's own gas is charged at an earlier head.
+    /// Whether the block's gas is charged at its predecessor's head.
     pub(super) is_charged: bool,
-    /// Static gas, already charged, of the region's blocks after this one.
+    /// Static gas that is charged at this block's head or before it for what comes after.
     pub(super) gas_rest: u64,
+    /// Static gas of this block and of those charged with it.
+    pub(super) total: u64,
+}
+
+/// What is known where an edge leads.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// Edges seen so far.
+    edges: u32,
+    /// Gas left; where several edges meet it is a parameter instead.
+    gas: Option<ir::Value>,
+    known_memory: u64,
+    carried: Vec<(i16, Word)>,
+    unwritten: Vec<(i16, Word)>,
 }
 
 impl Translator<'_, '_> {
-    /// Whether a block is entered only by falling through from the block before it, so that what
-    /// that one knows holds here.
-    pub(super) fn is_covered(&self, block: Block) -> bool {
-        self.program.blocks[block].entry.is_none()
+    /// How a block of this chunk is entered.
+    pub(super) fn kind(&self, block: Block) -> Kind {
+        self.regions.places[self.index_of(block)].kind
     }
 
-    /// Plans the heads of a chunk's blocks.
-    pub(super) fn plan_heads(&self, blocks: &[Block]) -> Vec<HeadPlan> {
-        let mut plans = vec![HeadPlan::default(); blocks.len()];
-        let (mut region, mut gas_rest) = (None, 0);
-        for (index, &block) in blocks.iter().enumerate().rev() {
+    /// A block's position in its chunk.
+    pub(super) fn index_of(&self, block: Block) -> usize {
+        position(self.program, block) as usize
+    }
+
+    /// The block at a position in the chunk.
+    pub(super) fn block_at(&self, position: u32) -> Block {
+        Block::from_u32(self.program.chunks[self.chunk].blocks.start + position)
+    }
+
+    /// Plans the heads of the chunk's blocks.
+    pub(super) fn plan_heads(&self) -> Vec<HeadPlan> {
+        let places = &self.regions.places;
+        let mut plans = vec![HeadPlan::default(); places.len()];
+        for &index in self.regions.order.iter().rev() {
+            let (block, place) = (self.block_at(index), places[index as usize]);
             let data = &self.program.blocks[block];
-            let plan = &mut plans[index];
-            let bounds = merge_bounds(data.stack, region);
+            let gas_rest = self.charged_ahead(block, index, &plans);
+            let plan = &mut plans[index as usize];
             plan.gas_rest = gas_rest;
-            plan.charge = data.gas + gas_rest;
-            let is_covered = self.is_covered(block);
-            (region, plan.bounds) =
-                if is_covered { (Some(bounds), None) } else { (None, Some(bounds)) };
-            let leader = index.checked_sub(1).filter(|_| is_covered).map(|before| blocks[before]);
-            plan.is_charged = leader.is_some_and(|leader| !self.charges_by_operands(leader));
-            gas_rest = if plan.is_charged { plan.charge } else { 0 };
-            if plan.is_charged {
-                plan.charge = 0;
+            plan.total = data.gas + gas_rest;
+            plan.charge = if plan.is_charged { 0 } else { plan.total };
+            let bounds = &mut plans[place.leader as usize].bounds;
+            *bounds = Some(merge_bounds(bounds.unwrap_or_default(), data.stack, place.height));
+            let is_charged = matches!(place.kind, Kind::Single(before)
+                if !self.charges_by_operands(self.block_at(before)));
+            let plan = &mut plans[index as usize];
+            if is_charged {
+                (plan.is_charged, plan.charge) = (true, 0);
             }
         }
         plans
+    }
+
+    /// The most static gas that a way out of a block has to be charged for at the block's head.
+    fn charged_ahead(&self, block: Block, index: u32, plans: &[HeadPlan]) -> u64 {
+        let terminator = &self.program.blocks[block].terminator;
+        let successors = [terminator.static_target(), terminator.next_block()];
+        let totals = successors.into_iter().flatten().map(|successor| {
+            if self.is_inside(successor) && self.kind(successor) == Kind::Single(index) {
+                let plan = &plans[self.index_of(successor)];
+                if plan.is_charged { plan.total } else { 0 }
+            } else {
+                0
+            }
+        });
+        totals.max().unwrap_or(0)
+    }
+
+    /// Whether a block is translated in this chunk.
+    pub(super) fn is_inside(&self, block: Block) -> bool {
+        let data = &self.program.blocks[block];
+        data.chunk == self.chunk && !data.is_cold
+    }
+
+    /// Gas charged ahead at the current block's head that a way out of it doesn't need.
+    pub(super) fn excess_gas(&self, to: Block) -> u64 {
+        let rest = self.plans[self.current].gas_rest;
+        if !self.is_inside(to) {
+            return rest;
+        }
+        let plan = &self.plans[self.index_of(to)];
+        if plan.is_charged { rest - plan.total } else { rest }
     }
 
     /// Whether an instruction of the block may charge gas beyond its static cost, or end the frame.
     fn charges_by_operands(&self, block: Block) -> bool {
         self.program.block_insts(block).any(|inst| !is_plain(self.program.insts[inst].opcode))
     }
+
+    /// Notes what is known on an edge to a block of the region, where the stack is flushed.
+    pub(super) fn note_edge(&mut self, to: Block) {
+        let index = self.index_of(to);
+        let state = &self.state;
+        let known = &mut self.known[index];
+        known.edges += 1;
+        if known.edges == 1 {
+            known.gas = state.gas;
+            known.known_memory = state.known_memory;
+            known.carried.clone_from(&state.carried);
+            known.unwritten.clone_from(&state.unwritten);
+            return;
+        }
+        known.known_memory = known.known_memory.min(state.known_memory);
+        known.carried.retain_mut(|(slot, word)| match state.carried_word(*slot) {
+            Some(other) if other.limbs == word.limbs => {
+                word.bits = word.bits.max(other.bits);
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// Starts a block of a region with what is known there. Where edges meet, their words are
+    /// written.
+    pub(super) fn start_inside(&mut self, block: Block) {
+        let index = self.index_of(block);
+        let place = self.regions.places[index];
+        let known = std::mem::take(&mut self.known[index]);
+        let is_complete = known.edges == place.predecessors;
+        let state = &mut self.state;
+        state.height = place.height.into();
+        state.known_memory = known.known_memory;
+        state.carried = if is_complete { known.carried } else { Vec::new() };
+        state.gas = known.gas;
+        state.unwritten = match place.kind {
+            Kind::Single(_) => known.unwritten,
+            _ => Vec::new(),
+        };
+    }
 }
 
-/// The bounds of a block together with those of the rest of its region.
-fn merge_bounds(own: StackEffect, rest: Option<StackEffect>) -> StackEffect {
-    let Some(rest) = rest else { return own };
-    let delta = i32::from(own.delta);
+/// The bounds of a region so far, together with those of a block at a height in it.
+fn merge_bounds(bounds: StackEffect, block: StackEffect, height: i16) -> StackEffect {
+    let height = i32::from(height);
     StackEffect {
-        needed: own.needed.max(saturate(i32::from(rest.needed) - delta)),
-        growth: own.growth.max(saturate(delta + i32::from(rest.growth))),
-        delta: own.delta,
+        needed: bounds.needed.max(saturate(i32::from(block.needed) - height)),
+        growth: bounds.growth.max(saturate(height + i32::from(block.growth))),
+        delta: 0,
     }
 }
 

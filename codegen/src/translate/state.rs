@@ -4,7 +4,7 @@
 //! then, so a word that only moves through a block is never loaded. Before a slot is
 //! overwritten, whoever still needs its content is loaded ([`Translator::clobber`]).
 
-use super::{STACK_WORD, Translator, trusted, word::Limb, word::Word};
+use super::{STACK_WORD, Translator, trusted, unaligned, word::Limb, word::Word};
 use cranelift_codegen::ir::{self, InstBuilder, types};
 use cranelift_entity::EntityRef;
 use cranevm_passes::ir::{
@@ -27,6 +27,15 @@ struct Location {
     uses: u32,
 }
 
+/// What goes to a slot of the stack.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content {
+    /// A word in SSA.
+    Word(Word),
+    /// The two halves of a word that only moves.
+    Halves([ir::Value; 2]),
+}
+
 /// The state of the block being translated. Kept between blocks for its allocations.
 #[derive(Debug, Default)]
 pub(super) struct BlockState {
@@ -36,8 +45,9 @@ pub(super) struct BlockState {
     /// By slot plus `slot_bias`: the value that memory holds there.
     residents: Vec<Option<Value>>,
     slot_bias: i32,
-    /// One past the stack's top word at the block's entry.
-    pub(super) stack: Option<ir::Value>,
+    /// Height of the stack that slots are relative to, itself relative to the region's leader: that
+    /// at the block's start, and once the stack is flushed that at its end.
+    pub(super) height: i32,
     /// Gas left after the block's static gas.
     pub(super) gas: Option<ir::Value>,
     /// Bytes of memory that are known to be there.
@@ -64,9 +74,23 @@ impl BlockState {
 }
 
 impl Translator<'_, '_> {
-    /// One past the stack's top word at the block's entry.
+    /// One past the stack's top word at the start of the region.
     pub(super) fn stack(&self) -> ir::Value {
-        self.state.stack.expect("a block's stack pointer is set at its head")
+        self.leader_stack.expect("a region's stack pointer is set at its leader")
+    }
+
+    /// Offset in bytes of a slot from [`stack`](Self::stack).
+    fn slot_offset(&self, slot: i16) -> i32 {
+        (self.state.height + i32::from(slot)) * STACK_WORD
+    }
+
+    /// One past the word below a slot.
+    pub(super) fn stack_at(&mut self, slot: i16) -> ir::Value {
+        let stack = self.stack();
+        match self.slot_offset(slot) {
+            0 => stack,
+            offset => self.b.ins().iadd_imm_s(stack, i64::from(offset)),
+        }
     }
 
     /// The gas left.
@@ -213,14 +237,9 @@ impl Translator<'_, '_> {
         self.program.values[value].uses == 0
     }
 
-    fn load_slot(&mut self, slot: i16) -> Word {
-        let stack = self.stack();
-        self.load_word(stack, slot)
-    }
-
-    /// Loads the word in a slot relative to a stack pointer.
-    pub(super) fn load_word(&mut self, stack: ir::Value, slot: i16) -> Word {
-        let base = i32::from(slot) * STACK_WORD;
+    /// Loads the word in a slot.
+    pub(super) fn load_slot(&mut self, slot: i16) -> Word {
+        let (stack, base) = (self.stack(), self.slot_offset(slot));
         let limbs = std::array::from_fn(|limb| {
             let offset = base + 8 * limb as i32;
             Limb::Value(self.b.ins().load(types::I64, trusted(), stack, offset))
@@ -229,15 +248,21 @@ impl Translator<'_, '_> {
     }
 
     fn store_slot(&mut self, slot: i16, word: &Word) {
-        let stack = self.stack();
-        self.store_word(stack, slot, word);
-    }
-
-    fn store_word(&mut self, stack: ir::Value, slot: i16, word: &Word) {
-        let base = i32::from(slot) * STACK_WORD;
-        for (limb, part) in word.limbs.into_iter().enumerate() {
-            let part = part.value(&mut self.b);
-            self.b.ins().store(trusted(), part, stack, base + 8 * limb as i32);
+        let (stack, base) = (self.stack(), self.slot_offset(slot));
+        for (half, limbs) in word.limbs.as_chunks::<2>().0.iter().enumerate() {
+            let at = base + 16 * half as i32;
+            if limbs.iter().all(|limb| limb.is_zero()) {
+                self.store_wide_zero(stack, at);
+                continue;
+            }
+            for (limb, at) in limbs.iter().zip([at, at + 8]) {
+                if limb.is_zero() {
+                    self.store_zero(stack, at);
+                } else {
+                    let part = limb.value(&mut self.b);
+                    self.b.ins().store(trusted(), part, stack, at);
+                }
+            }
         }
     }
 
@@ -304,11 +329,11 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// Stores what is unwritten, relative to a stack pointer.
-    pub(super) fn write_back(&mut self, stack: ir::Value) {
+    /// Stores what is unwritten.
+    pub(super) fn write_back(&mut self) {
         for index in 0..self.state.unwritten.len() {
             let (slot, word) = self.state.unwritten[index];
-            self.store_word(stack, slot, &word);
+            self.store_slot(slot, &word);
         }
     }
 
@@ -316,6 +341,34 @@ impl Translator<'_, '_> {
     pub(super) fn settle(&mut self, slot: i16, value: Value) {
         *self.resident(slot) = Some(value);
         self.location(value).slot = Some(slot);
+    }
+
+    /// What is stored for one use of a value: a word in SSA, or a copy of the slot that holds it.
+    fn use_content(&mut self, value: Value) -> Content {
+        let Location { word: None, slot: Some(slot), uses: ..=1 } = *self.location(value) else {
+            return Content::Word(self.use_word(value));
+        };
+        if self.program.as_const(value).is_some() {
+            return Content::Word(self.use_word(value));
+        }
+        self.consume(value);
+        let (stack, base) = (self.stack(), self.slot_offset(slot));
+        Content::Halves(
+            [0, 16]
+                .map(|offset| self.b.ins().load(types::I8X16, unaligned(), stack, base + offset)),
+        )
+    }
+
+    fn store_content(&mut self, slot: i16, content: &Content) {
+        match content {
+            Content::Word(word) => self.store_slot(slot, word),
+            Content::Halves(halves) => {
+                let (stack, base) = (self.stack(), self.slot_offset(slot));
+                for (half, offset) in halves.iter().zip([0, 16]) {
+                    self.b.ins().store(unaligned(), *half, stack, base + offset);
+                }
+            }
+        }
     }
 
     /// Stores values to their slots, each after all are loaded: a slot may be another's source.
@@ -326,14 +379,14 @@ impl Translator<'_, '_> {
                 self.consume(value);
                 continue;
             }
-            let word = self.use_word(value);
-            pending.push((slot, value, word));
+            let content = self.use_content(value);
+            pending.push((slot, value, content));
         }
         for &(slot, ..) in &pending {
             self.clobber(slot);
         }
-        for (slot, value, word) in pending.drain(..) {
-            self.store_slot(slot, &word);
+        for (slot, value, content) in pending.drain(..) {
+            self.store_content(slot, &content);
             self.settle(slot, value);
         }
         self.pending_stores = pending;

@@ -1,3 +1,5 @@
 //! Facts about a program. An analysis changes nothing.
 
 pub mod control_flow;
+pub(crate) mod likelihood;
+pub mod regions;

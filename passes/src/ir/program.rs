@@ -32,7 +32,8 @@ pub struct Program {
     pub arg_pool: Vec<Value>,
     /// Pool of stack outputs.
     pub output_pool: Vec<Output>,
-    /// Entry points, ordered by chunk and then by pc. Ordinal 0 is the contract's start.
+    /// Entry points, ordered by chunk and then by pc. Ordinal 0 is the contract's start. A
+    /// JUMPDEST without one is entered by static jumps in its chunk only.
     pub entries: PrimaryMap<Entry, EntryData>,
     /// Units of compilation, in order of their first block.
     pub chunks: PrimaryMap<Chunk, ChunkData>,
@@ -79,6 +80,9 @@ pub struct BlockData {
     pub chunk: Chunk,
     /// Whether the block begins with a JUMPDEST, hence is a valid jump target.
     pub is_jumpdest: bool,
+    /// Whether the block isn't compiled, for it is unlikely to run: whatever leads to it hands
+    /// over.
+    pub is_cold: bool,
 }
 
 /// Stack bounds of a block, in words relative to the height at its entry.
@@ -204,12 +208,12 @@ pub struct EntryData {
 /// A unit of compilation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkData {
-    /// Its blocks, as indices of [`Block`].
+    /// Its blocks, cold ones included, as indices of [`Block`].
     pub blocks: Span,
     /// Its entry points, as indices of [`Entry`]. Includes every block that another chunk
     /// goes to.
     pub entries: Span,
-    /// Opcodes in its blocks.
+    /// Opcodes in its blocks that aren't cold.
     pub opcodes: u32,
 }
 
@@ -238,6 +242,28 @@ impl Program {
         (span.start..span.end).map(Block::from_u32)
     }
 
+    /// The blocks that a jump may lead to but that have no entry point: the interpreter goes on
+    /// there.
+    pub fn absent_targets(&self) -> impl Iterator<Item = &BlockData> {
+        self.blocks.values().filter(|data| data.is_jumpdest && data.entry.is_none())
+    }
+
+    /// Bytes of memory that are there in every block but the first: what the first block accesses
+    /// at constant offsets. Memory never shrinks.
+    pub fn initial_memory(&self) -> u64 {
+        let mut len = 0u64;
+        for inst in self.block_insts(Block::from_u32(0)) {
+            let width = match self.insts[inst].opcode {
+                Opcode::MLOAD | Opcode::MSTORE => 32,
+                Opcode::MSTORE8 => 1,
+                _ => continue,
+            };
+            let offset = self.as_const(self.args(inst)[0]).and_then(|at| u32::try_from(at).ok());
+            len = len.max(offset.map_or(0, |offset| u64::from(offset) + width));
+        }
+        len.next_multiple_of(32)
+    }
+
     /// The constant that a value is, if it is one.
     pub fn as_const(&self, value: Value) -> Option<U256> {
         match self.values[value].def {
@@ -254,6 +280,15 @@ impl Terminator {
             Self::FallThrough(next)
             | Self::Branch { otherwise: next, .. }
             | Self::Suspend { continuation: next, .. } => Some(next),
+            _ => None,
+        }
+    }
+
+    /// The block that a jump or a taken branch goes to, if it is known.
+    pub const fn static_target(&self) -> Option<Block> {
+        match *self {
+            Self::Jump(JumpTarget::Block(target))
+            | Self::Branch { target: JumpTarget::Block(target), .. } => Some(target),
             _ => None,
         }
     }

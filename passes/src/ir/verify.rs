@@ -23,8 +23,8 @@
 //! instructions, each time by at least the instruction's own.
 //!
 //! At the end ([`Stage::Complete`]): chunks cover the blocks, entries are in order and where they
-//! must be (contract start, JUMPDESTs, continuations, blocks another chunk goes on with) and
-//! nowhere else, and their flags are exact.
+//! must be (contract start, continuations, blocks another chunk goes on with or jumps to), may be
+//! (JUMPDESTs) and nowhere else, cold blocks have none, and their flags are exact.
 //!
 //! Cost: linear in the program.
 

@@ -203,6 +203,7 @@ impl Lifter<'_> {
             entry: None.into(),
             chunk: Chunk::from_u32(0),
             is_jumpdest: shape.is_jumpdest,
+            is_cold: false,
         });
         self.stack.clear();
     }

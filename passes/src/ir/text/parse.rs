@@ -168,6 +168,7 @@ impl Parser {
             false => None,
         };
         let is_jumpdest = words.flag("jumpdest");
+        let is_cold = words.flag("cold");
         let first_inst = self.program.insts.len() as u32;
         let first_output = self.program.output_pool.len() as u32;
         self.program.blocks.push(BlockData {
@@ -181,6 +182,7 @@ impl Parser {
             entry: entry.into(),
             chunk,
             is_jumpdest,
+            is_cold,
         });
         self.add_to_chunk(block, chunk);
         self.open = Some(block);

@@ -45,7 +45,8 @@ impl BlockPrinter<'_> {
         if let Some(entry) = data.entry.expand() {
             write!(f, " entry={entry}")?;
         }
-        writeln!(f, "{}", if data.is_jumpdest { " jumpdest" } else { "" })?;
+        f.write_str(if data.is_jumpdest { " jumpdest" } else { "" })?;
+        writeln!(f, "{}", if data.is_cold { " cold" } else { "" })?;
         let stack = data.stack;
         let (needed, growth, delta) = (stack.needed, stack.growth, stack.delta);
         writeln!(f, "  stack needed={needed} growth={growth} delta={delta}")?;

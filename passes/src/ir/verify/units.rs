@@ -5,7 +5,7 @@ use super::{Defect, Entity, VerifyError, ensure};
 use crate::MAX_ENTRIES;
 use crate::ir::entities::{Block, Chunk, Entry};
 use crate::ir::program::{ChunkData, Program, Terminator};
-use cranelift_entity::EntityRef;
+use cranelift_entity::{EntityRef, EntitySet};
 
 /// Verifies chunks and entries.
 pub(super) fn verify(program: &Program) -> Result<(), VerifyError> {
@@ -22,7 +22,22 @@ pub(super) fn verify(program: &Program) -> Result<(), VerifyError> {
     ensure(complete, Entity::Program, Defect::Leftover)?;
     ensure(opcodes <= program.opcode_count.into(), Entity::Program, Defect::OpcodeCount)?;
     check_entries(program)?;
-    program.blocks.keys().try_for_each(|block| check_block(program, block))
+    let jumped_to = jumped_to_from_elsewhere(program);
+    let mut blocks = program.blocks.keys();
+    blocks.try_for_each(|block| check_block(program, block, jumped_to.contains(block)))
+}
+
+/// The blocks that another chunk's compiled blocks jump to.
+fn jumped_to_from_elsewhere(program: &Program) -> EntitySet<Block> {
+    let mut found = EntitySet::with_capacity(program.blocks.len());
+    for data in program.blocks.values().filter(|data| !data.is_cold) {
+        if let Some(target) = data.terminator.static_target()
+            && program.blocks[target].chunk != data.chunk
+        {
+            found.insert(target);
+        }
+    }
+    found
 }
 
 fn check_chunk(
@@ -65,19 +80,22 @@ fn check_entries(program: &Program) -> Result<(), VerifyError> {
 }
 
 /// A block has an entry exactly if something asks for one, and the right flags.
-fn check_block(program: &Program, block: Block) -> Result<(), VerifyError> {
+fn check_block(program: &Program, block: Block, jumped_to: bool) -> Result<(), VerifyError> {
     let entity = Entity::Block(block);
     let data = &program.blocks[block];
     let before = block.index().checked_sub(1).map(|index| &program.blocks[Block::new(index)]);
     let is_continuation =
         before.is_none_or(|before| matches!(before.terminator, Terminator::Suspend { .. }));
     let is_crossed_into = before.is_some_and(|before| {
-        before.chunk != data.chunk && before.terminator.next_block() == Some(block)
+        before.chunk != data.chunk
+            && !before.is_cold
+            && before.terminator.next_block() == Some(block)
     });
     let Some(entry) = data.entry.expand() else {
-        let needless = !(data.is_jumpdest || is_continuation || is_crossed_into);
+        let needless = data.is_cold || !(is_continuation || is_crossed_into || jumped_to);
         return ensure(needless, entity, Defect::EntryMissing);
     };
+    ensure(!data.is_cold, entity, Defect::EntryNeedless)?;
     let Some(entry_data) = program.entries.get(entry) else {
         let defect = Defect::Missing(Entity::Entry(entry));
         return Err(VerifyError { entity, defect });

@@ -1,0 +1,282 @@
+//! Regions: which blocks of a chunk are entered through one block only, at one height of the stack.
+//!
+//! A region is a set of blocks of a chunk with one **leader**. Every way into the region goes
+//! through the leader, and each of its blocks begins at one height of the stack relative to the
+//! leader's. What holds at the leader, and what it computes, so holds in all its blocks: the stack's
+//! bounds are checked there once for all of them, and the stack pointer is that of the leader.
+//!
+//! Leaders are the blocks with an entry point, and those that two regions lead to, or one at two
+//! heights. The solution is found optimistically: blocks join the region that leads to them, and
+//! a block becomes a leader when a way into it contradicts that, which may contradict more blocks in
+//! turn. After a few rounds all blocks with several ways in become leaders instead.
+//!
+//! Cost: a bounded number of rounds, each linear in the blocks of the chunk.
+
+use crate::ir::entities::{Block, Chunk};
+use crate::ir::program::{BlockData, Program};
+use cranelift_entity::EntityRef;
+
+/// Rounds before blocks with several predecessors become leaders.
+const MAX_ROUNDS: usize = 6;
+
+/// Heights beyond this make a leader: offsets from the leader's stack pointer stay small.
+const MAX_HEIGHT: i32 = 2048;
+
+/// How a block of a chunk is entered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Not from anywhere, or not compiled.
+    #[default]
+    Absent,
+    /// From outside its region.
+    Leader,
+    /// Only from this block of the region, by its position in the chunk.
+    Single(u32),
+    /// From several blocks of the region.
+    Merge,
+}
+
+/// A block's place in its region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// How it is entered.
+    pub kind: Kind,
+    /// Position in the chunk of its region's leader.
+    pub leader: u32,
+    /// Height of the stack at its start, relative to the leader's start.
+    pub height: i16,
+    /// Ways into the block from blocks of the chunk.
+    pub predecessors: u32,
+}
+
+/// The regions of a chunk. Blocks are named by their position in the chunk.
+#[derive(Clone, Debug, Default)]
+pub struct Regions {
+    /// The place of each block.
+    pub places: Vec<Place>,
+    /// All blocks that aren't absent: region after region, each after those that lead to it,
+    /// but for the ends of loops.
+    pub order: Vec<u32>,
+}
+
+impl Regions {
+    /// Finds the regions of a chunk.
+    pub fn find(program: &Program, chunk: Chunk) -> Self {
+        let mut search = Search::new(program, chunk);
+        let order = search.reachable();
+        search.count_predecessors(&order);
+        search.solve(&order);
+        search.finish()
+    }
+}
+
+/// Where a block goes within its chunk.
+#[derive(Clone, Copy, Default)]
+struct Successors {
+    /// The jump's target, and the next block.
+    blocks: [Option<u32>; 2],
+    /// Height of the stack at the block's end, relative to its start.
+    delta: i32,
+}
+
+/// Region and height of a block, while they are looked for.
+type Guess = Option<(u32, i32)>;
+
+struct Search {
+    successors: Vec<Successors>,
+    is_leader: Vec<bool>,
+    predecessors: Vec<Vec<u32>>,
+    guesses: Vec<Guess>,
+}
+
+impl Search {
+    fn new(program: &Program, chunk: Chunk) -> Self {
+        let first = program.chunks[chunk].blocks.start;
+        let inside = |block: Block| {
+            let data = &program.blocks[block];
+            (data.chunk == chunk && !data.is_cold).then(|| block.as_u32() - first)
+        };
+        let successors = |data: &BlockData| {
+            if data.is_cold {
+                return Successors::default();
+            }
+            let blocks = [data.terminator.static_target(), data.terminator.next_block()]
+                .map(|block| block.and_then(inside));
+            Successors { blocks, delta: data.stack.delta.into() }
+        };
+        let blocks = || program.chunk_blocks(chunk).map(|block| &program.blocks[block]);
+        let count = program.chunks[chunk].blocks.len();
+        Self {
+            successors: blocks().map(successors).collect(),
+            is_leader: blocks().map(|data| data.entry.is_some()).collect(),
+            predecessors: vec![Vec::new(); count],
+            guesses: vec![None; count],
+        }
+    }
+
+    /// The blocks that entry points lead to, in reverse postorder.
+    fn reachable(&self) -> Vec<u32> {
+        let mut walk = Walk::new(self.successors.len());
+        let roots = (0..self.is_leader.len() as u32).rev();
+        for root in roots.filter(|&root| self.is_leader[root as usize]) {
+            walk.visit(root, |block| self.successors[block as usize].blocks);
+        }
+        walk.finish()
+    }
+
+    fn count_predecessors(&mut self, order: &[u32]) {
+        for &block in order {
+            for successor in self.successors[block as usize].blocks.into_iter().flatten() {
+                self.predecessors[successor as usize].push(block);
+            }
+        }
+    }
+
+    /// Finds a leader and a height for each block, such that all ways in agree.
+    fn solve(&mut self, order: &[u32]) {
+        for _ in 0..MAX_ROUNDS {
+            if !self.round(order) {
+                return;
+            }
+        }
+        for &block in order {
+            if self.predecessors[block as usize].len() > 1 {
+                self.is_leader[block as usize] = true;
+            }
+        }
+        // Now every other block has one predecessor, which comes before it.
+        while self.round(order) {}
+    }
+
+    /// One round; whether anything has changed.
+    fn round(&mut self, order: &[u32]) -> bool {
+        let mut changed = false;
+        for &block in order {
+            let guess = self.guess(block);
+            changed |= guess != self.guesses[block as usize];
+            self.guesses[block as usize] = guess;
+        }
+        // A loop's end is judged once its start is settled.
+        if changed {
+            return true;
+        }
+        for &block in order {
+            let guess = self.guesses[block as usize];
+            let agrees = |&before: &u32| self.leads_in(before) == guess;
+            let index = block as usize;
+            if !self.is_leader[index] && !self.predecessors[index].iter().all(agrees) {
+                self.is_leader[index] = true;
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// What the first predecessor with a guess makes of a block.
+    fn guess(&mut self, block: u32) -> Guess {
+        let index = block as usize;
+        if !self.is_leader[index] {
+            let guess = self.predecessors[index].iter().find_map(|&before| self.leads_in(before));
+            match guess {
+                Some((_, height)) if height.abs() <= MAX_HEIGHT => return guess,
+                _ => self.is_leader[index] = true,
+            }
+        }
+        Some((block, 0))
+    }
+
+    /// The region and height in which a block ends.
+    fn leads_in(&self, block: u32) -> Guess {
+        let delta = self.successors[block as usize].delta;
+        self.guesses[block as usize].map(|(leader, height)| (leader, height + delta))
+    }
+
+    /// The places, and an order in which each region is in one piece.
+    fn finish(self) -> Regions {
+        let places: Vec<Place> = (0..self.guesses.len()).map(|index| self.place(index)).collect();
+        let inside = |block: u32| {
+            self.successors[block as usize].blocks.map(|successor| {
+                successor.filter(|&successor| places[successor as usize].kind != Kind::Leader)
+            })
+        };
+        let mut order = Vec::with_capacity(places.len());
+        let mut walk = Walk::new(places.len());
+        for (index, place) in places.iter().enumerate() {
+            if place.kind == Kind::Leader {
+                walk.visit(index as u32, inside);
+                order.extend(walk.take());
+            }
+        }
+        Regions { places, order }
+    }
+
+    fn place(&self, index: usize) -> Place {
+        let Some((leader, height)) = self.guesses[index] else { return Place::default() };
+        let kind = match &*self.predecessors[index] {
+            _ if self.is_leader[index] => Kind::Leader,
+            &[before] => Kind::Single(before),
+            _ => Kind::Merge,
+        };
+        let predecessors = self.predecessors[index].len() as u32;
+        Place { kind, leader, height: height as i16, predecessors }
+    }
+}
+
+/// A depth-first walk, of which the reverse postorder is wanted. Doesn't recurse.
+struct Walk {
+    seen: Vec<bool>,
+    /// Blocks on the way, and how many of their successors are visited.
+    path: Vec<(u32, usize)>,
+    postorder: Vec<u32>,
+}
+
+impl Walk {
+    fn new(blocks: usize) -> Self {
+        Self { seen: vec![false; blocks], path: Vec::new(), postorder: Vec::new() }
+    }
+
+    /// Walks from a block. The last successor follows its predecessor in the order, if it can.
+    fn visit(&mut self, root: u32, successors: impl Fn(u32) -> [Option<u32>; 2]) {
+        self.enter(root);
+        while let Some((block, visited)) = self.path.last_mut() {
+            match successors(*block).get(*visited) {
+                Some(successor) => {
+                    *visited += 1;
+                    successor.into_iter().for_each(|&successor| self.enter(successor));
+                }
+                None => {
+                    self.postorder.push(*block);
+                    self.path.pop();
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, block: u32) {
+        if !std::mem::replace(&mut self.seen[block as usize], true) {
+            self.path.push((block, 0));
+        }
+    }
+
+    /// The reverse postorder of what was visited since the last call.
+    fn take(&mut self) -> impl Iterator<Item = u32> + '_ {
+        self.postorder.drain(..).rev()
+    }
+
+    fn finish(mut self) -> Vec<u32> {
+        self.take().collect()
+    }
+}
+
+impl Place {
+    /// Whether two blocks are in one region.
+    pub fn is_with(&self, other: &Self) -> bool {
+        self.kind != Kind::Absent && other.kind != Kind::Absent && self.leader == other.leader
+    }
+}
+
+/// A block's position in its chunk.
+pub fn position(program: &Program, block: Block) -> u32 {
+    let chunk = program.blocks[block].chunk;
+    (block.index() as u32) - program.chunks[chunk].blocks.start
+}
