@@ -17,7 +17,7 @@ use cranelift_codegen::{
 };
 use cranelift_frontend::FunctionBuilder;
 use cranevm_passes::{
-    PassOptions, analyze,
+    PassOptions, ThreadLimits, analyze,
     ir::{entities::Chunk, program::Program},
 };
 use revm_primitives::hardfork::SpecId;
@@ -233,6 +233,7 @@ impl Compiler {
             },
             one_block_per_chunk: self.options.one_block_per_chunk,
             compile_all: self.options.compile_all,
+            thread_limits: ThreadLimits::default(),
             verify: self.options.verify,
         };
         Ok(analyze(code, &options)?)

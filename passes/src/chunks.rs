@@ -10,9 +10,10 @@
 //!
 //! Cost: linear in the blocks.
 
-use crate::analysis::{control_flow::ControlFlow, likelihood::Likelihood};
+use crate::analysis::control_flow::ControlFlow;
 use crate::ir::entities::{Block, Chunk};
 use crate::ir::program::{ChunkData, EntryData, JumpTarget, Program, Span, Terminator};
+use crate::transform::thread_jumps::Threaded;
 use crate::{AnalysisError, MAX_ENTRIES};
 use cranelift_entity::{EntityRef, EntitySet};
 
@@ -23,12 +24,12 @@ use cranelift_entity::{EntityRef, EntitySet};
 /// [`AnalysisError::TooManyEntries`] if the entry table can't index all of them.
 pub(crate) fn cut_chunks(
     program: &mut Program,
-    flow: &ControlFlow,
-    likelihood: &Likelihood,
+    threaded: &Threaded,
     chunk_limit: u32,
     one_block_per_chunk: bool,
 ) -> Result<(), AnalysisError> {
-    for block in likelihood.cold.iter() {
+    let flow = &threaded.flow;
+    for block in threaded.cold.iter() {
         program.blocks[block].is_cold = true;
     }
     let opcodes_before = opcodes_before(program, flow);
@@ -51,7 +52,7 @@ pub(crate) fn cut_chunks(
     }
     let crossed = crossed_into(program);
     for chunk in program.chunks.keys() {
-        add_entries(program, flow, likelihood, &crossed, chunk);
+        add_entries(program, threaded, &crossed, chunk);
     }
     let found = program.entries.len() + program.absent_targets().count();
     if found > MAX_ENTRIES {
@@ -66,7 +67,7 @@ fn opcodes_before(program: &Program, flow: &ControlFlow) -> Vec<u32> {
     let mut before = Vec::with_capacity(flow.blocks.len() + 1);
     before.push(0);
     before.extend(flow.blocks.iter().map(|(block, shape)| {
-        sum += if program.blocks[block].is_cold { 0 } else { shape.last - shape.first };
+        sum += if program.blocks[block].is_cold { 0 } else { flow.instruction_count(shape) };
         sum
     }));
     before
@@ -135,16 +136,15 @@ fn crossed_into(program: &Program) -> EntitySet<Block> {
 /// and what another chunk leads to.
 fn add_entries(
     program: &mut Program,
-    flow: &ControlFlow,
-    likelihood: &Likelihood,
+    threaded: &Threaded,
     crossed: &EntitySet<Block>,
     chunk: Chunk,
 ) {
     let first_entry = program.entries.len() as u32;
     for block in program.chunk_blocks(chunk) {
-        let shape = &flow.blocks[block];
+        let shape = &threaded.flow.blocks[block];
         let is_entered =
-            likelihood.escaping.contains(block) || shape.is_continuation || crossed.contains(block);
+            threaded.escaping.contains(block) || shape.is_continuation || crossed.contains(block);
         let data = &mut program.blocks[block];
         if is_entered && !data.is_cold {
             let entry = program.entries.push(EntryData {

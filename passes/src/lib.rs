@@ -3,9 +3,9 @@
 //! ```text
 //! bytes --decode--> instructions, jump targets
 //!       --find-blocks--> block extents and edges
+//!       --thread-jumps--> internal calls followed, what is unlikely to run
 //!       --lift-stack--> values in place of stack slots
 //!       --bound-stack, sum-gas--> one stack check and one gas charge per block
-//!       --find-cold--> what is unlikely to run
 //!       --cut-chunks--> units of compilation and their entry points
 //! ```
 //!
@@ -31,6 +31,7 @@ mod transform;
 use ir::{program::Program, verify::VerifyError};
 use revm_primitives::hardfork::SpecId;
 use timing::PassTimes;
+pub use transform::thread_jumps::ThreadLimits;
 
 /// Most entry points of a contract: what a 16-bit ordinal can index.
 pub const MAX_ENTRIES: usize = 65_535;
@@ -48,6 +49,8 @@ pub struct PassOptions {
     pub chunk_limit: u32,
     /// Each block is a chunk of its own.
     pub one_block_per_chunk: bool,
+    /// Limits of following jumps.
+    pub thread_limits: ThreadLimits,
     /// Compile what is unlikely to run too.
     pub compile_all: bool,
     /// Verify the program after each pass.
@@ -60,6 +63,7 @@ impl Default for PassOptions {
             spec_id: SpecId::default(),
             chunk_limit: 500,
             one_block_per_chunk: false,
+            thread_limits: ThreadLimits::default(),
             compile_all: false,
             verify: false,
         }

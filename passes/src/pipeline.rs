@@ -1,13 +1,14 @@
 //! The passes, in the order they run: the only place that says so.
 
-use crate::analysis::{control_flow::find_blocks, likelihood::find_likelihood};
+use crate::analysis::control_flow::find_blocks;
 use crate::chunks::cut_chunks;
 use crate::decode::decode;
 use crate::ir::program::Program;
 use crate::ir::verify::{Stage, verify};
 use crate::sections::{gas::sum_gas, stack::bound_stack};
 use crate::timing::PassTimes;
-use crate::transform::lift_stack::lift_stack;
+use crate::transform::lift_stack::{Lifted, lift_stack};
+use crate::transform::thread_jumps::thread_jumps;
 use crate::{AnalysisError, MAX_CODE_LEN, PassOptions};
 
 /// A pass, and the timer of its name.
@@ -17,14 +18,14 @@ pub enum Pass {
     Decode,
     /// Instructions to blocks.
     FindBlocks,
+    /// Jumps of internal calls followed, and what is unlikely to run.
+    ThreadJumps,
     /// Stack slots to values.
     LiftStack,
     /// Stack bounds of blocks.
     BoundStack,
     /// Static gas of blocks.
     SumGas,
-    /// What is unlikely to run.
-    FindCold,
     /// Blocks to units of compilation.
     CutChunks,
 }
@@ -34,10 +35,10 @@ impl Pass {
     pub const ALL: [Self; 7] = [
         Self::Decode,
         Self::FindBlocks,
+        Self::ThreadJumps,
         Self::LiftStack,
         Self::BoundStack,
         Self::SumGas,
-        Self::FindCold,
         Self::CutChunks,
     ];
 
@@ -46,10 +47,10 @@ impl Pass {
         match self {
             Self::Decode => "decode",
             Self::FindBlocks => "find-blocks",
+            Self::ThreadJumps => "thread-jumps",
             Self::LiftStack => "lift-stack",
             Self::BoundStack => "bound-stack",
             Self::SumGas => "sum-gas",
-            Self::FindCold => "find-cold",
             Self::CutChunks => "cut-chunks",
         }
     }
@@ -63,23 +64,25 @@ pub(crate) fn run(
     if code.len() > MAX_CODE_LEN {
         return Err(AnalysisError::CodeTooLong { found: code.len(), limit: MAX_CODE_LEN });
     }
-    let PassOptions { spec_id, chunk_limit, one_block_per_chunk, compile_all, verify: _ } =
-        *options;
+    let PassOptions { spec_id, chunk_limit, one_block_per_chunk, compile_all, .. } = *options;
     let mut times = PassTimes::default();
 
     let decoded = times.time(Pass::Decode, || decode(code, spec_id));
     let flow =
         times.time(Pass::FindBlocks, || find_blocks(&decoded, code.len() as u32, chunk_limit));
-    let mut program = times.time(Pass::LiftStack, || lift_stack(code, spec_id, &decoded, &flow));
+    let threaded = times.time(Pass::ThreadJumps, || {
+        thread_jumps(code, &decoded, flow, options.thread_limits, compile_all)
+    });
+    let flow = &threaded.flow;
+    let Lifted { mut program, positions } =
+        times.time(Pass::LiftStack, || lift_stack(code, spec_id, &decoded, flow));
     check(&program, Stage::Lifted, options)?;
-    times.time(Pass::BoundStack, || bound_stack(&mut program, &decoded, &flow));
+    times.time(Pass::BoundStack, || bound_stack(&mut program, &decoded, flow));
     check(&program, Stage::StackBounded, options)?;
-    times.time(Pass::SumGas, || sum_gas(&mut program, &decoded, &flow));
+    times.time(Pass::SumGas, || sum_gas(&mut program, &decoded, flow, &positions));
     check(&program, Stage::GasSummed, options)?;
-    let likelihood = times
-        .time(Pass::FindCold, || find_likelihood(code, &decoded, &flow, &program, compile_all));
     times.time(Pass::CutChunks, || {
-        cut_chunks(&mut program, &flow, &likelihood, chunk_limit, one_block_per_chunk)
+        cut_chunks(&mut program, &threaded, chunk_limit, one_block_per_chunk)
     })?;
     check(&program, Stage::Complete, options)?;
     Ok((program, times))

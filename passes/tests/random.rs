@@ -5,12 +5,13 @@ use alloy_primitives::U256;
 use cranevm_passes::ir::entities::{Block, Value};
 use cranevm_passes::ir::program::{BlockData, JumpTarget, Program, Terminator, ValueDef};
 use cranevm_passes::ir::text::parse;
-use cranevm_passes::{PassOptions, analyze};
+use cranevm_passes::{PassOptions, ThreadLimits, analyze};
 use programs::{Random, specs};
 use revm_bytecode::Bytecode;
 use revm_bytecode::opcode::{self, OPCODE_INFO};
 use revm_interpreter::instructions::gas_table_spec;
 use revm_primitives::hardfork::SpecId;
+use std::collections::HashMap;
 
 mod programs;
 
@@ -29,11 +30,14 @@ struct Machine<'a> {
     /// The code as revm pads it.
     padded: &'a [u8],
     stack: Vec<Word>,
+    /// Words known at entry, by slot.
+    known: HashMap<i32, Word>,
     /// Height of `stack` at entry.
     base: i32,
     lowest: i32,
     highest: i32,
     gas: u64,
+    is_done: bool,
 }
 
 impl Machine<'_> {
@@ -118,6 +122,14 @@ impl Machine<'_> {
         }
     }
 
+    fn is_at_end(&self, data: &BlockData, pc: u32, hand_over: Option<u32>) -> bool {
+        self.is_done
+            || pc >= self.program.code_len
+            || (self.gas == data.gas && Some(pc) == hand_over)
+            || matches!(data.terminator, Terminator::FallThrough(next)
+                if self.gas == data.gas && self.program.blocks[next].pc == pc)
+    }
+
     /// Executes a block and compares everything that the program says of it.
     fn run(&mut self, block: Block, data: &BlockData, table: &[u16; 256], jumps: &Bytecode) {
         let mut insts = self.program.block_insts(block);
@@ -126,7 +138,7 @@ impl Machine<'_> {
             Terminator::HandOver { pc } => Some(pc),
             _ => None,
         };
-        while pc < data.end_pc && Some(pc) != hand_over {
+        while !self.is_at_end(data, pc, hand_over) {
             let byte = self.padded[pc as usize];
             self.gas += u64::from(table[usize::from(byte)]);
             if let Some(immediate) = self.shuffle(pc) {
@@ -137,9 +149,20 @@ impl Machine<'_> {
                 opcode::JUMP | opcode::JUMPI => {
                     let count = usize::from(byte - opcode::JUMP) + 1;
                     let words = self.pop(count);
+                    if let (opcode::JUMP, Word::Const(target), true) =
+                        (byte, words[0], self.gas < data.gas)
+                    {
+                        // From one segment to the next.
+                        pc = target.to();
+                        continue;
+                    }
                     self.check_jump(data, &words, jumps);
+                    self.is_done = true;
                 }
-                opcode::STOP => assert_eq!(data.terminator, Terminator::Stop),
+                opcode::STOP => {
+                    assert_eq!(data.terminator, Terminator::Stop);
+                    self.is_done = true;
+                }
                 _ => {
                     let inst = insts.next().expect("an instruction for each opcode left");
                     let inst_data = &self.program.insts[inst];
@@ -155,7 +178,9 @@ impl Machine<'_> {
                     match data.terminator {
                         Terminator::Suspend { inst: last, .. } if last == inst => {
                             self.stack = before;
+                            self.is_done = true;
                         }
+                        Terminator::Exit(last) if last == inst => self.is_done = true,
                         _ if info.outputs() != 0 => self.push(Word::Result(pc)),
                         _ => {}
                     }
@@ -164,9 +189,19 @@ impl Machine<'_> {
             pc += 1;
         }
         assert_eq!(insts.next(), None);
-        assert_eq!(pc.min(self.program.code_len), hand_over.unwrap_or(data.end_pc));
         assert_eq!(data.gas, self.gas);
         self.check_stack(block, data);
+    }
+
+    /// What a clone may rely on: the offsets of JUMPDESTs on the stack, by slot from its top.
+    fn offsets_on_stack(&self, jumps: &Bytecode) -> HashMap<i32, Word> {
+        let table = jumps.legacy_jump_table().expect("a legacy bytecode");
+        let is_target = |word: U256| usize::try_from(word).is_ok_and(|pc| table.is_valid(pc));
+        let slots = self.stack.iter().rev().take(32).enumerate();
+        slots
+            .filter(|(_, word)| matches!(word, Word::Const(word) if is_target(*word)))
+            .map(|(depth, &word)| (-(depth as i32) - 1, word))
+            .collect()
     }
 
     fn check_jump(&self, data: &BlockData, words: &[Word], jumps: &Bytecode) {
@@ -198,7 +233,8 @@ impl Machine<'_> {
         }
         let mut changed = self.stack.iter().enumerate().filter_map(|(index, &word)| {
             let slot = index as i32 - self.base;
-            (word != Word::Input(slot)).then_some((slot, word))
+            let at_start = self.known.get(&slot).copied().unwrap_or(Word::Input(slot));
+            (word != at_start).then_some((slot, word))
         });
         for output in self.program.outputs(block) {
             let found = (i32::from(output.slot), self.word(output.value));
@@ -209,26 +245,35 @@ impl Machine<'_> {
 }
 
 fn check_program(code: &[u8], options: &PassOptions) {
-    let program = analyze(code, options).expect("a valid program");
+    let program = analyze(code, options).unwrap_or_else(|error| panic!("{error}"));
     let bytecode = Bytecode::new_raw(code.to_vec().into());
     let table = gas_table_spec(options.spec_id);
     let mut next_pc = 0;
+    let mut known_at_clones: HashMap<Block, HashMap<i32, Word>> = HashMap::new();
     for (block, data) in program.blocks.iter() {
         // Nothing between blocks can be jumped to.
         let jump_table = bytecode.legacy_jump_table().expect("a legacy bytecode");
-        assert!((next_pc..data.pc).all(|pc| !jump_table.is_valid(pc as usize)));
-        next_pc = data.end_pc;
-        let base = 8 * (data.end_pc - data.pc) as i32 + 300;
+        assert!(data.is_clone || (next_pc..data.pc).all(|pc| !jump_table.is_valid(pc as usize)));
+        next_pc = if data.is_clone { next_pc } else { data.end_pc };
+        let base = 8 * code.len() as i32 + 300;
+        let known = known_at_clones.remove(&block).unwrap_or_default();
+        let word_at = |slot| known.get(&slot).copied().unwrap_or(Word::Input(slot));
         let mut machine = Machine {
             program: &program,
             padded: bytecode.bytes_slice(),
-            stack: (-base..0).map(Word::Input).collect(),
+            stack: (-base..0).map(word_at).collect(),
+            known,
             base,
             lowest: 0,
             highest: 0,
             gas: 0,
+            is_done: false,
         };
         machine.run(block, data, &table, &bytecode);
+        for successor in [data.terminator.next_block(), data.terminator.static_target()] {
+            let clone = successor.filter(|&successor| program.blocks[successor].is_clone);
+            known_at_clones.extend(clone.map(|clone| (clone, machine.offsets_on_stack(&bytecode))));
+        }
     }
     let text = program.to_string();
     assert_eq!(parse(&text).expect("what was printed can be parsed"), program, "{text}");
@@ -248,6 +293,11 @@ fn check_all(seed: u64, count: u64, make: impl Fn(&mut Random) -> Vec<u8>) {
                 chunk_limit,
                 one_block_per_chunk,
                 compile_all,
+                thread_limits: [
+                    ThreadLimits::NONE,
+                    ThreadLimits::MOVE_ONLY,
+                    ThreadLimits::default(),
+                ][random.below(3)],
                 verify: true,
             };
             let result = std::panic::catch_unwind(|| check_program(&code, &options));

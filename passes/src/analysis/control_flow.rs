@@ -6,14 +6,16 @@
 //! JUMPDEST isn't reachable and gets no block.
 //!
 //! Blocks are in order of pc, and a block that goes on (falls through, is left by an
-//! untaken branch or suspends) always goes on with the next one: no edge but those of
-//! jumps needs to be stored.
+//! untaken branch or suspends) goes on with the next one, until jumps are threaded
+//! (`transform::thread_jumps`): then a block may be of several segments of the bytecode, and there
+//! are clones.
 //!
 //! Cost: one look at each instruction.
 
 use crate::decode::{Decoded, Form, Instruction};
 use crate::ir::entities::Block;
-use cranelift_entity::{EntityRef, PrimaryMap};
+use crate::ir::program::Span;
+use cranelift_entity::{PrimaryMap, packed_option::PackedOption};
 
 /// Most instructions in a block, whatever the options. With at most seven words popped by
 /// an instruction and a depth of at most 236 touched, no slot of a block leaves `i16`.
@@ -24,6 +26,11 @@ pub const MAX_BLOCK_INSTRUCTIONS: u32 = 4096;
 pub struct ControlFlow {
     /// The blocks in order of pc; the first is the contract's start.
     pub blocks: PrimaryMap<Block, BlockShape>,
+    /// The runs of instructions that blocks are made of, as indices of
+    /// [`Decoded::instructions`].
+    pub segments: Vec<Span>,
+    /// JUMPDEST offsets that are known to be on the stack where a clone begins: (slot, offset).
+    pub constants: Vec<(i16, u32)>,
     /// The block of each JUMPDEST, by [`JumpDests::number`](crate::decode::JumpDests::number).
     pub jumpdest_blocks: Vec<Block>,
 }
@@ -31,20 +38,27 @@ pub struct ControlFlow {
 /// Extent and edges of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockShape {
-    /// Index of the first instruction.
-    pub first: u32,
-    /// Index one past the last instruction; the one that ends the block is included.
-    pub last: u32,
+    /// Its segments; the instruction that ends the block is included, and so are the jumps from
+    /// segment to segment.
+    pub segments: Span,
     /// Offset of the first byte.
     pub pc: u32,
-    /// Offset one past the last byte, at most the length of the code.
+    /// Offset one past the last byte of the first segment, at most the length of the code.
     pub end_pc: u32,
     /// Whether the block begins with JUMPDEST.
     pub is_jumpdest: bool,
     /// Whether a frame may begin or resume here.
     pub is_continuation: bool,
+    /// Whether the block is a copy that one other block leads to.
+    pub is_clone: bool,
     /// How it ends.
     pub ending: Ending,
+    /// The block that it goes on with, if it does.
+    pub next: PackedOption<Block>,
+    /// The clone that it jumps to instead of the block at the target.
+    pub target: PackedOption<Block>,
+    /// Words known where it begins, as indices of [`ControlFlow::constants`].
+    pub constants: Span,
 }
 
 /// How a block ends.
@@ -73,19 +87,13 @@ impl Ending {
     }
 }
 
-impl BlockShape {
-    /// The block's instructions, in order.
-    pub fn instructions<'a>(&self, decoded: &'a Decoded) -> &'a [Instruction] {
-        &decoded.instructions[self.first as usize..self.last as usize]
-    }
-}
-
 /// Finds the blocks of a contract of `code_len` bytes, of at most `block_limit` instructions
 /// each.
 pub(crate) fn find_blocks(decoded: &Decoded, code_len: u32, block_limit: u32) -> ControlFlow {
     let instructions = &decoded.instructions;
     let block_limit = block_limit.clamp(1, MAX_BLOCK_INSTRUCTIONS) as usize;
     let mut blocks = PrimaryMap::with_capacity(instructions.len() / 8 + 2);
+    let mut segments = Vec::with_capacity(instructions.len() / 8 + 2);
     let mut jumpdest_blocks = Vec::with_capacity(instructions.len() / 16);
     let pc_of = |index: usize| instructions.get(index).map_or(code_len, |i| i.pc);
 
@@ -104,14 +112,19 @@ pub(crate) fn find_blocks(decoded: &Decoded, code_len: u32, block_limit: u32) ->
         if is_jumpdest {
             jumpdest_blocks.push(blocks.next_key());
         }
+        let number = blocks.len() as u32;
+        segments.push(Span { start: first as u32, end: last as u32 });
         blocks.push(BlockShape {
-            first: first as u32,
-            last: last as u32,
+            segments: Span { start: number, end: number + 1 },
             pc: pc_of(first),
             end_pc,
             is_jumpdest,
             is_continuation,
+            is_clone: false,
             ending,
+            next: ending.reaches_next().then(|| Block::from_u32(number + 1)).into(),
+            target: None.into(),
+            constants: Span::default(),
         });
 
         first = last;
@@ -124,7 +137,7 @@ pub(crate) fn find_blocks(decoded: &Decoded, code_len: u32, block_limit: u32) ->
             }
         }
     }
-    ControlFlow { blocks, jumpdest_blocks }
+    ControlFlow { blocks, segments, constants: Vec::new(), jumpdest_blocks }
 }
 
 /// Number of instructions and the ending of the block at the head of `rest`.
@@ -147,8 +160,26 @@ fn block_extent(rest: &[Instruction], limit: usize) -> (usize, Ending) {
 }
 
 impl ControlFlow {
-    /// The block after `block` in order of pc.
-    pub fn next(&self, block: Block) -> Block {
-        Block::new(block.index() + 1)
+    /// The instructions of a block, in order.
+    pub fn instructions<'a>(
+        &'a self,
+        decoded: &'a Decoded,
+        shape: &BlockShape,
+    ) -> impl DoubleEndedIterator<Item = &'a Instruction> {
+        let segments = &self.segments[shape.segments.start as usize..shape.segments.end as usize];
+        segments
+            .iter()
+            .flat_map(|span| &decoded.instructions[span.start as usize..span.end as usize])
+    }
+
+    /// The number of a block's instructions.
+    pub fn instruction_count(&self, shape: &BlockShape) -> u32 {
+        let segments = &self.segments[shape.segments.start as usize..shape.segments.end as usize];
+        segments.iter().map(|span| span.end - span.start).sum()
+    }
+
+    /// The words known where a block begins.
+    pub fn constants(&self, shape: &BlockShape) -> &[(i16, u32)] {
+        &self.constants[shape.constants.start as usize..shape.constants.end as usize]
     }
 }

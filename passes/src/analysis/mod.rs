@@ -1,5 +1,6 @@
 //! Facts about a program. An analysis changes nothing.
 
 pub mod control_flow;
-pub(crate) mod likelihood;
+pub(crate) mod failure;
+pub(crate) mod references;
 pub mod regions;

@@ -1,6 +1,6 @@
 //! The analysed program: what the passes produce and the translator reads.
 //!
-//! A [`Program`] is a set of entity maps. Blocks are in order of pc; the instructions of
+//! A [`Program`] is a set of entity maps. Blocks are in order of pc, but for clones; the instructions of
 //! a block are contiguous; the blocks of a chunk are contiguous, and so are its entries.
 //! Within a block the EVM stack is lifted to [`Value`]s: `PUSH`, `DUP`, `SWAP`, `POP` and
 //! their kin leave no instruction, only a final stack layout ([`BlockData::outputs`]).
@@ -22,7 +22,7 @@ pub struct Program {
     pub spec_id: SpecId,
     /// Bytes of bytecode, without padding.
     pub code_len: u32,
-    /// Basic blocks, in order of pc. The first is the contract's start.
+    /// Basic blocks, in order of pc, a block's clones after it. The first is the contract's start.
     pub blocks: PrimaryMap<Block, BlockData>,
     /// Instructions of all blocks.
     pub insts: PrimaryMap<Inst, InstData>,
@@ -55,8 +55,8 @@ pub struct Span {
 pub struct BlockData {
     /// Offset of the first byte in the bytecode.
     pub pc: u32,
-    /// Offset one past the last byte of the last instruction (immediates included), at most
-    /// `code_len`. An opcode that hands over counts as one byte.
+    /// Offset one past the last byte of the first segment's last instruction (immediates included),
+    /// at most `code_len`. An opcode that hands over counts as one byte.
     pub end_pc: u32,
     /// The block's instructions, as indices of [`Inst`]. The one of an `Exit` or `Suspend`
     /// terminator is the last.
@@ -80,6 +80,8 @@ pub struct BlockData {
     pub chunk: Chunk,
     /// Whether the block begins with a JUMPDEST, hence is a valid jump target.
     pub is_jumpdest: bool,
+    /// Whether the block is a copy that one other block of the program leads to.
+    pub is_clone: bool,
     /// Whether the block isn't compiled, for it is unlikely to run: whatever leads to it hands
     /// over.
     pub is_cold: bool,
@@ -109,7 +111,7 @@ pub struct Output {
 /// How a block ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Terminator {
-    /// Goes on with the next block.
+    /// Goes on with another block.
     FallThrough(Block),
     /// `JUMP`.
     Jump(JumpTarget),
@@ -145,7 +147,7 @@ pub enum Terminator {
 /// Where a jump goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JumpTarget {
-    /// A block that begins with JUMPDEST.
+    /// A block that begins with JUMPDEST, or a clone of one.
     Block(Block),
     /// A target computed at run time.
     Dynamic(Value),
@@ -274,7 +276,7 @@ impl Program {
 }
 
 impl Terminator {
-    /// The block that follows in order of pc and that this one goes on with, if it does.
+    /// The block that this one goes on with other than by a jump, if it does.
     pub const fn next_block(&self) -> Option<Block> {
         match *self {
             Self::FallThrough(next)

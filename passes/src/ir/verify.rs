@@ -3,17 +3,16 @@
 //!
 //! Once the stack is lifted ([`Stage::Lifted`]):
 //!
-//! - there is a block, the first is at pc 0, and blocks are in order of pc, none reaching into
-//!   the next or past the code;
+//! - there is a block, the first is at pc 0, and blocks but for clones are in order of
+//!   pc, none reaching into the next or past the code;
 //! - the instructions of the blocks, their outputs, and the arguments of the instructions each lie
 //!   end to end in their pool, without gap or remainder;
-//! - an instruction lies in its block, after the one before it, has as many arguments as its
-//!   opcode takes, and a result exactly if the opcode pushes one (and doesn't suspend);
+//! - an instruction lies in the code, has as many arguments as its opcode takes, and a result exactly if the opcode pushes one (and doesn't suspend);
 //! - a value is used in one block only; a result is used after the instruction that names
 //!   it, inputs are slots below zero, and the number of uses is exact;
 //! - outputs are in ascending order of slot, none is the slot's own input, and there is none
 //!   where nobody observes the stack;
-//! - a block goes on only with the next one, jumps only to a JUMPDEST, and has a frame-ending or
+//! - a block jumps only to a JUMPDEST or a clone, which one block leads to, and has a frame-ending or
 //!   suspending instruction only as the last, named by the terminator.
 //!
 //! Once the stack is bounded ([`Stage::StackBounded`]): every slot an instruction or an output
@@ -103,8 +102,8 @@ pub enum Defect {
     ArgSpan,
     #[error("instructions, arguments or outputs are left over after the last block")]
     Leftover,
-    #[error("its pc is outside the block or not after the instruction before")]
-    InstOutOfOrder,
+    #[error("its pc is outside the code")]
+    InstOutside,
     #[error("the opcode isn't one that stays an instruction in this fork")]
     NotAnInstruction,
     #[error("it has {found} arguments where the opcode takes {expected}")]
@@ -131,11 +130,11 @@ pub enum Defect {
     OutputUnchanged(i16),
     #[error("it has outputs that nobody observes")]
     OutputUnobserved,
-    #[error("it goes on with {0} instead of the next block")]
-    NotNext(Block),
+    #[error("it is a clone, and {0} blocks lead to it")]
+    SharedClone(u32),
     #[error("it jumps to {0}, which doesn't begin with JUMPDEST")]
     NotJumpDest(Block),
-    #[error("it hands over at {0}, which isn't its last byte")]
+    #[error("it hands over at {0}, which is outside the code")]
     HandOverPc(u32),
     #[error(
         "it ends or suspends the frame, or jumps, but isn't the one its block's terminator names"
@@ -169,8 +168,6 @@ pub enum Defect {
     ContinuationFlag,
     #[error("{found} entry points, more than {limit}")]
     EntryCount { found: usize, limit: usize },
-    #[error("the opcodes of its chunks are more than it has")]
-    OpcodeCount,
 }
 
 /// Verifies a program.

@@ -12,13 +12,13 @@ use crate::ir::program::{Program, StackEffect};
 /// Sets the stack bounds of every block.
 pub(crate) fn bound_stack(program: &mut Program, decoded: &Decoded, flow: &ControlFlow) {
     for (block, shape) in flow.blocks.iter() {
-        program.blocks[block].stack = stack_effect(shape.instructions(decoded));
+        program.blocks[block].stack = stack_effect(flow.instructions(decoded, shape));
     }
 }
 
 /// The bounds of a block. Its height stays in `i16`, see
 /// [`MAX_BLOCK_INSTRUCTIONS`](crate::analysis::control_flow::MAX_BLOCK_INSTRUCTIONS).
-fn stack_effect(instructions: &[Instruction]) -> StackEffect {
+fn stack_effect<'a>(instructions: impl Iterator<Item = &'a Instruction>) -> StackEffect {
     let (mut needed, mut growth, mut height) = (0i32, 0i32, 0i32);
     for instruction in instructions {
         let (touched, change) = touched_and_change(instruction);

@@ -20,7 +20,7 @@ use crate::ir::program::{
     ValueDef,
 };
 use alloy_primitives::U256;
-use cranelift_entity::{PrimaryMap, packed_option::PackedOption};
+use cranelift_entity::{PrimaryMap, SecondaryMap, packed_option::PackedOption};
 use revm_primitives::hardfork::SpecId;
 
 /// Makes the program of `code` from its decoded instructions and block shapes.
@@ -29,7 +29,7 @@ pub(crate) fn lift_stack(
     spec_id: SpecId,
     decoded: &Decoded,
     flow: &ControlFlow,
-) -> Program {
+) -> Lifted {
     let count = decoded.instructions.len();
     let program = Program {
         spec_id,
@@ -43,11 +43,25 @@ pub(crate) fn lift_stack(
         chunks: PrimaryMap::new(),
         opcode_count: count as u32,
     };
-    let mut lifter = Lifter { code, decoded, flow, program, stack: SymbolicStack::default() };
-    for (block, shape) in flow.blocks.iter() {
-        lifter.lift_block(block, shape);
+    let mut lifter = Lifter {
+        code,
+        decoded,
+        flow,
+        program,
+        stack: SymbolicStack::default(),
+        position: 0,
+        positions: SecondaryMap::with_capacity(count / 2),
+    };
+    for shape in flow.blocks.values() {
+        lifter.lift_block(shape);
     }
-    lifter.program
+    Lifted { program: lifter.program, positions: lifter.positions }
+}
+
+/// A program, and for each of its instructions the place among its block's decoded ones.
+pub(crate) struct Lifted {
+    pub(crate) program: Program,
+    pub(crate) positions: SecondaryMap<Inst, u32>,
 }
 
 type Values = PrimaryMap<Value, ValueData>;
@@ -63,6 +77,8 @@ struct SymbolicStack {
     touched: Vec<u16>,
     /// Words that are popped below the height at entry and not pushed again.
     sunk: usize,
+    /// Words known at entry, by index of `below`.
+    known: Vec<(u16, Value)>,
 }
 
 impl SymbolicStack {
@@ -143,6 +159,7 @@ impl SymbolicStack {
             }
             if let Some(value) = self.below[index].expand()
                 && values[value].def != ValueDef::Input(slot)
+                && !self.known.contains(&(index as u16, value))
             {
                 output(Output { slot, value }, values);
             }
@@ -154,8 +171,9 @@ impl SymbolicStack {
 
     /// Makes ready for the next block.
     fn clear(&mut self) {
-        let Self { above, below, touched, sunk } = self;
+        let Self { above, below, touched, sunk, known } = self;
         above.clear();
+        known.clear();
         for index in touched.drain(..) {
             below[usize::from(index)] = None.into();
         }
@@ -174,24 +192,29 @@ struct Lifter<'a> {
     flow: &'a ControlFlow,
     program: Program,
     stack: SymbolicStack,
+    /// Decoded instructions of the block before the one that is lifted.
+    position: u32,
+    positions: SecondaryMap<Inst, u32>,
 }
 
 impl Lifter<'_> {
-    fn lift_block(&mut self, block: Block, shape: &BlockShape) {
+    fn lift_block(&mut self, shape: &BlockShape) {
         let first_inst = self.program.insts.len() as u32;
-        let mut instructions = shape.instructions(self.decoded);
+        self.enter(shape);
+        let flow = self.flow;
+        let mut instructions = flow.instructions(self.decoded, shape).peekable();
         let mut ending = None;
-        if shape.ending != Ending::FallThrough
-            && let [body @ .., last] = instructions
-            && ends_block(last.form)
-        {
-            (instructions, ending) = (body, Some(*last));
-        }
-        for instruction in instructions {
+        self.position = 0;
+        while let Some(instruction) = instructions.next() {
+            if instructions.peek().is_none() && ends_block(shape.ending, instruction.form) {
+                ending = Some(*instruction);
+                break;
+            }
             self.lift_instruction(instruction);
+            self.position += 1;
         }
         let first_output = self.program.output_pool.len() as u32;
-        let terminator = self.lift_ending(block, shape.ending, ending);
+        let terminator = self.lift_ending(shape, ending);
         self.program.blocks.push(BlockData {
             pc: shape.pc,
             end_pc: shape.end_pc,
@@ -203,9 +226,21 @@ impl Lifter<'_> {
             entry: None.into(),
             chunk: Chunk::from_u32(0),
             is_jumpdest: shape.is_jumpdest,
+            is_clone: shape.is_clone,
             is_cold: false,
         });
         self.stack.clear();
+    }
+
+    /// Notes the words that are known at a block's entry.
+    fn enter(&mut self, shape: &BlockShape) {
+        for &(slot, offset) in self.flow.constants(shape) {
+            let def = ValueDef::Const(U256::from(offset));
+            let value = self.program.values.push(ValueData { def, uses: 0 });
+            let index = -(slot + 1) as usize;
+            self.stack.set_below(index, value);
+            self.stack.known.push((index as u16, value));
+        }
     }
 
     fn lift_instruction(&mut self, instruction: &Instruction) {
@@ -215,7 +250,8 @@ impl Lifter<'_> {
                 let value = self.program.values.push(ValueData { def, uses: 0 });
                 self.stack.push(value);
             }
-            Form::Pop => self.stack.discard(),
+            // A jump from segment to segment has a target that is known.
+            Form::Pop | Form::Jump => self.stack.discard(),
             Form::Dup(depth) => {
                 let value = self.stack.peek(usize::from(depth), &mut self.program.values);
                 self.stack.push(value);
@@ -254,16 +290,11 @@ impl Lifter<'_> {
         inst
     }
 
-    fn lift_ending(
-        &mut self,
-        block: Block,
-        ending: Ending,
-        last: Option<Instruction>,
-    ) -> Terminator {
-        match (ending, last) {
+    fn lift_ending(&mut self, shape: &BlockShape, last: Option<Instruction>) -> Terminator {
+        match (shape.ending, last) {
             (Ending::Jump, Some(_)) => {
                 let target = self.stack.pop(&mut self.program.values);
-                let target = self.jump_target(target);
+                let target = self.jump_target(shape, target);
                 if target != JumpTarget::Invalid {
                     self.write_outputs();
                 }
@@ -272,16 +303,16 @@ impl Lifter<'_> {
             (Ending::Branch, Some(_)) => {
                 let target = self.stack.pop(&mut self.program.values);
                 let condition = self.stack.pop(&mut self.program.values);
-                let target = self.jump_target(target);
+                let target = self.jump_target(shape, target);
                 self.program.values[condition].uses += 1;
                 self.write_outputs();
-                Terminator::Branch { condition, target, otherwise: self.flow.next(block) }
+                Terminator::Branch { condition, target, otherwise: next_block(shape) }
             }
             (Ending::Exit, Some(last)) => Terminator::Exit(self.lift_compute(&last)),
             (Ending::Suspend, Some(last)) => {
                 let inst = self.lift_suspend(&last);
                 self.write_outputs();
-                Terminator::Suspend { inst, continuation: self.flow.next(block) }
+                Terminator::Suspend { inst, continuation: next_block(shape) }
             }
             (Ending::HandOver, Some(last)) => {
                 self.write_outputs();
@@ -289,7 +320,7 @@ impl Lifter<'_> {
             }
             (Ending::FallThrough, _) => {
                 self.write_outputs();
-                Terminator::FallThrough(self.flow.next(block))
+                Terminator::FallThrough(next_block(shape))
             }
             // The end of the code has no instruction; the others always have one.
             _ => Terminator::Stop,
@@ -307,6 +338,8 @@ impl Lifter<'_> {
     }
 
     fn add_inst(&mut self, instruction: &Instruction, first_arg: u32, height: i16) -> Inst {
+        let inst = self.program.insts.next_key();
+        self.positions[inst] = self.position;
         self.program.insts.push(InstData {
             opcode: instruction.opcode,
             pc: instruction.pc,
@@ -330,7 +363,10 @@ impl Lifter<'_> {
         });
     }
 
-    fn jump_target(&mut self, target: Value) -> JumpTarget {
+    fn jump_target(&mut self, shape: &BlockShape, target: Value) -> JumpTarget {
+        if let Some(clone) = shape.target.expand() {
+            return JumpTarget::Block(clone);
+        }
         let ValueDef::Const(word) = self.program.values[target].def else {
             self.program.values[target].uses += 1;
             return JumpTarget::Dynamic(target);
@@ -357,10 +393,16 @@ impl Lifter<'_> {
     }
 }
 
-/// Whether an instruction is a block's last whatever follows.
-fn ends_block(form: Form) -> bool {
+/// The block that a block goes on with.
+fn next_block(shape: &BlockShape) -> Block {
+    shape.next.expand().expect("a block that goes on has a next one")
+}
+
+/// Whether a block's last instruction is how it ends.
+fn ends_block(ending: Ending, form: Form) -> bool {
     use Form::*;
-    matches!(form, Jump | Branch | Stop | Exit | Suspend | HandOver)
+    ending != Ending::FallThrough
+        && matches!(form, Jump | Branch | Stop | Exit | Suspend | HandOver)
 }
 
 /// The word of a `PUSH` of `len` bytes of which the code still has those in `present`; the

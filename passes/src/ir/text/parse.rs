@@ -168,6 +168,7 @@ impl Parser {
             false => None,
         };
         let is_jumpdest = words.flag("jumpdest");
+        let is_clone = words.flag("clone");
         let is_cold = words.flag("cold");
         let first_inst = self.program.insts.len() as u32;
         let first_output = self.program.output_pool.len() as u32;
@@ -182,6 +183,7 @@ impl Parser {
             entry: entry.into(),
             chunk,
             is_jumpdest,
+            is_clone,
             is_cold,
         });
         self.add_to_chunk(block, chunk);

@@ -46,6 +46,7 @@ impl BlockPrinter<'_> {
             write!(f, " entry={entry}")?;
         }
         f.write_str(if data.is_jumpdest { " jumpdest" } else { "" })?;
+        f.write_str(if data.is_clone { " clone" } else { "" })?;
         writeln!(f, "{}", if data.is_cold { " cold" } else { "" })?;
         let stack = data.stack;
         let (needed, growth, delta) = (stack.needed, stack.growth, stack.delta);

@@ -7,7 +7,7 @@ use crate::ir::entities::{Block, Inst, Value};
 use crate::ir::program::{
     BlockData, InstData, JumpTarget, Output, Program, Span, Terminator, ValueDef,
 };
-use cranelift_entity::{EntityRef, SecondaryMap, packed_option::PackedOption};
+use cranelift_entity::{SecondaryMap, packed_option::PackedOption};
 
 /// Verifies everything but bounds, gas, chunks and entries.
 pub(super) fn verify(program: &Program) -> Result<(), VerifyError> {
@@ -44,16 +44,19 @@ impl Checker<'_> {
         ensure(start == Some(0), Entity::Program, Defect::NoStart)?;
         let (mut last, mut next_inst, mut next_output) = (None, 0, 0);
         for (block, data) in program.blocks.iter() {
-            let in_order = last.is_none_or(|(pc, end_pc)| pc < data.pc && end_pc <= data.pc)
+            let is_after = |(pc, end_pc)| pc < data.pc && end_pc <= data.pc;
+            let in_order = (data.is_clone || last.is_none_or(is_after))
                 && data.pc <= data.end_pc
                 && data.end_pc <= program.code_len;
             let entity = Entity::Block(block);
             ensure(in_order, entity, Defect::BytesOutOfOrder)?;
-            let follows = follows(data.insts, next_inst, program.insts.len());
-            ensure(follows, entity, Defect::InstSpan)?;
-            let follows = self::follows(data.outputs, next_output, program.output_pool.len());
+            let inst_follows = follows(data.insts, next_inst, program.insts.len());
+            ensure(inst_follows, entity, Defect::InstSpan)?;
+            let follows = follows(data.outputs, next_output, program.output_pool.len());
             ensure(follows, entity, Defect::OutputSpan)?;
-            last = Some((data.pc, data.end_pc));
+            if !data.is_clone {
+                last = Some((data.pc, data.end_pc));
+            }
             (next_inst, next_output) = (data.insts.end, data.outputs.end);
         }
         let complete = next_inst as usize == program.insts.len()
@@ -62,13 +65,11 @@ impl Checker<'_> {
     }
 
     fn check_block(&mut self, block: Block, data: &BlockData) -> Result<(), VerifyError> {
-        let mut next_pc = data.pc;
         for index in data.insts.start..data.insts.end {
             let inst = Inst::from_u32(index);
             let inst_data = &self.program.insts[inst];
-            let in_order = next_pc <= inst_data.pc && inst_data.pc < data.end_pc;
-            ensure(in_order, Entity::Inst(inst), Defect::InstOutOfOrder)?;
-            next_pc = inst_data.pc + 1;
+            let inside = inst_data.pc < self.program.code_len;
+            ensure(inside, Entity::Inst(inst), Defect::InstOutside)?;
             self.check_inst(block, data, inst, inst_data)?;
         }
         self.check_terminator(block, data)?;
@@ -150,8 +151,7 @@ impl Checker<'_> {
                 self.check_next(block, continuation)
             }
             Terminator::HandOver { pc } => {
-                let is_last = data.pc <= pc && pc.checked_add(1) == Some(data.end_pc);
-                ensure(is_last, entity, Defect::HandOverPc(pc))
+                ensure(pc < self.program.code_len, entity, Defect::HandOverPc(pc))
             }
         }
     }
@@ -159,8 +159,7 @@ impl Checker<'_> {
     fn check_next(&self, block: Block, next: Block) -> Result<(), VerifyError> {
         let entity = Entity::Block(block);
         let exists = self.program.blocks.is_valid(next);
-        ensure(exists, entity, Defect::Missing(Entity::Block(next)))?;
-        ensure(next.index() == block.index() + 1, entity, Defect::NotNext(next))
+        ensure(exists, entity, Defect::Missing(Entity::Block(next)))
     }
 
     fn check_target(&mut self, block: Block, target: JumpTarget) -> Result<(), VerifyError> {
@@ -169,7 +168,7 @@ impl Checker<'_> {
             JumpTarget::Block(target) => {
                 let data = self.program.blocks.get(target);
                 ensure(data.is_some(), entity, Defect::Missing(Entity::Block(target)))?;
-                let is_jumpdest = data.is_some_and(|data| data.is_jumpdest);
+                let is_jumpdest = data.is_some_and(|data| data.is_jumpdest || data.is_clone);
                 ensure(is_jumpdest, entity, Defect::NotJumpDest(target))
             }
             JumpTarget::Dynamic(value) => self.check_use(block, value, entity),

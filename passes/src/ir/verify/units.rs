@@ -5,39 +5,57 @@ use super::{Defect, Entity, VerifyError, ensure};
 use crate::MAX_ENTRIES;
 use crate::ir::entities::{Block, Chunk, Entry};
 use crate::ir::program::{ChunkData, Program, Terminator};
-use cranelift_entity::{EntityRef, EntitySet};
+use cranelift_entity::{EntityRef, EntitySet, SecondaryMap};
 
 /// Verifies chunks and entries.
 pub(super) fn verify(program: &Program) -> Result<(), VerifyError> {
     let found = program.entries.len();
     let defect = Defect::EntryCount { found, limit: MAX_ENTRIES };
     ensure(found <= MAX_ENTRIES, Entity::Program, defect)?;
-    let (mut next_block, mut next_entry, mut opcodes) = (0, 0, 0u64);
+    let (mut next_block, mut next_entry) = (0, 0);
     for (chunk, data) in program.chunks.iter() {
         check_chunk(program, chunk, data, next_block, next_entry)?;
         (next_block, next_entry) = (data.blocks.end, data.entries.end);
-        opcodes += u64::from(data.opcodes);
     }
     let complete = next_block as usize == program.blocks.len() && next_entry as usize == found;
     ensure(complete, Entity::Program, Defect::Leftover)?;
-    ensure(opcodes <= program.opcode_count.into(), Entity::Program, Defect::OpcodeCount)?;
     check_entries(program)?;
-    let jumped_to = jumped_to_from_elsewhere(program);
-    let mut blocks = program.blocks.keys();
-    blocks.try_for_each(|block| check_block(program, block, jumped_to.contains(block)))
+    let ways = Ways::find(program);
+    program.blocks.keys().try_for_each(|block| check_block(program, &ways, block))
 }
 
-/// The blocks that another chunk's compiled blocks jump to.
-fn jumped_to_from_elsewhere(program: &Program) -> EntitySet<Block> {
-    let mut found = EntitySet::with_capacity(program.blocks.len());
-    for data in program.blocks.values().filter(|data| !data.is_cold) {
-        if let Some(target) = data.terminator.static_target()
-            && program.blocks[target].chunk != data.chunk
-        {
-            found.insert(target);
+/// How blocks are entered.
+struct Ways {
+    /// Frames resume here, or begin.
+    continuations: EntitySet<Block>,
+    /// Compiled blocks of another chunk lead here.
+    crossed: EntitySet<Block>,
+    /// Blocks that lead to each.
+    counts: SecondaryMap<Block, u32>,
+}
+
+impl Ways {
+    fn find(program: &Program) -> Self {
+        let mut ways = Self {
+            continuations: EntitySet::with_capacity(program.blocks.len()),
+            crossed: EntitySet::with_capacity(program.blocks.len()),
+            counts: SecondaryMap::with_capacity(program.blocks.len()),
+        };
+        ways.continuations.insert(Block::new(0));
+        for data in program.blocks.values() {
+            if let Terminator::Suspend { continuation, .. } = data.terminator {
+                ways.continuations.insert(continuation);
+            }
+            let successors = [data.terminator.next_block(), data.terminator.static_target()];
+            for successor in successors.into_iter().flatten() {
+                ways.counts[successor] += 1;
+                if program.blocks[successor].chunk != data.chunk && !data.is_cold {
+                    ways.crossed.insert(successor);
+                }
+            }
         }
+        ways
     }
-    found
 }
 
 fn check_chunk(
@@ -79,20 +97,16 @@ fn check_entries(program: &Program) -> Result<(), VerifyError> {
     Ok(())
 }
 
-/// A block has an entry exactly if something asks for one, and the right flags.
-fn check_block(program: &Program, block: Block, jumped_to: bool) -> Result<(), VerifyError> {
+/// A block has an entry only if something asks for one, and the right flags.
+fn check_block(program: &Program, ways: &Ways, block: Block) -> Result<(), VerifyError> {
     let entity = Entity::Block(block);
     let data = &program.blocks[block];
-    let before = block.index().checked_sub(1).map(|index| &program.blocks[Block::new(index)]);
-    let is_continuation =
-        before.is_none_or(|before| matches!(before.terminator, Terminator::Suspend { .. }));
-    let is_crossed_into = before.is_some_and(|before| {
-        before.chunk != data.chunk
-            && !before.is_cold
-            && before.terminator.next_block() == Some(block)
-    });
+    let leading = ways.counts[block];
+    ensure(!data.is_clone || leading <= 1, entity, Defect::SharedClone(leading))?;
+    let is_continuation = ways.continuations.contains(block);
+    let is_crossed = ways.crossed.contains(block);
     let Some(entry) = data.entry.expand() else {
-        let needless = data.is_cold || !(is_continuation || is_crossed_into || jumped_to);
+        let needless = data.is_cold || !(is_continuation || is_crossed);
         return ensure(needless, entity, Defect::EntryMissing);
     };
     ensure(!data.is_cold, entity, Defect::EntryNeedless)?;
@@ -101,7 +115,7 @@ fn check_block(program: &Program, block: Block, jumped_to: bool) -> Result<(), V
         return Err(VerifyError { entity, defect });
     };
     ensure(entry_data.block == block, entity, Defect::EntryMismatch)?;
-    let asked_for = data.is_jumpdest || is_continuation || is_crossed_into;
+    let asked_for = data.is_jumpdest || is_continuation || is_crossed;
     ensure(asked_for, entity, Defect::EntryNeedless)?;
     let exact = entry_data.is_continuation == is_continuation;
     ensure(exact, Entity::Entry(entry), Defect::ContinuationFlag)
