@@ -11,10 +11,13 @@
 
 mod delegate;
 mod exponent;
+mod gas_window;
+mod hash;
+mod keccak;
 mod math;
 mod memory;
 mod shift;
 mod table;
 
-pub(crate) use delegate::GasWindow;
+pub(crate) use gas_window::GasWindow;
 pub(crate) use table::{Builtin, BuiltinTable, Signature, builtin_table};

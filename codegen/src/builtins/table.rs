@@ -2,7 +2,7 @@
 //!
 //! The order is part of the ABI: compiled code calls through an offset.
 
-use super::{delegate, exponent, math, memory, shift};
+use super::{delegate, exponent, keccak, math, memory, shift};
 use crate::abi::EvmContext;
 use revm_interpreter::Host;
 use revm_primitives::U256;
@@ -103,6 +103,8 @@ builtins! {
     Sar = sar: Words(WordsFn) => shift::sar;
     /// `EXP`: charges by the exponent's bytes.
     Exp = exp: Delegate(DelegateFn) => exponent::exp::<H>;
+    /// `KECCAK256`
+    Keccak256 = keccak256: Delegate(DelegateFn) => keccak::keccak256::<H>;
     /// Grows memory so that a word at an offset lies within.
     GrowWord = grow_word: Memory(MemoryFn) => memory::grow_word::<H>;
     /// Grows memory so that a byte at an offset lies within.
