@@ -5,6 +5,7 @@ use super::{
     gas_window::{GasWindow, OUT_OF_GAS},
     hash,
     math::load,
+    memo,
 };
 use crate::abi::EvmContext;
 use revm_interpreter::{
@@ -59,7 +60,11 @@ unsafe fn hash_memory<H: Host>(
         let offset = usize::try_from(offset).map_err(|_| InstructionResult::InvalidOperandOOG)?;
         gas.reach(context, interpreter, host, offset, len)?;
         // SAFETY: memory reaches to `offset + len`, and nobody writes it during the call.
-        hash::keccak256(unsafe { std::slice::from_raw_parts(context.memory_base.add(offset), len) })
+        let bytes = unsafe { std::slice::from_raw_parts(context.memory_base.add(offset), len) };
+        match bytes.try_into() {
+            Ok(bytes) => memo::keccak256_of_64(bytes),
+            Err(_) => hash::keccak256(bytes),
+        }
     };
     // SAFETY: the deeper of the two words.
     unsafe { *top.sub(2) = U256::from_be_bytes(hash.0) };

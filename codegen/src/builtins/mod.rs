@@ -15,6 +15,7 @@ mod gas_window;
 mod hash;
 mod keccak;
 mod math;
+mod memo;
 mod memory;
 mod shift;
 mod table;
