@@ -3,7 +3,7 @@
 use super::gas_window::{GasWindow, OUT_OF_GAS};
 use crate::abi::{EvmContext, STATUS_PANICKED};
 use revm_interpreter::{
-    Host, Instruction, InstructionContext, InstructionTable, interpreter::EthInterpreter,
+    Host, InstructionContext, InstructionTable, interpreter::EthInterpreter,
     interpreter_types::Jumps,
 };
 use revm_primitives::U256;
@@ -26,31 +26,6 @@ pub(super) fn caught<'a>(
     }
 }
 
-/// Whether the EVM's table has `own`, revm's instruction, for `opcode`: only then may a builtin
-/// take its place.
-///
-/// Functions are compared by address. Two copies of the same function, in a program that has such
-/// for generic ones, are taken for different, and the builtin delegates: slower, but right. Two
-/// functions with one address are the same code.
-///
-/// # Safety
-/// `context` must be a running context whose host is an `H`.
-#[inline]
-pub(super) unsafe fn is_in_table<H: Host>(
-    context: *const EvmContext<'_>,
-    opcode: u64,
-    own: Instruction<EthInterpreter, H>,
-) -> bool {
-    const { assert!(size_of::<Instruction<EthInterpreter, H>>() == size_of::<usize>()) };
-    // SAFETY: the context is a running one, so its table is there, and typed as for `H`.
-    let table = unsafe { &*(*context).instructions.cast::<InstructionTable<EthInterpreter, H>>() };
-    // SAFETY: an `Instruction` is a function pointer in as many bytes, so none of them is padding.
-    let address = |instruction: &Instruction<EthInterpreter, H>| unsafe {
-        std::mem::transmute_copy::<_, usize>(instruction)
-    };
-    address(&table[opcode as usize & 0xff]) == address(&own)
-}
-
 /// Executes the instruction `opcode` of the EVM's table. `top` is one past its first argument.
 ///
 /// # Safety
@@ -64,7 +39,7 @@ unsafe fn execute<H: Host>(
     gas_after: u64,
     next_pc: Option<u64>,
 ) -> u64 {
-    caught(context, |context| {
+    caught(context, move |context| {
         // SAFETY: the context's pointers are valid while it runs, and typed as `H`'s builtin
         // table was chosen for them.
         let (interpreter, host, instructions) = unsafe {

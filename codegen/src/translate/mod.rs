@@ -265,7 +265,6 @@ impl Translator<'_, '_> {
             Opcode::DIV | Opcode::MOD => self.division(inst),
             Opcode::SDIV | Opcode::SMOD | Opcode::ADDMOD | Opcode::MULMOD => self.math(inst),
             Opcode::EXP => self.call_charged(inst, Builtin::Exp),
-            Opcode::KECCAK256 => self.call_charged(inst, Builtin::Keccak256),
             Opcode::AND => self.binary(inst, bitwise::and),
             Opcode::OR => self.binary(inst, bitwise::or),
             Opcode::XOR => self.binary(inst, bitwise::xor),
@@ -293,7 +292,7 @@ impl Translator<'_, '_> {
             | Opcode::ADDRESS
             | Opcode::CALLER
             | Opcode::CALLVALUE => self.environment(inst),
-            _ => self.delegate(inst),
+            _ => self.call_instruction(inst),
         }
     }
 
