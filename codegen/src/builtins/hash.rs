@@ -58,7 +58,7 @@ mod x86 {
             while bit < 7 {
                 constants[round] |= (register as u64 & 1) << ((1 << bit) - 1);
                 let carry = register >> 7;
-                register = register << 1 ^ carry * 0x71;
+                register = (register << 1) ^ (carry * 0x71);
                 bit += 1;
             }
             round += 1;
