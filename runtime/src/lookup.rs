@@ -3,15 +3,28 @@
 use crate::program::CompiledProgram;
 use alloy_primitives::{B256, Bytes};
 use revm::primitives::hardfork::SpecId;
-use std::sync::Arc;
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 /// Names a program: the contract's code and the fork that it is compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeCacheKey {
     /// Keccak-256 of the bytecode. Trusted: nobody computes it again.
     pub code_hash: B256,
     /// The fork. It decides prices and which opcodes exist, so it is part of the name.
     pub spec_id: SpecId,
+}
+
+impl Hash for RuntimeCacheKey {
+    /// Eight bytes of a Keccak are as good as all: a frame pays for this, and who would make two
+    /// codes meet in a table has 2^32 hashes to try for each pair.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [start, ..] = self.code_hash.as_chunks().0 else { return };
+        state.write_u64(u64::from_le_bytes(*start) ^ self.spec_id as u64);
+    }
 }
 
 /// Asks for a program.

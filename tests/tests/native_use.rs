@@ -2,8 +2,10 @@
 //!
 //! The instruction table of the EVM is given counting versions of a few instructions that compiled
 //! code never delegates. A suite that agrees with the interpreter because it interprets would
-//! count the same on every engine.
+//! count the same on every engine. What has a builtin only in place of revm's own instruction is,
+//! when replaced, called as often as the interpreter calls it.
 
+use alloy_primitives::U256;
 use cranevm::revm_evm::JitEvm;
 use cranevm_tests::{
     assembly::Assembly,
@@ -42,14 +44,21 @@ fn count<const OPCODE: u8>(evm: &mut TestEvm) {
     evm.instruction.insert_instruction(OPCODE, Instruction::new(counted::<OPCODE>), gas);
 }
 
+/// Gives the EVM counting versions of opcodes.
+macro_rules! count_all {
+    ($evm:ident: $($opcode:ident)+) => {{ $(count::<$opcode>($evm);)+ }};
+}
+
 /// Runs the loop on an engine and returns how many instructions were interpreted.
 fn interpreted(engine: &Engine, case: &Case) -> u64 {
+    counted_in(engine, case, |evm| count_all!(evm: ADD SUB JUMPDEST DUP1))
+}
+
+/// Runs a case on an engine with counting instructions and returns how many of them ran.
+fn counted_in(engine: &Engine, case: &Case, replace: impl FnOnce(&mut TestEvm)) -> u64 {
     let reads = ReadLog::default();
     let mut evm = test_evm(case, reads.clone());
-    count::<ADD>(&mut evm);
-    count::<SUB>(&mut evm);
-    count::<JUMPDEST>(&mut evm);
-    count::<DUP1>(&mut evm);
+    replace(&mut evm);
     INTERPRETED.set(0);
     let seen = match engine.backend() {
         None => observe(evm, case, &reads, |_| ()),
@@ -101,6 +110,72 @@ fn a_forced_hand_over_interprets() {
             assert_eq!(counted(0), 4 * TURNS);
             let some = counted(2);
             assert!(some > 0 && some <= 4 * TURNS, "{some}");
+        }
+    });
+}
+
+/// Opcodes with a builtin that is used only in place of revm's own instruction.
+const REPLACEABLE: [u8; 14] = [
+    KECCAK256,
+    SLOAD,
+    SSTORE,
+    TLOAD,
+    TSTORE,
+    LOG0,
+    LOG1,
+    LOG2,
+    LOG3,
+    LOG4,
+    CALLDATACOPY,
+    CODECOPY,
+    RETURNDATACOPY,
+    MCOPY,
+];
+
+#[test]
+fn replaced_instructions_are_called() {
+    let zeros = |asm: Assembly| (0..6).fold(asm, |asm, _| asm.push(0));
+    let each_once = |opcode: &u8| (0..2).fold(Assembly::new(), |asm, _| zeros(asm).op(*opcode));
+    on_deep_stack(|| {
+        for opcode in &REPLACEABLE {
+            let case = Case::new(SpecId::OSAKA, each_once(opcode).op(STOP).code());
+            let run = |engine: &Engine| {
+                counted_in(engine, &case, |evm| {
+                    count_all!(evm: KECCAK256 SLOAD SSTORE TLOAD TSTORE LOG0 LOG1 LOG2 LOG3 LOG4);
+                    count_all!(evm: CALLDATACOPY CODECOPY RETURNDATACOPY MCOPY);
+                })
+            };
+            assert_eq!(run(&Engine::interpreter()), 2, "{opcode:#x}");
+            for settings in NativeSettings::all() {
+                let engine = Engine::native(settings);
+                assert_eq!(run(&engine), 2, "{opcode:#x} on {}", engine.name());
+            }
+        }
+    });
+}
+
+/// What a chain's own instruction returns.
+fn answer(context: InstructionContext<'_, TestContext, EthInterpreter>) -> InstructionExecResult {
+    let word = context.interpreter.stack.data_mut().last_mut();
+    *word.expect("the program pushes a word") = U256::from(42);
+    Ok(())
+}
+
+#[test]
+fn results_of_replaced_instructions_are_used() {
+    on_deep_stack(|| {
+        let code = Assembly::new().push(7).op(SLOAD).return_top().code();
+        let case = Case::new(SpecId::OSAKA, code);
+        for settings in NativeSettings::all() {
+            let engine = Engine::native(settings);
+            let reads = ReadLog::default();
+            let mut evm = test_evm(&case, reads.clone());
+            evm.instruction.insert_instruction(SLOAD, Instruction::new(answer), 100);
+            let backend = engine.backend().expect("a native engine").clone();
+            let seen = observe(JitEvm::new(evm, backend), &case, &reads, |_| ());
+            let output = seen.result().output().expect("the program returns");
+            assert_eq!(U256::from_be_slice(output), U256::from(42), "{}", engine.name());
+            engine.assert_compiled(&case);
         }
     });
 }

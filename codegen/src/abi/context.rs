@@ -113,12 +113,20 @@ impl EvmContext<'_> {
     /// Re-reads where memory and calldata are and how long memory is. Calldata moves with memory
     /// when it is a slice of the caller's memory, for both are in one buffer.
     pub(crate) fn refresh_memory(&mut self, interpreter: &mut Interpreter<EthInterpreter>) {
-        {
+        let base = {
             let mut memory = interpreter.memory.context_memory_mut();
-            self.memory_base = memory.as_mut_ptr();
             self.memory_len = memory.len() as u64;
-        }
+            memory.as_mut_ptr()
+        };
         self.memory_words_end = self.memory_len.saturating_sub(31);
+        let is_moved = self.memory_base != base;
+        self.memory_base = base;
+        if is_moved {
+            self.refresh_calldata(interpreter);
+        }
+    }
+
+    fn refresh_calldata(&mut self, interpreter: &Interpreter<EthInterpreter>) {
         match &interpreter.input.input {
             CallInput::Bytes(bytes) => {
                 self.calldata_base = bytes.as_ptr();

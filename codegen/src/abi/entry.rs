@@ -249,13 +249,32 @@ impl EvmCompilerFn {
         instructions: &InstructionTable<EthInterpreter, H>,
         gas_table: &GasTable,
     ) -> InterpreterAction {
+        // SAFETY: passed on to the caller.
+        unsafe { self.run_to_action(interpreter, host, instructions, gas_table) };
+        interpreter.take_next_action()
+    }
+
+    /// As [`run`](Self::run), but leaves the action in the interpreter's bytecode: it is large, and
+    /// whoever moves it soon after waits for its parts to reach the cache.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    pub unsafe fn run_to_action<H: Host>(
+        self,
+        interpreter: &mut Interpreter<EthInterpreter>,
+        host: &mut H,
+        instructions: &InstructionTable<EthInterpreter, H>,
+        gas_table: &GasTable,
+    ) {
         // SAFETY: a live program has its header before the trampoline, pointing to its tables.
         let tables = unsafe { self.tables() };
         debug_assert_eq!(tables.spec_id, interpreter.runtime_flag.spec_id);
         let mut entry = tables.resume_ordinal(interpreter.bytecode.pc());
-        let action = loop {
+        loop {
             let Some(ordinal) = entry else {
-                break interpreter.run_plain(instructions, gas_table, host);
+                let action = interpreter.run_plain(instructions, gas_table, host);
+                interpreter.bytecode.set_action(action);
+                break;
             };
             // SAFETY: passed on to the caller; `ordinal` is one of the program's.
             match unsafe { self.enter(tables, ordinal, interpreter, host, instructions) } {
@@ -263,16 +282,20 @@ impl EvmCompilerFn {
                     if interpreter.bytecode.action().is_none() {
                         interpreter.halt(result);
                     }
-                    break interpreter.take_next_action();
+                    break;
                 }
                 _ if tables.force_hand_over.is_none() => entry = None,
                 _ => match step_to_entry(tables, interpreter, host, instructions, gas_table) {
                     Some(ordinal) => entry = Some(ordinal),
-                    None => break interpreter.take_next_action(),
+                    None => break,
                 },
             }
-        };
-        if tables.single_error { collapse_halt_reason(action) } else { action }
+        }
+        if tables.single_error
+            && let Some(action) = interpreter.bytecode.action()
+        {
+            collapse_halt_reason(action);
+        }
     }
 
     /// # Safety
@@ -396,12 +419,11 @@ fn step_to_entry<H: Host>(
 
 /// Reports an exceptional halt as `OutOfGas`. A fatal error of the database isn't a halt of the
 /// EVM, and stays what it is.
-fn collapse_halt_reason(mut action: InterpreterAction) -> InterpreterAction {
-    if let InterpreterAction::Return(result) = &mut action
+fn collapse_halt_reason(action: &mut InterpreterAction) {
+    if let InterpreterAction::Return(result) = action
         && result.result.is_halt()
         && result.result != InstructionResult::FatalExternalError
     {
         result.result = InstructionResult::OutOfGas;
     }
-    action
 }

@@ -1,14 +1,16 @@
 //! Delegated opcodes: revm's own instruction, from the EVM's own table, on the synced interpreter.
 
-use crate::abi::{EvmContext, STATUS_CONTINUE, STATUS_PANICKED};
+use super::gas_window::{GasWindow, OUT_OF_GAS};
+use crate::abi::{EvmContext, STATUS_PANICKED};
 use revm_interpreter::{
-    Host, InstructionContext, InstructionExecResult, InstructionResult, InstructionTable,
-    Interpreter, interpreter::EthInterpreter, interpreter_types::Jumps,
+    Host, InstructionContext, InstructionTable, interpreter::EthInterpreter,
+    interpreter_types::Jumps,
 };
 use revm_primitives::U256;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `body`, and turns a panic into a status; its payload is kept in the context.
+#[inline]
 pub(super) fn caught<'a>(
     context: &mut EvmContext<'a>,
     body: impl FnOnce(&mut EvmContext<'a>) -> u64,
@@ -24,68 +26,6 @@ pub(super) fn caught<'a>(
     }
 }
 
-/// The exact gas at one instruction: what compiled code keeps, plus the static gas of the
-/// instructions after it, which compiled code has charged ahead.
-///
-/// **Debt.** An instruction may leave less than what is charged ahead: then the frame is bound to
-/// run out of gas later in the block, but revm still runs the instructions up to there, and what
-/// they load of the state can be observed (EIP-7928). So where more such instructions follow, the
-/// gas goes below zero, and the one at which the exact gas is negative ends the frame. The block's
-/// last one never leaves a debt.
-pub(crate) struct GasWindow {
-    gas_after: u64,
-    may_owe: bool,
-}
-
-impl GasWindow {
-    /// Set in the operand of a builtin where a later instruction of the block settles a debt.
-    pub(crate) const MAY_OWE: u64 = 1 << 63;
-
-    /// Shows the interpreter the exact gas; `None` if it has run out before this instruction.
-    pub(super) fn open(
-        context: &mut EvmContext<'_>,
-        interpreter: &mut Interpreter<EthInterpreter>,
-        operand: u64,
-    ) -> Option<Self> {
-        let (gas_after, may_owe) = (operand & !Self::MAY_OWE, operand & Self::MAY_OWE != 0);
-        let exact = context.gas.wrapping_add(gas_after);
-        if context.in_debt && exact.cast_signed() < 0 {
-            context.gas = 0;
-            return None;
-        }
-        interpreter.gas.set_remaining(exact);
-        Some(Self { gas_after, may_owe })
-    }
-
-    /// Takes what the instruction left, and decides how compiled code goes on.
-    pub(super) fn close(
-        self,
-        context: &mut EvmContext<'_>,
-        interpreter: &mut Interpreter<EthInterpreter>,
-        result: InstructionExecResult,
-    ) -> u64 {
-        let remaining = interpreter.gas.remaining();
-        if let Err(error) = result {
-            context.gas = remaining;
-            return error as u64;
-        }
-        let (gas, owes) = remaining.overflowing_sub(self.gas_after);
-        if owes && !self.may_owe {
-            context.gas = remaining;
-            return OUT_OF_GAS;
-        }
-        context.in_debt = owes;
-        context.gas = gas;
-        if (interpreter.gas.memory().words_num * 32) as u64 != context.memory_len {
-            context.refresh_memory(interpreter);
-        }
-        STATUS_CONTINUE
-    }
-}
-
-/// The status of a frame whose debt has come due.
-pub(super) const OUT_OF_GAS: u64 = InstructionResult::OutOfGas as u64;
-
 /// Executes the instruction `opcode` of the EVM's table. `top` is one past its first argument.
 ///
 /// # Safety
@@ -99,7 +39,7 @@ unsafe fn execute<H: Host>(
     gas_after: u64,
     next_pc: Option<u64>,
 ) -> u64 {
-    caught(context, |context| {
+    caught(context, move |context| {
         // SAFETY: the context's pointers are valid while it runs, and typed as `H`'s builtin
         // table was chosen for them.
         let (interpreter, host, instructions) = unsafe {
@@ -117,14 +57,19 @@ unsafe fn execute<H: Host>(
         if let Some(pc) = next_pc {
             interpreter.bytecode.absolute_jump(pc as usize);
         }
-        let Some(gas) = GasWindow::open(context, interpreter, gas_after) else {
+        let Some(mut gas) = GasWindow::open(context, gas_after) else {
             return OUT_OF_GAS;
         };
         let instruction = instructions[opcode as usize & 0xff];
-        let result = instruction.execute(InstructionContext { interpreter, host });
+        let result = gas.with_interpreter(interpreter, |interpreter| {
+            instruction.execute(InstructionContext { interpreter, host })
+        });
+        if result.is_ok() && interpreter.gas.memory().words_num as u64 * 32 != context.memory_len {
+            context.refresh_memory(interpreter);
+        }
         // CREATE may clear the return data and go on without suspending (EIP-8037).
         context.return_data_len = interpreter.return_data.0.len() as u64;
-        gas.close(context, interpreter, result)
+        gas.close(context, result)
     })
 }
 

@@ -1,11 +1,12 @@
 //! EXP: the one arithmetic opcode that charges by its operand.
 
 use super::{
-    delegate::{GasWindow, OUT_OF_GAS, caught},
+    delegate::caught,
+    gas_window::{GasWindow, OUT_OF_GAS},
     math,
 };
 use crate::abi::EvmContext;
-use revm_interpreter::{Host, InstructionResult};
+use revm_interpreter::Host;
 use revm_primitives::U256;
 
 /// `EXP`: revm's `arithmetic::exp`, with fast paths for small operands.
@@ -23,16 +24,13 @@ pub(crate) unsafe extern "C" fn exp<H: Host>(
     let context = unsafe { &mut *context };
     caught(context, |context| {
         // SAFETY: the context's pointers are valid while it runs; the exponent is on its stack.
-        let (interpreter, host, exponent) = unsafe {
-            (&mut *context.interpreter, &mut *context.host.cast::<H>(), math::load(top.sub(2)))
-        };
-        let Some(gas) = GasWindow::open(context, interpreter, gas_after) else {
+        let (host, exponent) = unsafe { (&*context.host.cast::<H>(), math::load(top.sub(2))) };
+        let Some(mut gas) = GasWindow::open(context, gas_after) else {
             return OUT_OF_GAS;
         };
-        let charged = interpreter.gas.record_regular_cost(host.gas_params().exp_cost(exponent));
+        let charged = gas.charge(host.gas_params().exp_cost(exponent));
         // SAFETY: `top` is one past two words.
         unsafe { math::exp(top) };
-        let result = if charged { Ok(()) } else { Err(InstructionResult::OutOfGas) };
-        gas.close(context, interpreter, result)
+        gas.close(context, charged)
     })
 }

@@ -14,9 +14,6 @@
 
 use revm_primitives::U256;
 
-/// `2^255`, the most negative signed word.
-const MIN_SIGNED: U256 = U256::from_limbs([0, 0, 0, 1 << 63]);
-
 macro_rules! words_builtin {
     ($(#[$doc:meta])* $name:ident($($argument:ident at $position:literal),+) = $function:path) => {
         $(#[$doc])*
@@ -134,29 +131,37 @@ fn remainder(a: U256, b: U256) -> U256 {
     a.div_rem(b).1
 }
 
-/// Absolute value of a signed word, as an unsigned one (so that of `-2^255` is right too), and
-/// whether the word is negative.
+/// Absolute value of a signed word, as an unsigned one (so that of `-2^255` is right too), and its
+/// sign: all bits set if it is negative, else none.
+///
+/// Signs of real operands are hard to predict, so neither this nor [`negate_if`] branches.
 #[inline(always)]
-fn magnitude(word: U256) -> (U256, bool) {
-    let negative = word >= MIN_SIGNED;
-    (negate_if(negative, word), negative)
+fn magnitude(word: U256) -> (U256, u64) {
+    let sign = (word.as_limbs()[3].cast_signed() >> 63).cast_unsigned();
+    (negate_if(sign, word), sign)
 }
 
+/// The negated word if all bits of `sign` are set; the word itself if none is.
 #[inline(always)]
-fn negate_if(negative: bool, word: U256) -> U256 {
-    if negative { word.wrapping_neg() } else { word }
+fn negate_if(sign: u64, word: U256) -> U256 {
+    let mut carry = sign & 1;
+    U256::from_limbs(word.into_limbs().map(|limb| {
+        let (limb, carries) = (limb ^ sign).overflowing_add(carry);
+        carry = u64::from(carries);
+        limb
+    }))
 }
 
 /// Signed quotient, rounded towards zero. The one that overflows, `-2^255 / -1`, wraps to `-2^255`.
 fn signed_quotient(a: U256, b: U256) -> U256 {
-    let ((a, a_negative), (b, b_negative)) = (magnitude(a), magnitude(b));
-    negate_if(a_negative != b_negative, quotient(a, b))
+    let ((a, a_sign), (b, b_sign)) = (magnitude(a), magnitude(b));
+    negate_if(a_sign ^ b_sign, quotient(a, b))
 }
 
 /// Signed remainder: it has the sign of the dividend.
 fn signed_remainder(a: U256, b: U256) -> U256 {
-    let ((a, negative), (b, _)) = (magnitude(a), magnitude(b));
-    negate_if(negative, remainder(a, b))
+    let ((a, sign), (b, _)) = (magnitude(a), magnitude(b));
+    negate_if(sign, remainder(a, b))
 }
 
 /// `(a + b) mod modulus`, the sum in full width.
@@ -244,6 +249,9 @@ mod tests {
         interpreter_types::StackTr,
     };
     use revm_primitives::hardfork::SpecId;
+
+    /// `2^255`, the most negative signed word.
+    const MIN_SIGNED: U256 = U256::from_limbs([0, 0, 0, 1 << 63]);
 
     type Word2 = unsafe extern "C" fn(*mut U256);
     type Oracle = fn(

@@ -1,7 +1,8 @@
 //! Slow paths of memory and calldata: growing memory, and reading past the end of the calldata.
 
 use super::{
-    delegate::{GasWindow, OUT_OF_GAS, caught},
+    delegate::caught,
+    gas_window::{GasWindow, OUT_OF_GAS},
     table::StatusAndGas,
 };
 use crate::abi::EvmContext;
@@ -27,17 +28,15 @@ unsafe fn grow<H: Host, const LEN: usize>(
     let status = caught(context, |context| {
         // SAFETY: the context's pointers are valid while it runs.
         let (interpreter, host) =
-            unsafe { (&mut *context.interpreter, &mut *context.host.cast::<H>()) };
-        let Some(gas) = GasWindow::open(context, interpreter, gas_after) else {
+            unsafe { (&mut *context.interpreter, &*context.host.cast::<H>()) };
+        let Some(mut gas) = GasWindow::open(context, gas_after) else {
             return OUT_OF_GAS;
         };
         let grown = match usize::try_from(offset) {
-            Ok(offset) if offset_high == 0 => {
-                interpreter.resize_memory(host.gas_params(), offset, LEN)
-            }
+            Ok(offset) if offset_high == 0 => gas.reach(context, interpreter, host, offset, LEN),
             _ => Err(InstructionResult::InvalidOperandOOG),
         };
-        gas.close(context, interpreter, grown)
+        gas.close(context, grown)
     });
     StatusAndGas { status, gas: context.gas }
 }

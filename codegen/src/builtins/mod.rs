@@ -9,12 +9,20 @@
 //! `catch_unwind`, and the payload travels in the context. They are called through the table in
 //! the context, so compiled code has no addresses in it.
 
+mod copy;
 mod delegate;
 mod exponent;
+mod frame;
+mod gas_window;
+mod hash;
+mod keccak;
+mod log;
 mod math;
+mod memo;
 mod memory;
 mod shift;
+mod storage;
 mod table;
 
-pub(crate) use delegate::GasWindow;
+pub(crate) use gas_window::GasWindow;
 pub(crate) use table::{Builtin, BuiltinTable, Signature, builtin_table};

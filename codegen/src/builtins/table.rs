@@ -2,7 +2,7 @@
 //!
 //! The order is part of the ABI: compiled code calls through an offset.
 
-use super::{delegate, exponent, math, memory, shift};
+use super::{copy, delegate, exponent, keccak, log, math, memory, shift, storage};
 use crate::abi::EvmContext;
 use revm_interpreter::Host;
 use revm_primitives::U256;
@@ -103,6 +103,34 @@ builtins! {
     Sar = sar: Words(WordsFn) => shift::sar;
     /// `EXP`: charges by the exponent's bytes.
     Exp = exp: Delegate(DelegateFn) => exponent::exp::<H>;
+    /// `KECCAK256`
+    Keccak256 = keccak256: Delegate(DelegateFn) => keccak::keccak256::<H>;
+    /// `SLOAD`
+    Sload = sload: Delegate(DelegateFn) => storage::sload::<H>;
+    /// `SSTORE`
+    Sstore = sstore: Delegate(DelegateFn) => storage::sstore::<H>;
+    /// `TLOAD`
+    Tload = tload: Delegate(DelegateFn) => storage::tload::<H>;
+    /// `TSTORE`
+    Tstore = tstore: Delegate(DelegateFn) => storage::tstore::<H>;
+    /// `LOG0`
+    Log0 = log0: Delegate(DelegateFn) => log::log0::<H>;
+    /// `LOG1`
+    Log1 = log1: Delegate(DelegateFn) => log::log1::<H>;
+    /// `LOG2`
+    Log2 = log2: Delegate(DelegateFn) => log::log2::<H>;
+    /// `LOG3`
+    Log3 = log3: Delegate(DelegateFn) => log::log3::<H>;
+    /// `LOG4`
+    Log4 = log4: Delegate(DelegateFn) => log::log4::<H>;
+    /// `CALLDATACOPY`
+    Calldatacopy = calldatacopy: Delegate(DelegateFn) => copy::calldatacopy::<H>;
+    /// `CODECOPY`
+    Codecopy = codecopy: Delegate(DelegateFn) => copy::codecopy::<H>;
+    /// `RETURNDATACOPY`
+    Returndatacopy = returndatacopy: Delegate(DelegateFn) => copy::returndatacopy::<H>;
+    /// `MCOPY`
+    Mcopy = mcopy: Delegate(DelegateFn) => copy::mcopy::<H>;
     /// Grows memory so that a word at an offset lies within.
     GrowWord = grow_word: Memory(MemoryFn) => memory::grow_word::<H>;
     /// Grows memory so that a byte at an offset lies within.

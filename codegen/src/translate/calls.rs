@@ -91,9 +91,26 @@ impl Translator<'_, '_> {
         self.b.switch_to_block(go_on);
     }
 
-    /// Calls revm's own instruction inside a block.
-    pub(super) fn delegate(&mut self, inst: Inst) {
-        self.call_charged(inst, Builtin::Delegate);
+    /// Calls the builtin that stands for revm's instruction, or delegates.
+    pub(super) fn call_instruction(&mut self, inst: Inst) {
+        let builtin = match self.program.insts[inst].opcode {
+            Opcode::KECCAK256 => Builtin::Keccak256,
+            Opcode::SLOAD => Builtin::Sload,
+            Opcode::SSTORE => Builtin::Sstore,
+            Opcode::TLOAD => Builtin::Tload,
+            Opcode::TSTORE => Builtin::Tstore,
+            Opcode::LOG0 => Builtin::Log0,
+            Opcode::LOG1 => Builtin::Log1,
+            Opcode::LOG2 => Builtin::Log2,
+            Opcode::LOG3 => Builtin::Log3,
+            Opcode::LOG4 => Builtin::Log4,
+            Opcode::CALLDATACOPY => Builtin::Calldatacopy,
+            Opcode::CODECOPY => Builtin::Codecopy,
+            Opcode::RETURNDATACOPY => Builtin::Returndatacopy,
+            Opcode::MCOPY => Builtin::Mcopy,
+            _ => Builtin::Delegate,
+        };
+        self.call_charged(inst, builtin);
     }
 
     /// Calls a builtin that charges gas and may fail.
@@ -143,7 +160,7 @@ impl Translator<'_, '_> {
             Opcode::SHR => Builtin::Shr,
             Opcode::SAR => Builtin::Sar,
             Opcode::SIGNEXTEND => Builtin::Signextend,
-            _ => return self.delegate(inst),
+            _ => return self.call_instruction(inst),
         };
         self.call_words(inst, builtin);
     }

@@ -292,7 +292,7 @@ impl Translator<'_, '_> {
             | Opcode::ADDRESS
             | Opcode::CALLER
             | Opcode::CALLVALUE => self.environment(inst),
-            _ => self.delegate(inst),
+            _ => self.call_instruction(inst),
         }
     }
 
