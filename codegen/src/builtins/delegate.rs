@@ -6,7 +6,10 @@ use revm_interpreter::{
     Interpreter, interpreter::EthInterpreter, interpreter_types::Jumps,
 };
 use revm_primitives::U256;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 /// Runs `body`, and turns a panic into a status; its payload is kept in the context.
 pub(super) fn caught<'a>(
@@ -17,11 +20,14 @@ pub(super) fn caught<'a>(
     // of compiled code, which sees the same state as when revm's instruction panics.
     match catch_unwind(AssertUnwindSafe(|| body(context))) {
         Ok(status) => status,
-        Err(payload) => {
-            context.panic = Some(payload);
-            STATUS_PANICKED
-        }
+        Err(payload) => keep_panic(context, payload),
     }
+}
+
+#[cold]
+fn keep_panic(context: &mut EvmContext<'_>, payload: Box<dyn Any + Send>) -> u64 {
+    context.panic = Some(payload);
+    STATUS_PANICKED
 }
 
 /// The exact gas at one instruction: what compiled code keeps, plus the static gas of the
@@ -42,6 +48,7 @@ impl GasWindow {
     pub(crate) const MAY_OWE: u64 = 1 << 63;
 
     /// Shows the interpreter the exact gas; `None` if it has run out before this instruction.
+    #[inline]
     pub(super) fn open(
         context: &mut EvmContext<'_>,
         interpreter: &mut Interpreter<EthInterpreter>,
@@ -58,6 +65,7 @@ impl GasWindow {
     }
 
     /// Takes what the instruction left, and decides how compiled code goes on.
+    #[inline]
     pub(super) fn close(
         self,
         context: &mut EvmContext<'_>,
@@ -92,6 +100,7 @@ pub(super) const OUT_OF_GAS: u64 = InstructionResult::OutOfGas as u64;
 /// `context` must be a running context whose host is an `H`, and `top` a position in its stack, the
 /// instruction's arguments written below it. Deeper words may be stale: an instruction reads its
 /// arguments only.
+#[inline(always)]
 unsafe fn execute<H: Host>(
     context: &mut EvmContext<'_>,
     top: *mut U256,
@@ -99,33 +108,38 @@ unsafe fn execute<H: Host>(
     gas_after: u64,
     next_pc: Option<u64>,
 ) -> u64 {
-    caught(context, |context| {
-        // SAFETY: the context's pointers are valid while it runs, and typed as `H`'s builtin
-        // table was chosen for them.
-        let (interpreter, host, instructions) = unsafe {
-            (
-                &mut *context.interpreter,
-                &mut *context.host.cast::<H>(),
-                &*context.instructions.cast::<InstructionTable<EthInterpreter, H>>(),
-            )
-        };
-        let len = context.stack_len(top);
-        // SAFETY: `top` is within the stack's 1024 words. The instruction's arguments are written;
-        // words below them may be stale or never written, and aren't read before compiled code or a
-        // hand-over has written them.
-        unsafe { interpreter.stack.data_mut().set_len(len) };
-        if let Some(pc) = next_pc {
-            interpreter.bytecode.absolute_jump(pc as usize);
-        }
-        let Some(gas) = GasWindow::open(context, interpreter, gas_after) else {
-            return OUT_OF_GAS;
-        };
-        let instruction = instructions[opcode as usize & 0xff];
-        let result = instruction.execute(InstructionContext { interpreter, host });
-        // CREATE may clear the return data and go on without suspending (EIP-8037).
-        context.return_data_len = interpreter.return_data.0.len() as u64;
-        gas.close(context, interpreter, result)
-    })
+    // SAFETY: the context's pointers are valid while it runs, and typed as `H`'s builtin table was
+    // chosen for them.
+    let (interpreter, host, instructions) = unsafe {
+        (
+            &mut *context.interpreter,
+            &mut *context.host.cast::<H>(),
+            &*context.instructions.cast::<InstructionTable<EthInterpreter, H>>(),
+        )
+    };
+    let len = context.stack_len(top);
+    // SAFETY: `top` is within the stack's 1024 words. The instruction's arguments are written;
+    // words below them may be stale or never written, and aren't read before compiled code or a
+    // hand-over has written them.
+    unsafe { interpreter.stack.data_mut().set_len(len) };
+    if let Some(pc) = next_pc {
+        interpreter.bytecode.absolute_jump(pc as usize);
+    }
+    let Some(gas) = GasWindow::open(context, interpreter, gas_after) else {
+        return OUT_OF_GAS;
+    };
+    let instruction = instructions[opcode as usize & 0xff];
+    // Only the instruction reaches the host. Catching around it alone keeps all else in one function.
+    let attempt = catch_unwind(AssertUnwindSafe(|| {
+        instruction.execute(InstructionContext { interpreter: &mut *interpreter, host })
+    }));
+    let result = match attempt {
+        Ok(result) => result,
+        Err(payload) => return keep_panic(context, payload),
+    };
+    // CREATE may clear the return data and go on without suspending (EIP-8037).
+    context.return_data_len = interpreter.return_data.0.len() as u64;
+    gas.close(context, interpreter, result)
 }
 
 /// A delegated instruction inside a block: its result is left in its slot.

@@ -15,7 +15,7 @@ use revm::{
         evm::{ContextDbError, FrameInitResult},
         instructions::InstructionProvider,
     },
-    interpreter::{Host, InterpreterAction, InterpreterResult, interpreter::EthInterpreter},
+    interpreter::{Host, InterpreterResult, interpreter::EthInterpreter},
     primitives::{Address, Bytes},
     state::EvmState,
 };
@@ -30,27 +30,31 @@ where
             >,
         >,
 {
-    /// Runs the top frame natively until it ends or suspends; `None`, and nothing done, if it is to
-    /// be interpreted.
+    /// Runs the top frame natively until it ends or suspends, and leaves the action in its
+    /// interpreter; `false`, and nothing done, if it is to be interpreted.
     #[inline]
-    fn run_native(&mut self) -> Option<InterpreterAction> {
+    fn run_native(&mut self) -> bool {
         let (context, instructions, _, frames) = self.inner.all_mut();
         let frame = frames.get();
         if frame.data.is_create() && !self.backend.is_blocking() {
-            return None;
+            return false;
         }
         let interpreter = &mut frame.interpreter;
         // The fork that the frame was begun with: what the interpreter would go by.
         let spec_id = interpreter.runtime_flag.spec_id;
         let gas_table = instructions.gas_table();
         if !ForkSchedule::matches(&mut self.schedule, spec_id, gas_table, context.gas_params()) {
-            return None;
+            return false;
         }
         let code_hash = interpreter.bytecode.get_or_calculate_hash();
         let key = RuntimeCacheKey { code_hash, spec_id };
         let code = || interpreter.bytecode.original_bytes();
-        let program = self.cache.program(&self.backend, key, code)?;
-        program.run(interpreter, context, instructions.instruction_table(), gas_table)
+        match self.cache.program(&self.backend, &key, code) {
+            Some(program) => {
+                program.run(interpreter, context, instructions.instruction_table(), gas_table)
+            }
+            None => false,
+        }
     }
 }
 
@@ -102,12 +106,12 @@ where
     fn frame_run(
         &mut self,
     ) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
-        if !self.backend.enabled() {
+        if !self.backend.enabled() || !self.run_native() {
             return self.inner.frame_run();
         }
-        let Some(action) = self.run_native() else { return self.inner.frame_run() };
         let (context, _, _, frames) = self.inner.all_mut();
         let frame = frames.get();
+        let action = frame.interpreter.take_next_action();
         let next =
             frame.process_next_action::<_, ContextDbError<Self::Context>>(context, action)?;
         if let ItemOrResult::Result(_) = next {
