@@ -5,6 +5,8 @@
 
 #![deny(unsafe_code)]
 
+pub mod level;
+
 use cranevm_cli::{Environment, Fixture, InputError, fixture::FixtureDb, shipped};
 use criterion::Criterion;
 use std::time::Duration;

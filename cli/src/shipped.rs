@@ -4,6 +4,7 @@
 //! exercises it.
 
 use crate::{Contract, Fixture, InputError};
+use std::path::Path;
 
 /// A contract embedded in the program.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,14 @@ pub fn all() -> &'static [Shipped] {
 /// Their names.
 pub fn names() -> impl Iterator<Item = &'static str> {
     ALL.iter().map(|contract| contract.name)
+}
+
+/// The fixtures that an argument means: those of a file, or a shipped contract by its name.
+pub fn fixtures(argument: &str) -> Result<Vec<Fixture>, InputError> {
+    match find(argument) {
+        Some(contract) => Ok(vec![contract.load()?.into_fixture()]),
+        None => Fixture::read(Path::new(argument)),
+    }
 }
 
 /// The shipped contract called `name`.

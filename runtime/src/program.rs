@@ -81,8 +81,8 @@ impl CompiledProgram {
     }
 
     /// Runs a frame from the interpreter's pc until it ends or suspends, with the EVM's own tables
-    /// for what isn't native, and leaves its action in the interpreter; `false`, and nothing done, if
-    /// the frame isn't one of this program.
+    /// for what isn't native, and leaves the action in the interpreter; `false`, and nothing done,
+    /// if the frame isn't one of this program.
     ///
     /// Whether the frame's code is this program's is told by its hash, which the caller has
     /// compared and revm vouches for. The checks here catch what would break memory safety: a pc
@@ -99,14 +99,13 @@ impl CompiledProgram {
             && interpreter.bytecode.is_legacy()
             && interpreter.bytecode.len() == self.code_len
             && interpreter.stack.data().capacity() >= STACK_LIMIT;
-        if !fits {
-            return false;
+        if fits {
+            // SAFETY: `self.backing` keeps the code alive during the call, for `self` is borrowed.
+            // It was compiled for this spec and for bytecode of this length (checked above) and of
+            // this hash (compared by the caller).
+            unsafe { self.func.run_in_place(interpreter, host, instructions, gas_table) };
         }
-        // SAFETY: `self.backing` keeps the code alive during the call, for `self` is borrowed. It
-        // was compiled for this spec and for bytecode of this length (checked above) and of this
-        // hash (compared by the caller).
-        unsafe { self.func.run_to_action(interpreter, host, instructions, gas_table) };
-        true
+        fits
     }
 }
 

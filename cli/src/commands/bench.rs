@@ -5,7 +5,7 @@ use crate::terminal;
 use crate::terminal::say;
 use clap::Args;
 use cranevm_cli::{
-    CommandError, Engine, EngineRunner, Fixture, InputError,
+    CommandError, Engine, EngineRunner, Fixture,
     comparison::{self, Run},
     measure::{self, Repeat, median, nanos},
     shipped, spec,
@@ -13,10 +13,7 @@ use cranevm_cli::{
 use cranevm_codegen::{CompileTimings, Compiler, CompilerOptions};
 use revm::primitives::hardfork::SpecId;
 use serde::Serialize;
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// Measure compilation and execution of transaction fixtures
 ///
@@ -77,7 +74,7 @@ impl Command {
     pub(crate) fn run(self) -> Result<(), CommandError> {
         let mut fixtures = Vec::new();
         for argument in &self.fixtures {
-            fixtures.extend(read(argument)?);
+            fixtures.extend(shipped::fixtures(argument)?);
         }
         let total = Some(fixtures.len());
         let bar = terminal::progress(total, "fixtures");
@@ -153,14 +150,6 @@ impl Command {
             result.opcodes = compiled.opcodes;
         }
         Ok(result)
-    }
-}
-
-/// The fixtures of a file, or a shipped contract.
-fn read(argument: &str) -> Result<Vec<Fixture>, InputError> {
-    match shipped::find(argument) {
-        Some(contract) => Ok(vec![contract.load()?.into_fixture()]),
-        None => Fixture::read(Path::new(argument)),
     }
 }
 

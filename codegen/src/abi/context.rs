@@ -112,6 +112,7 @@ pub(crate) mod offsets {
 impl EvmContext<'_> {
     /// Re-reads where memory and calldata are and how long memory is. Calldata moves with memory
     /// when it is a slice of the caller's memory, for both are in one buffer.
+    #[inline]
     pub(crate) fn refresh_memory(&mut self, interpreter: &mut Interpreter<EthInterpreter>) {
         let base = {
             let mut memory = interpreter.memory.context_memory_mut();

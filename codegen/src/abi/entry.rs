@@ -242,6 +242,7 @@ impl EvmCompilerFn {
     ///   `gas_table` revm's table of that spec.
     /// - `interpreter` must be in a state that revm brings about: its pc at an instruction, its
     ///   stack with room for 1024 words.
+    #[inline]
     pub unsafe fn run<H: Host>(
         self,
         interpreter: &mut Interpreter<EthInterpreter>,
@@ -250,16 +251,17 @@ impl EvmCompilerFn {
         gas_table: &GasTable,
     ) -> InterpreterAction {
         // SAFETY: passed on to the caller.
-        unsafe { self.run_to_action(interpreter, host, instructions, gas_table) };
+        unsafe { self.run_in_place(interpreter, host, instructions, gas_table) };
         interpreter.take_next_action()
     }
 
-    /// As [`run`](Self::run), but leaves the action in the interpreter's bytecode: it is large, and
-    /// whoever moves it soon after waits for its parts to reach the cache.
+    /// [`run`](Self::run), with the action left in the interpreter, to be taken by
+    /// `Interpreter::take_next_action`: it is large, and moving it costs as much as a few opcodes.
     ///
     /// # Safety
     /// As [`run`](Self::run).
-    pub unsafe fn run_to_action<H: Host>(
+    #[inline]
+    pub unsafe fn run_in_place<H: Host>(
         self,
         interpreter: &mut Interpreter<EthInterpreter>,
         host: &mut H,
@@ -272,8 +274,7 @@ impl EvmCompilerFn {
         let mut entry = tables.resume_ordinal(interpreter.bytecode.pc());
         loop {
             let Some(ordinal) = entry else {
-                let action = interpreter.run_plain(instructions, gas_table, host);
-                interpreter.bytecode.set_action(action);
+                interpret(interpreter, host, instructions, gas_table);
                 break;
             };
             // SAFETY: passed on to the caller; `ordinal` is one of the program's.
@@ -291,10 +292,8 @@ impl EvmCompilerFn {
                 },
             }
         }
-        if tables.single_error
-            && let Some(action) = interpreter.bytecode.action()
-        {
-            collapse_halt_reason(action);
+        if tables.single_error {
+            collapse_halt_reason(interpreter.bytecode.action());
         }
     }
 
@@ -310,6 +309,7 @@ impl EvmCompilerFn {
     ///
     /// # Safety
     /// As [`run`](Self::run); `ordinal` must be one of the program's.
+    #[inline]
     unsafe fn enter<H: Host>(
         self,
         tables: &ProgramTables,
@@ -324,31 +324,53 @@ impl EvmCompilerFn {
         let status = unsafe { (self.0)(NonNull::from(&mut context)) };
         let outcome = Outcome::from_status(status);
         interpreter.gas.set_remaining(context.gas);
-        match outcome {
-            Outcome::Ended(_) => {}
-            Outcome::Panicked => {
-                if let Some(payload) = context.panic.take() {
-                    resume_unwind(payload);
-                }
-            }
-            Outcome::HandOver | Outcome::AbsentEntry => {
-                let pc = match outcome {
-                    Outcome::AbsentEntry => tables.entries[context.entry as usize].pc as usize,
-                    _ => context.pc as usize,
-                };
-                interpreter.bytecode.absolute_jump(pc);
-                let len = context.stack_len(context.stack_top);
-                // SAFETY: compiled code keeps the stack within its 1024 words (each region's bounds
-                // are checked before it runs), and a hand-over has written all below the top.
-                unsafe { interpreter.stack.data_mut().set_len(len) };
-            }
+        if !matches!(outcome, Outcome::Ended(_)) {
+            leave_unfinished(tables, interpreter, context, outcome);
         }
         outcome
     }
 }
 
+/// After an exit that leaves the frame in the middle: goes on unwinding, or gives the interpreter
+/// the pc and the stack to go on with.
+#[cold]
+fn leave_unfinished(
+    tables: &ProgramTables,
+    interpreter: &mut Interpreter<EthInterpreter>,
+    mut context: EvmContext<'_>,
+    outcome: Outcome,
+) {
+    let pc = match outcome {
+        Outcome::Ended(_) => return,
+        Outcome::Panicked => match context.panic.take() {
+            Some(payload) => resume_unwind(payload),
+            None => return,
+        },
+        Outcome::AbsentEntry => tables.entries[context.entry as usize].pc as usize,
+        Outcome::HandOver => context.pc as usize,
+    };
+    interpreter.bytecode.absolute_jump(pc);
+    let len = context.stack_len(context.stack_top);
+    // SAFETY: compiled code keeps the stack within its 1024 words (each region's bounds are checked
+    // before it runs), and a hand-over has written all below the top.
+    unsafe { interpreter.stack.data_mut().set_len(len) };
+}
+
+/// Interprets to the end of the run, and leaves the action in the interpreter.
+#[cold]
+fn interpret<H: Host>(
+    interpreter: &mut Interpreter<EthInterpreter>,
+    host: &mut H,
+    instructions: &InstructionTable<EthInterpreter, H>,
+    gas_table: &GasTable,
+) {
+    let action = interpreter.run_plain(instructions, gas_table, host);
+    interpreter.bytecode.set_action(action);
+}
+
 /// Lays a context over an interpreter. It holds pointers, not borrows: the caller enters compiled
 /// code with it before it uses any of the arguments again.
+#[inline(always)]
 fn new_context<'a, H: Host>(
     tables: &ProgramTables,
     ordinal: u32,
@@ -419,8 +441,8 @@ fn step_to_entry<H: Host>(
 
 /// Reports an exceptional halt as `OutOfGas`. A fatal error of the database isn't a halt of the
 /// EVM, and stays what it is.
-fn collapse_halt_reason(action: &mut InterpreterAction) {
-    if let InterpreterAction::Return(result) = action
+fn collapse_halt_reason(action: &mut Option<InterpreterAction>) {
+    if let Some(InterpreterAction::Return(result)) = action
         && result.result.is_halt()
         && result.result != InstructionResult::FatalExternalError
     {

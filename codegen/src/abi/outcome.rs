@@ -29,6 +29,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Decodes a status.
+    #[inline]
     pub(crate) fn from_status(status: u64) -> Self {
         match status {
             STATUS_HAND_OVER => Self::HandOver,

@@ -7,7 +7,10 @@ use revm_interpreter::{
     interpreter_types::Jumps,
 };
 use revm_primitives::U256;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 /// Runs `body`, and turns a panic into a status; its payload is kept in the context.
 #[inline]
@@ -19,11 +22,14 @@ pub(super) fn caught<'a>(
     // of compiled code, which sees the same state as when revm's instruction panics.
     match catch_unwind(AssertUnwindSafe(|| body(context))) {
         Ok(status) => status,
-        Err(payload) => {
-            context.panic = Some(payload);
-            STATUS_PANICKED
-        }
+        Err(payload) => keep_panic(context, payload),
     }
+}
+
+#[cold]
+fn keep_panic(context: &mut EvmContext<'_>, payload: Box<dyn Any + Send>) -> u64 {
+    context.panic = Some(payload);
+    STATUS_PANICKED
 }
 
 /// Executes the instruction `opcode` of the EVM's table. `top` is one past its first argument.
@@ -32,6 +38,7 @@ pub(super) fn caught<'a>(
 /// `context` must be a running context whose host is an `H`, and `top` a position in its stack, the
 /// instruction's arguments written below it. Deeper words may be stale: an instruction reads its
 /// arguments only.
+#[inline(always)]
 unsafe fn execute<H: Host>(
     context: &mut EvmContext<'_>,
     top: *mut U256,

@@ -30,7 +30,7 @@ where
             >,
         >,
 {
-    /// Runs the top frame natively until it ends or suspends, and leaves its action in the
+    /// Runs the top frame natively until it ends or suspends, and leaves the action in its
     /// interpreter; `false`, and nothing done, if it is to be interpreted.
     #[inline]
     fn run_native(&mut self) -> bool {
@@ -49,8 +49,12 @@ where
         let code_hash = interpreter.bytecode.get_or_calculate_hash();
         let key = RuntimeCacheKey { code_hash, spec_id };
         let code = || interpreter.bytecode.original_bytes();
-        let Some(program) = self.cache.program(&self.backend, key, code) else { return false };
-        program.run(interpreter, context, instructions.instruction_table(), gas_table)
+        match self.cache.program(&self.backend, &key, code) {
+            Some(program) => {
+                program.run(interpreter, context, instructions.instruction_table(), gas_table)
+            }
+            None => false,
+        }
     }
 }
 
@@ -103,10 +107,7 @@ where
     fn frame_run(
         &mut self,
     ) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
-        if !self.backend.enabled() {
-            return self.inner.frame_run();
-        }
-        if !self.run_native() {
+        if !self.backend.enabled() || !self.run_native() {
             return self.inner.frame_run();
         }
         let (context, _, _, frames) = self.inner.all_mut();

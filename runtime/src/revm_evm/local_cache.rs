@@ -1,5 +1,5 @@
-//! An EVM's own cache of the backend's answers: no locks, no shared cache lines, one hash probe a
-//! frame.
+//! An EVM's own cache of the backend's answers: no locks, no shared cache lines. The contracts that
+//! run again and again cost one comparison of a hash a frame, the others a hash probe.
 //!
 //! Answers hold for one epoch of the backend. Anything that may change one (a publication, a clear,
 //! switching on or off) begins another epoch, and the cache starts empty.
@@ -15,12 +15,20 @@ use std::sync::Arc;
 /// Answers kept. An EVM that sees more contracts in one epoch starts over.
 const MAX_ANSWERS: usize = 4096;
 
-/// The backend's answers of one epoch; `None` is "interpret".
+/// Answers at hand. A transaction seldom calls more contracts than this in turn.
+const AT_HAND: usize = 16;
+
+/// The backend's answers of one epoch.
 #[derive(Default)]
 pub(super) struct LocalCache {
     epoch: u64,
-    answers: HashMap<RuntimeCacheKey, Option<Arc<CompiledProgram>>>,
+    answers: HashMap<RuntimeCacheKey, Answer>,
+    /// Some of `answers`, each at the place that its code hash ends in. Allocated when first used.
+    at_hand: Option<Box<[Option<(RuntimeCacheKey, Answer)>; AT_HAND]>>,
 }
+
+/// `None` is "interpret".
+type Answer = Option<Arc<CompiledProgram>>;
 
 impl LocalCache {
     /// The program for `key`, whose bytecode is `code`; `None` to interpret.
@@ -28,20 +36,116 @@ impl LocalCache {
     pub(super) fn program(
         &mut self,
         backend: &JitBackend,
-        key: RuntimeCacheKey,
+        key: &RuntimeCacheKey,
         code: impl FnOnce() -> Bytes,
     ) -> Option<&CompiledProgram> {
         // Before the lookup: if the backend changes during it, the next frame sees another epoch
         // and asks again.
         let epoch = backend.epoch();
-        if epoch != self.epoch || self.answers.len() >= MAX_ANSWERS {
-            self.answers.clear();
-            self.epoch = epoch;
+        if epoch != self.epoch {
+            self.start_over(epoch);
         }
-        let ask = || match backend.lookup(LookupRequest { key, code: code() }) {
+        let place = usize::from(key.code_hash[31]) % AT_HAND;
+        let is_at_hand = self
+            .at_hand
+            .as_deref()
+            .is_some_and(|at_hand| at_hand[place].as_ref().is_some_and(|(at, _)| at == key));
+        if !is_at_hand {
+            let answer = self.fetch(backend, key, code);
+            self.at_hand.get_or_insert_default()[place] = Some((*key, answer));
+        }
+        let (_, answer) = self.at_hand.as_deref()?[place].as_ref()?;
+        answer.as_deref()
+    }
+
+    /// The answer for a key that isn't at hand.
+    #[cold]
+    fn fetch(
+        &mut self,
+        backend: &JitBackend,
+        key: &RuntimeCacheKey,
+        code: impl FnOnce() -> Bytes,
+    ) -> Answer {
+        if self.answers.len() >= MAX_ANSWERS {
+            self.answers.clear();
+        }
+        let ask = || match backend.lookup(LookupRequest { key: *key, code: code() }) {
             LookupDecision::Compiled(program) => Some(program),
             LookupDecision::Interpret(_) => None,
         };
-        self.answers.entry(key).or_insert_with(ask).as_deref()
+        self.answers.entry(*key).or_insert_with(ask).clone()
+    }
+
+    /// Forgets the answers of another epoch.
+    #[cold]
+    fn start_over(&mut self, epoch: u64) {
+        self.answers.clear();
+        self.at_hand = None;
+        self.epoch = epoch;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::RuntimeConfig;
+    use alloy_primitives::B256;
+    use revm::primitives::hardfork::SpecId;
+
+    fn backend() -> JitBackend {
+        let config = RuntimeConfig { enabled: true, blocking: true, ..RuntimeConfig::default() };
+        JitBackend::new(config).unwrap()
+    }
+
+    /// Every `AT_HAND`th has the same place.
+    fn key(n: usize) -> RuntimeCacheKey {
+        let code_hash = B256::left_padding_from(&n.to_be_bytes());
+        RuntimeCacheKey { code_hash, spec_id: SpecId::CANCUN }
+    }
+
+    fn stop() -> Bytes {
+        Bytes::from_static(&[0])
+    }
+
+    #[test]
+    fn contracts_that_share_a_place_keep_their_own_programs() {
+        let (backend, mut cache) = (backend(), LocalCache::default());
+        for _ in 0..2 {
+            for n in 0..3 * AT_HAND {
+                let keys = [key(n), RuntimeCacheKey { spec_id: SpecId::OSAKA, ..key(n) }];
+                for key in keys {
+                    let program = cache.program(&backend, &key, stop).unwrap();
+                    assert_eq!(program.key, key);
+                }
+            }
+        }
+        // The second round didn't ask the backend again.
+        let asked = backend.stats();
+        assert_eq!(asked.lookup_hits + asked.lookup_misses, 6 * AT_HAND as u64);
+    }
+
+    #[test]
+    fn what_is_at_hand_is_of_this_epoch() {
+        let (backend, mut cache) = (backend(), LocalCache::default());
+        assert!(cache.program(&backend, &key(1), stop).is_some());
+        backend.set_enabled(false).unwrap();
+        assert!(cache.program(&backend, &key(1), stop).is_none());
+        backend.set_enabled(true).unwrap();
+        // Held, so that a new program can't be at its address.
+        let before = backend.get_compiled(key(1).code_hash, key(1).spec_id).unwrap();
+        assert!(std::ptr::eq(&*before, cache.program(&backend, &key(1), stop).unwrap()));
+        backend.clear_resident();
+        assert!(!std::ptr::eq(&*before, cache.program(&backend, &key(1), stop).unwrap()));
+    }
+
+    #[test]
+    fn answers_are_bounded() {
+        let (backend, mut cache) = (backend(), LocalCache::default());
+        // Too long to be compiled, so cheap to be refused.
+        let code = Bytes::from(vec![0; 1 << 20]);
+        for n in 0..MAX_ANSWERS + 2 {
+            assert!(cache.program(&backend, &key(n), || code.clone()).is_none());
+        }
+        assert!(cache.answers.len() <= MAX_ANSWERS);
     }
 }
