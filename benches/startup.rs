@@ -1,7 +1,9 @@
 //! From the first sight of a contract to the end of its first transaction.
 //!
 //! Each iteration has a backend that knows no contract. `ready` is the time until the entry
-//! contract can be entered natively: analysis, compilation, and loading. `first_*` is the whole
+//! contract can be entered natively: analysis, compilation, and loading. `first_chunk` is the
+//! time until its first frame can begin to run natively, with only the chunk that it starts in
+//! compiled. `first_*` is the whole
 //! first transaction, with the compilation of every contract that it calls, beside the
 //! interpreter's time for it.
 
@@ -12,6 +14,7 @@ use cranevm::{
 };
 use cranevm_benches::{Workload, criterion, workloads};
 use cranevm_cli::{Engine, EngineRunner, engine::EngineError};
+use cranevm_codegen::{Compiler, CompilerOptions, NativeProgram, code_memory::CodeRegion};
 use criterion::{BatchSize, BenchmarkGroup, measurement::WallTime};
 use std::error::Error;
 
@@ -20,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for workload in workloads()? {
         let mut group = criterion.benchmark_group(format!("startup/{}", workload.name));
         ready(&mut group, &workload)?;
+        first_chunk(&mut group, &workload)?;
         first(&mut group, "first_interpreter", &workload, || Ok(EngineRunner::interpreter()))?;
         first(&mut group, "first_native_none", &workload, || {
             EngineRunner::new(Engine::Native, OptimizationLevel::None)
@@ -62,6 +66,25 @@ fn ready(
             BatchSize::PerIteration,
         );
     });
+    Ok(())
+}
+
+/// The first chunk of the entry contract at the baseline level, compiled and loaded.
+fn first_chunk(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    workload: &Workload,
+) -> Result<(), Box<dyn Error>> {
+    let (code, spec_id) = (workload.fixture.entry_code(), workload.fixture.default_spec());
+    let options =
+        CompilerOptions { opt_level: OptimizationLevel::None, ..CompilerOptions::default() };
+    let region = CodeRegion::new(1 << 30)?;
+    let mut compiler = Compiler::new(options)?;
+    let mut start = || {
+        let (_, code) = compiler.compile_start(&code, spec_id)?;
+        NativeProgram::load(&code, &region)
+    };
+    start()?;
+    group.bench_function("first_chunk", |bencher| bencher.iter(&mut start));
     Ok(())
 }
 

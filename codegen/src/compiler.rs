@@ -15,6 +15,7 @@ use cranelift_codegen::{
     isa::{self, CallConv, LookupError, OwnedTargetIsa},
     settings::{self, Configurable},
 };
+use cranelift_entity::EntityRef;
 use cranelift_frontend::FunctionBuilder;
 use cranevm_passes::{
     PassOptions, ThreadLimits, analyze,
@@ -61,7 +62,7 @@ pub struct CompiledCode {
     /// Blocks to run natively before each forced hand-over; for tests.
     pub force_hand_over: Option<u32>,
     /// Position-independent machine code: the trampoline, the stub of absent chunks, and
-    /// then the chunks.
+    /// then the chunks. An absent chunk is empty: its entry points hand over.
     pub functions: Vec<Vec<u8>>,
     /// Entry points by ordinal.
     pub entries: Vec<CompiledEntry>,
@@ -84,13 +85,18 @@ pub struct CompiledEntry {
     pub is_continuation: bool,
 }
 
-/// The stub of absent chunks in [`CompiledCode::functions`].
-const ABSENT_STUB: u32 = 1;
-
 /// Functions before the first chunk in [`CompiledCode::functions`].
 const FIRST_CHUNK: usize = 2;
 
 impl CompiledCode {
+    /// The stub of absent chunks in [`functions`](Self::functions).
+    pub(crate) const ABSENT_STUB: u32 = 1;
+
+    /// Where a chunk is in [`functions`](Self::functions).
+    pub(crate) const fn function_of(chunk: usize) -> u32 {
+        (FIRST_CHUNK + chunk) as u32
+    }
+
     /// Number of chunks.
     pub fn chunks(&self) -> usize {
         self.functions.len().saturating_sub(FIRST_CHUNK)
@@ -183,40 +189,56 @@ impl Compiler {
     /// # Errors
     /// When the bytecode is beyond a limit, or on an error of the translator.
     pub fn compile(&mut self, code: &[u8], spec_id: SpecId) -> Result<CompiledCode, CompileError> {
+        let (program, mut compiled) = self.compile_start(code, spec_id)?;
+        for chunk in program.chunks.keys().skip(1) {
+            let function = self.compile_timed(&program, chunk, &mut compiled.timings)?;
+            compiled.functions[CompiledCode::function_of(chunk.index()) as usize] = function;
+        }
+        Ok(compiled)
+    }
+
+    /// Compiles the chunk that a contract starts in, so that it can run as soon as may be. The other
+    /// chunks are absent; they are [`compile_chunk`](Self::compile_chunk)'s.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile).
+    pub fn compile_start(
+        &mut self,
+        code: &[u8],
+        spec_id: SpecId,
+    ) -> Result<(Program, CompiledCode), CompileError> {
         let mut timings = CompileTimings::default();
         let start = Instant::now();
         let program = self.analyze(code, spec_id)?;
         timings.parse = start.elapsed();
-        let mut functions = vec![self.trampoline.clone(), self.absent_stub.clone()];
-        for chunk in program.chunks.keys() {
-            functions.push(self.compile_chunk(&program, chunk, &mut timings)?);
-        }
-        let entries = program
-            .entries
-            .values()
-            .map(|entry| CompiledEntry {
-                pc: entry.pc,
-                function: program.blocks[entry.block].chunk.as_u32() + FIRST_CHUNK as u32,
-                is_jumpdest: entry.is_jumpdest,
-                is_continuation: entry.is_continuation,
-            })
-            .chain(program.absent_targets().map(|block| CompiledEntry {
-                pc: block.pc,
-                function: ABSENT_STUB,
-                is_jumpdest: true,
-                is_continuation: false,
-            }))
-            .collect();
-        Ok(CompiledCode {
+        let first = self.compile_timed(&program, Chunk::from_u32(0), &mut timings)?;
+        let mut functions = vec![self.trampoline.clone(), self.absent_stub.clone(), first];
+        functions.resize(FIRST_CHUNK + program.chunks.len(), Vec::new());
+        let compiled = CompiledCode {
             spec_id,
             code_len: program.code_len,
             single_error: self.options.single_error,
             force_hand_over: self.options.force_hand_over,
             functions,
-            entries,
+            entries: compiled_entries(&program),
             opcodes: program.opcode_count,
             timings,
-        })
+        };
+        Ok((program, compiled))
+    }
+
+    /// Compiles one chunk of a program, for
+    /// [`NativeProgram::publish`](crate::NativeProgram::publish). Empty if the chunk has no entry
+    /// point, hence never runs.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile).
+    pub fn compile_chunk(
+        &mut self,
+        program: &Program,
+        chunk: Chunk,
+    ) -> Result<Vec<u8>, CompileError> {
+        self.compile_timed(program, chunk, &mut CompileTimings::default())
     }
 
     /// The analysed program that [`compile`](Self::compile) translates.
@@ -248,7 +270,7 @@ impl Compiler {
         program: &Program,
         chunk: Chunk,
     ) -> Result<ChunkListing, CompileError> {
-        self.translate(program, chunk);
+        self.translate(program, chunk, true);
         let clif = self.context.func.display().to_string();
         let compiled = self.finish(place(program, chunk), &mut CompileTimings::default())?;
         let locations = compiled.buffer.get_srclocs_sorted().iter();
@@ -259,23 +281,26 @@ impl Compiler {
         Ok(ChunkListing { clif, code: compiled.code_buffer().to_vec(), marks })
     }
 
-    fn compile_chunk(
+    fn compile_timed(
         &mut self,
         program: &Program,
         chunk: Chunk,
         timings: &mut CompileTimings,
     ) -> Result<Vec<u8>, CompileError> {
+        if program.chunks[chunk].entries.is_empty() {
+            return Ok(Vec::new());
+        }
         let start = Instant::now();
-        self.translate(program, chunk);
+        self.translate(program, chunk, false);
         timings.translate += start.elapsed();
         Ok(self.finish(place(program, chunk), timings)?.code_buffer().to_vec())
     }
 
-    fn translate(&mut self, program: &Program, chunk: Chunk) {
+    fn translate(&mut self, program: &Program, chunk: Chunk, marks: bool) {
         self.context.clear();
         let target = self.isa.frontend_config();
         let func = &mut self.context.func;
-        translate_chunk(program, chunk, &self.options, target, func, &mut self.scratch);
+        translate_chunk(program, chunk, &self.options, marks, target, func, &mut self.scratch);
     }
 
     /// Compiles the function in the context, and makes sure that it can be loaded anywhere. `place`
@@ -366,6 +391,23 @@ impl Compiler {
         b.seal_all_blocks();
         b.finalize(target);
     }
+}
+
+/// The entry points of a program: those of its chunks, and those that always hand over.
+fn compiled_entries(program: &Program) -> Vec<CompiledEntry> {
+    let of_chunks = program.entries.values().map(|entry| CompiledEntry {
+        pc: entry.pc,
+        function: CompiledCode::function_of(program.blocks[entry.block].chunk.index()),
+        is_jumpdest: entry.is_jumpdest,
+        is_continuation: entry.is_continuation,
+    });
+    let absent = program.absent_targets().map(|block| CompiledEntry {
+        pc: block.pc,
+        function: CompiledCode::ABSENT_STUB,
+        is_jumpdest: true,
+        is_continuation: false,
+    });
+    of_chunks.chain(absent).collect()
 }
 
 /// A chunk's index, and the offset of its first byte in the bytecode.

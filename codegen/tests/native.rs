@@ -32,24 +32,29 @@ fn run_both(code: &[u8], spec_id: SpecId, gas: u64, options: CompilerOptions) {
     let region = CodeRegion::new(1 << 24).expect("address space");
     let compiled = Compiler::new(options).expect("host").compile(code, spec_id).expect("compiles");
     let program = NativeProgram::load(&compiled, &region).expect("loads");
-    let mut native = frame(code, spec_id, gas);
-    let mut host = DummyHost::new(spec_id);
-    // SAFETY: the program is alive and was compiled from this code for this spec.
-    let action = unsafe { program.func().run(&mut native, &mut host, &instructions, &gas_table) };
+    let action = run_native(&program, code, gas);
+    assert_same(&expected_action, &action, &format!("{options:?} {spec_id:?} gas {gas}"));
+}
 
-    match (&expected_action, &action) {
+fn assert_same(expected: &InterpreterAction, actual: &InterpreterAction, what: &str) {
+    match (expected, actual) {
         (InterpreterAction::Return(expected), InterpreterAction::Return(actual)) => {
             // How far a failing frame got with memory before it ran out of gas isn't observable.
-            assert_eq!(expected.result, actual.result, "{options:?} {spec_id:?} gas {gas}");
-            assert_eq!(expected.output, actual.output, "{options:?} {spec_id:?} gas {gas}");
-            assert_eq!(
-                expected.gas.tracker(),
-                actual.gas.tracker(),
-                "{options:?} {spec_id:?} gas {gas}"
-            );
+            assert_eq!(expected.result, actual.result, "{what}");
+            assert_eq!(expected.output, actual.output, "{what}");
+            assert_eq!(expected.gas.tracker(), actual.gas.tracker(), "{what}");
         }
-        _ => assert_eq!(expected_action, action, "{options:?} {spec_id:?} gas {gas}"),
+        _ => assert_eq!(expected, actual, "{what}"),
     }
+}
+
+fn run_native(program: &NativeProgram, code: &[u8], gas: u64) -> InterpreterAction {
+    let spec_id = program.spec_id();
+    let mut native = frame(code, spec_id, gas);
+    let mut host = DummyHost::new(spec_id);
+    let (instructions, gas_table) = (instruction_table(), gas_table_spec(spec_id));
+    // SAFETY: the program is alive and was compiled from this code for this spec.
+    unsafe { program.func().run(&mut native, &mut host, &instructions, &gas_table) }
 }
 
 fn check(code: &[u8]) {
@@ -68,6 +73,50 @@ fn check(code: &[u8]) {
             }
         }
     }
+}
+
+/// Counts 200 down over several blocks, each of which is a chunk, and returns what gas is left.
+const MANY_CHUNKS: [u8; 33] = [
+    0x60, 200, 0x5b, 0x60, 1, 0x90, 0x03, 0x80, 0x60, 14, 0x57, 0x60, 22, 0x56, // to 14 or 22
+    0x5b, 0x80, 0x60, 2, 0x57, 0x60, 22, 0x56, // back to 2, or to 22
+    0x5b, 0x5a, 0x5f, 0x52, 0x60, 32, 0x5f, 0xf3, 0x5b, 0x00, 0x00,
+];
+
+#[test]
+fn chunks_are_published_one_by_one() {
+    let options =
+        CompilerOptions { one_block_per_chunk: true, verify: true, ..CompilerOptions::default() };
+    let spec_id = SpecId::OSAKA;
+    let region = CodeRegion::new(1 << 24).expect("address space");
+    let mut compiler = Compiler::new(options).expect("host");
+    let (analysed, start) = compiler.compile_start(&MANY_CHUNKS, spec_id).expect("compiles");
+    let program = NativeProgram::load(&start, &region).expect("loads");
+    let chunks = analysed.chunks.len();
+    assert!(chunks > 3, "{chunks} chunks");
+
+    let check = |what: &str| {
+        let mut expected = frame(&MANY_CHUNKS, spec_id, 100_000);
+        let (instructions, gas_table) = (instruction_table(), gas_table_spec(spec_id));
+        let expected = expected.run_plain(&instructions, &gas_table, &mut DummyHost::new(spec_id));
+        assert_same(&expected, &run_native(&program, &MANY_CHUNKS, 100_000), what);
+    };
+    let hits = || (0..chunks).map(|chunk| program.absent_hits(chunk)).sum::<u32>();
+    let bytes = program.code_bytes();
+    std::thread::scope(|scope| {
+        let runner = scope.spawn(|| (0..2000).for_each(|_| check("meanwhile")));
+        for (chunk, _) in analysed.chunks.iter().skip(1) {
+            check("before");
+            let code = compiler.compile_chunk(&analysed, chunk).expect("compiles");
+            program.publish(chunk.as_u32() as usize, &code, &region).expect("memory");
+        }
+        runner.join().expect("frames run while chunks come");
+    });
+    assert!(hits() > 0, "the first frames met absent chunks");
+    assert!(program.code_bytes() > bytes);
+    let before = hits();
+    check("complete");
+    assert_eq!(hits(), before, "nothing is absent any more");
+    assert_eq!(program.wrong_guesses(), 0);
 }
 
 #[test]

@@ -1,193 +1,24 @@
-//! Entering compiled code, and what a loaded program consists of.
-//!
-//! Function 0 of a program is its trampoline, with a [`ProgramHeader`] in the 64 bytes before
-//! its first instruction: an [`EvmCompilerFn`] is one code address, and finds its tables there.
-//! Entering costs the setup of an [`EvmContext`] (a few dozen stores) and one call.
+//! Entering compiled code, which costs the setup of an [`EvmContext`] (a few dozen stores) and one call.
 
-use super::{EvmContext, Outcome};
-use crate::{
-    CompileError, CompiledCode, CompiledEntry,
-    builtins::builtin_table,
-    code_memory::{CodeRegion, LoadedCode},
+use super::{
+    EvmContext, Outcome,
+    program::{HEADER_BYTES, ProgramHeader, ProgramTables},
 };
+use crate::builtins::builtin_table;
 use revm_interpreter::{
     GasTable, Host, InstructionResult, InstructionTable, Interpreter, InterpreterAction,
     instructions::{gas_table_spec, instruction_table},
     interpreter::{EthInterpreter, STACK_LIMIT},
     interpreter_types::{Jumps, LoopControl},
 };
-use revm_primitives::hardfork::SpecId;
 use std::{
     marker::PhantomData,
     panic::resume_unwind,
     ptr::{self, NonNull},
-    sync::{Arc, atomic::AtomicPtr},
 };
 
 /// A program's trampoline: runs from the context's entry ordinal, returns a status.
 pub type RawEvmCompilerFn = unsafe extern "C" fn(NonNull<EvmContext<'_>>) -> u64;
-
-/// Bytes reserved for the header before the trampoline's first instruction.
-const HEADER_BYTES: usize = 64;
-
-/// What lies before a trampoline.
-#[repr(C)]
-struct ProgramHeader {
-    tables: *const ProgramTables,
-}
-
-const _: () = assert!(size_of::<ProgramHeader>() <= HEADER_BYTES);
-
-/// The tables of a program. Boxed, so that the header can point to them.
-#[derive(Debug)]
-struct ProgramTables {
-    spec_id: SpecId,
-    single_error: bool,
-    force_hand_over: Option<u32>,
-    /// pc -> ordinal + 1 of the JUMPDEST there.
-    jump_map: Box<[u16]>,
-    /// Ordinal -> code address.
-    addresses: Box<[AtomicPtr<u8>]>,
-    entries: Box<[CompiledEntry]>,
-    /// (pc, ordinal) of the entry points at which a frame begins or resumes, by pc.
-    resume: Box<[(u32, u32)]>,
-}
-
-impl ProgramTables {
-    fn new(code: &CompiledCode, loaded: &LoadedCode) -> Self {
-        let mut jump_map = vec![0u16; code.code_len as usize].into_boxed_slice();
-        let mut resume = Vec::new();
-        for (ordinal, entry) in code.entries.iter().enumerate() {
-            if entry.is_jumpdest {
-                // The analysis bounds the number of entries to what fits.
-                jump_map[entry.pc as usize] = (ordinal + 1) as u16;
-            }
-            if entry.is_continuation {
-                resume.push((entry.pc, ordinal as u32));
-            }
-        }
-        resume.sort_unstable();
-        let addresses = code
-            .entries
-            .iter()
-            .map(|entry| AtomicPtr::new(loaded.address(entry.function as usize).cast_mut()))
-            .collect();
-        Self {
-            spec_id: code.spec_id,
-            single_error: code.single_error,
-            force_hand_over: code.force_hand_over,
-            jump_map,
-            addresses,
-            entries: code.entries.clone().into_boxed_slice(),
-            resume: resume.into_boxed_slice(),
-        }
-    }
-
-    /// The ordinal of the entry point at which a frame with this pc begins or resumes.
-    fn resume_ordinal(&self, pc: usize) -> Option<u32> {
-        if pc == 0 {
-            return Some(0);
-        }
-        let pc = u32::try_from(pc).ok()?;
-        let index = self.resume.binary_search_by_key(&pc, |&(entry_pc, _)| entry_pc).ok()?;
-        Some(self.resume[index].1)
-    }
-
-    /// The ordinal of any entry point at this pc. The stack is in memory there.
-    fn any_ordinal(&self, pc: usize) -> Option<u32> {
-        match self.jump_map.get(pc) {
-            Some(&ordinal) if ordinal != 0 => Some(u32::from(ordinal) - 1),
-            _ => self.resume_ordinal(pc),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        size_of::<Self>()
-            + size_of_val(&*self.jump_map)
-            + size_of_val(&*self.addresses)
-            + size_of_val(&*self.entries)
-            + size_of_val(&*self.resume)
-    }
-}
-
-/// A compiled contract in executable memory. Dropping it frees the code.
-#[derive(Debug)]
-pub struct NativeProgram {
-    func: EvmCompilerFn,
-    code: LoadedCode,
-    /// Owned: from a `Box`, to which the header in `code` points too.
-    tables: NonNull<ProgramTables>,
-}
-
-// SAFETY: the tables are never written after they are made, and are freed with their one owner.
-unsafe impl Send for NativeProgram {}
-// SAFETY: as above.
-unsafe impl Sync for NativeProgram {}
-
-impl Drop for NativeProgram {
-    fn drop(&mut self) {
-        // SAFETY: `tables` comes from `Box::leak` in `load` and is freed nowhere else.
-        drop(unsafe { Box::from_raw(self.tables.as_ptr()) });
-    }
-}
-
-impl NativeProgram {
-    /// Places compiled code in executable memory.
-    ///
-    /// # Errors
-    /// When the region is exhausted or the system refuses memory.
-    pub fn load(code: &CompiledCode, region: &Arc<CodeRegion>) -> Result<Self, CompileError> {
-        // The header needs the tables' address, the tables need the code's addresses: so the tables
-        // are allocated first and filled afterwards.
-        let tables = Box::<ProgramTables>::new_uninit();
-        let address = tables.as_ptr() as usize;
-        let mut trampoline = vec![0u8; HEADER_BYTES];
-        trampoline[..size_of::<usize>()].copy_from_slice(&address.to_ne_bytes());
-        trampoline.extend_from_slice(&code.functions[0]);
-        let functions: Vec<&[u8]> = std::iter::once(trampoline.as_slice())
-            .chain(code.functions[1..].iter().map(Vec::as_slice))
-            .collect();
-        let loaded = region.load(&functions)?;
-        let tables = Box::leak(Box::write(tables, ProgramTables::new(code, &loaded)));
-        let tables = NonNull::from(tables);
-        // SAFETY: function 0 is the trampoline with its header before it, compiled by this crate
-        // with the signature of `RawEvmCompilerFn`.
-        let raw = unsafe {
-            std::mem::transmute::<*const u8, RawEvmCompilerFn>(loaded.address(0).add(HEADER_BYTES))
-        };
-        Ok(Self { func: EvmCompilerFn(raw), code: loaded, tables })
-    }
-
-    fn tables(&self) -> &ProgramTables {
-        // SAFETY: made in `load`, and valid until `self` is dropped.
-        unsafe { self.tables.as_ref() }
-    }
-
-    /// The callable. Valid while `self` lives.
-    pub fn func(&self) -> EvmCompilerFn {
-        self.func
-    }
-
-    /// The fork the program was compiled for.
-    pub fn spec_id(&self) -> SpecId {
-        self.tables().spec_id
-    }
-
-    /// Bytes of bytecode that the program was compiled from.
-    pub fn bytecode_len(&self) -> usize {
-        self.tables().jump_map.len()
-    }
-
-    /// Bytes of executable memory held, whole pages.
-    pub fn code_bytes(&self) -> usize {
-        self.code.len()
-    }
-
-    /// Bytes of tables held.
-    pub fn data_bytes(&self) -> usize {
-        self.tables().bytes()
-    }
-}
 
 /// A compiled contract, callable. Doesn't keep the code alive: a [`NativeProgram`] does.
 #[derive(Clone, Copy, Debug, Hash)]
@@ -346,7 +177,7 @@ fn leave_unfinished(
             Some(payload) => resume_unwind(payload),
             None => return,
         },
-        Outcome::AbsentEntry => tables.entries[context.entry as usize].pc as usize,
+        Outcome::AbsentEntry => tables.absent_pc(context.entry as usize),
         Outcome::HandOver => context.pc as usize,
     };
     interpreter.bytecode.absolute_jump(pc);

@@ -9,9 +9,11 @@
 mod context;
 mod entry;
 mod outcome;
+mod program;
 
 pub use context::EvmContext;
 pub(crate) use context::offsets;
-pub use entry::{EvmCompilerFn, NativeProgram, RawEvmCompilerFn};
+pub use entry::{EvmCompilerFn, RawEvmCompilerFn};
 pub use outcome::Outcome;
 pub(crate) use outcome::{STATUS_ABSENT_ENTRY, STATUS_CONTINUE, STATUS_HAND_OVER, STATUS_PANICKED};
+pub use program::NativeProgram;

@@ -260,9 +260,12 @@ impl Translator<'_, '_> {
     }
 
     /// Writes the stack to memory; from here on, slots are relative to its new top. A block that
-    /// goes back to its loop's header keeps the header's words in SSA.
+    /// goes back to its loop's header keeps the header's words in SSA, others those that are dead.
     fn flush(&mut self, block: Block) {
-        let in_ssa = self.repeated_slots();
+        let mut in_ssa = self.repeated_slots();
+        if in_ssa.is_empty() {
+            in_ssa = self.dead_slots(block);
+        }
         self.write_outputs(&in_ssa);
         self.state.height += i32::from(self.program.blocks[block].stack.delta);
     }

@@ -9,6 +9,7 @@ mod arithmetic;
 mod bitwise;
 mod calls;
 mod control;
+mod dead_stores;
 mod environment;
 mod gas;
 mod loops;
@@ -70,11 +71,13 @@ pub(crate) fn chunk_signature() -> ir::Signature {
     signature
 }
 
-/// Translates one chunk into `func`, which is empty but for its name.
+/// Translates one chunk into `func`, which is empty but for its name. With `marks`, each
+/// instruction's pc is its source location.
 pub(crate) fn translate_chunk(
     program: &Program,
     chunk: Chunk,
     options: &CompilerOptions,
+    marks: bool,
     target: TargetFrontendConfig,
     func: &mut ir::Function,
     scratch: &mut Scratch,
@@ -90,6 +93,8 @@ pub(crate) fn translate_chunk(
         chunk,
         optimises: options.opt_level.optimises(),
         counts_blocks: options.force_hand_over.is_some(),
+        marks,
+        keeps_dead_stores: options.no_dse,
         default_call_conv: target.default_call_conv,
         b: builder,
         regions: Regions::find(program, chunk),
@@ -110,6 +115,7 @@ pub(crate) fn translate_chunk(
         pending_edges: Vec::new(),
         last_window: None,
         shared: Shared::default(),
+        zero_constant: None,
         current_block: Block::from_u32(0),
     };
     translator.run(head);
@@ -126,6 +132,10 @@ struct Translator<'a, 'f> {
     optimises: bool,
     /// Whether blocks count down the context's budget.
     counts_blocks: bool,
+    /// Whether instructions have source locations.
+    marks: bool,
+    /// Whether stack words that nobody reads are stored.
+    keeps_dead_stores: bool,
     default_call_conv: CallConv,
     b: FunctionBuilder<'f>,
     regions: Regions,
@@ -157,6 +167,8 @@ struct Translator<'a, 'f> {
     state: BlockState,
     pending_stores: Vec<(i16, Value, Content)>,
     shared: Shared,
+    /// Half a word of zeros.
+    zero_constant: Option<ir::Constant>,
     pending_edges: Vec<(ir::Block, control::Edge, ir::Value)>,
 }
 
@@ -222,13 +234,13 @@ impl Translator<'_, '_> {
         }
         let bounds = if kind == Kind::Leader && header.is_none() { bounds } else { None };
         self.headers[self.current] = header;
-        self.b.set_srcloc(ir::SourceLoc::new(self.program.blocks[block].pc));
+        self.mark(self.program.blocks[block].pc);
         self.begin_block(block);
         self.last_window = self.find_last_window(block);
         self.emit_head(block, bounds);
         let last = self.last_of_terminator(block);
         for inst in self.program.block_insts(block) {
-            self.b.set_srcloc(ir::SourceLoc::new(self.program.insts[inst].pc));
+            self.mark(self.program.insts[inst].pc);
             if Some(inst) != last {
                 self.instruction(inst);
             }
@@ -249,6 +261,13 @@ impl Translator<'_, '_> {
         state.unwritten.clear();
         let is_start = block == Block::from_u32(0);
         state.known_memory = if is_start { 0 } else { self.initial_memory };
+    }
+
+    /// Sets the source location of what follows.
+    fn mark(&mut self, pc: u32) {
+        if self.marks {
+            self.b.set_srcloc(ir::SourceLoc::new(pc));
+        }
     }
 
     fn clif_block(&self, block: Block) -> ir::Block {

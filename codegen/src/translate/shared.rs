@@ -64,7 +64,13 @@ impl Translator<'_, '_> {
         if let Some(known) = self.shared().wide_zero {
             return known;
         }
-        let handle = self.b.func.dfg.constants.insert(ConstantData::from([0; 16].as_slice()));
+        let handle = match self.zero_constant {
+            Some(handle) => handle,
+            None => {
+                let constants = &mut self.b.func.dfg.constants;
+                *self.zero_constant.insert(constants.insert(ConstantData::from([0; 16].as_slice())))
+            }
+        };
         let zero = self.b.ins().vconst(types::I8X16, handle);
         *self.shared().wide_zero.insert(zero)
     }

@@ -1,0 +1,63 @@
+//! Dead stores: words that a block leaves on the stack and its successor takes off or overwrites.
+//!
+//! Where an edge leads to a block with no other predecessor, such a word stays in SSA and isn't
+//! stored. Whoever may observe it writes it back: the other way out of a branch, and a hand-over at
+//! the successor's head. Nothing else does: the successor's instructions find their arguments in
+//! SSA, and at its end the word is gone.
+//!
+//! Words travel so only into blocks without calls, across which they would only be spilled, and
+//! only a few at a time: each way that writes them back has code for all of them.
+
+use super::{Translator, regions::is_plain};
+use cranevm_passes::{
+    analysis::regions::Kind,
+    ir::{entities::Block, opcode::Opcode, program::Terminator},
+};
+
+/// Most words that stay unwritten on an edge.
+const MAX_UNWRITTEN: usize = 6;
+
+impl Translator<'_, '_> {
+    /// The slots that the current block needn't store, relative to the height at its end, ascending.
+    pub(super) fn dead_slots(&self, block: Block) -> Vec<i16> {
+        if self.keeps_dead_stores || !self.optimises {
+            return Vec::new();
+        }
+        let data = &self.program.blocks[block];
+        let successors = [data.terminator.next_block(), data.terminator.static_target()];
+        let Some(successor) =
+            successors.into_iter().flatten().find(|&successor| self.takes_words(block, successor))
+        else {
+            return Vec::new();
+        };
+        let slots = self.program.outputs(block).iter().rev().map(|out| out.slot - data.stack.delta);
+        let mut dead: Vec<i16> =
+            slots.filter(|&slot| self.kills(successor, slot)).take(MAX_UNWRITTEN).collect();
+        dead.reverse();
+        dead
+    }
+
+    /// Whether a successor starts with what is in SSA at the block's end, and makes no calls.
+    fn takes_words(&self, block: Block, successor: Block) -> bool {
+        self.is_inside(successor)
+            && self.kind(successor) == Kind::Single(self.index_of(block) as u32)
+            && !matches!(
+                self.program.blocks[successor].terminator,
+                Terminator::Suspend { .. } | Terminator::HandOver { .. }
+            )
+            && self.program.block_insts(successor).all(|inst| {
+                let opcode = self.program.insts[inst].opcode;
+                let is_memory = matches!(opcode, Opcode::MLOAD | Opcode::MSTORE | Opcode::MSTORE8);
+                is_memory || is_plain(opcode)
+            })
+    }
+
+    /// Whether a block takes off or overwrites what is in a slot at its start.
+    fn kills(&self, block: Block, slot: i16) -> bool {
+        let data = &self.program.blocks[block];
+        let outputs = self.program.outputs(block);
+        slot >= data.stack.delta
+            || !data.terminator.observes_stack()
+            || outputs.binary_search_by_key(&slot, |output| output.slot).is_ok()
+    }
+}
