@@ -1,5 +1,7 @@
 //! What a [`Compiler`](crate::Compiler) is asked to do.
 
+use cranevm_passes::PassSet;
+
 /// How much work goes into the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OptimizationLevel {
@@ -32,6 +34,8 @@ pub struct CompilerOptions {
     pub no_dedup: bool,
     /// Don't eliminate dead stores. Without effect: there is no such pass yet.
     pub no_dse: bool,
+    /// Passes of the analysis to leave out, to find the one that a defect comes from.
+    pub skip_passes: PassSet,
     /// Check internal invariants in the compiled code. Without effect: there are no such checks
     /// yet.
     pub debug_assertions: bool,

@@ -3,7 +3,7 @@
 //! ```text
 //! bytes --decode--> instructions, jump targets
 //!       --find-blocks--> block extents and edges
-//!       --lift-stack--> values in place of stack slots
+//!       --lift-stack--> values in place of stack slots, simplified
 //!       --bound-stack, sum-gas--> one stack check and one gas charge per block
 //!       --find-cold--> what is unlikely to run
 //!       --cut-chunks--> units of compilation and their entry points
@@ -23,12 +23,14 @@ pub mod analysis;
 mod chunks;
 pub mod decode;
 pub mod ir;
+pub mod pass_set;
 pub mod pipeline;
 mod sections;
 pub mod timing;
 mod transform;
 
 use ir::{program::Program, verify::VerifyError};
+pub use pass_set::PassSet;
 use revm_primitives::hardfork::SpecId;
 use timing::PassTimes;
 
@@ -52,6 +54,8 @@ pub struct PassOptions {
     pub compile_all: bool,
     /// Verify the program after each pass.
     pub verify: bool,
+    /// Passes to leave out.
+    pub skip: PassSet,
 }
 
 impl Default for PassOptions {
@@ -62,6 +66,7 @@ impl Default for PassOptions {
             one_block_per_chunk: false,
             compile_all: false,
             verify: false,
+            skip: PassSet::NONE,
         }
     }
 }

@@ -17,7 +17,7 @@ pub enum Pass {
     Decode,
     /// Instructions to blocks.
     FindBlocks,
-    /// Stack slots to values.
+    /// Stack slots to values; instructions are simplified, and dropped when unused, on the way.
     LiftStack,
     /// Stack bounds of blocks.
     BoundStack,
@@ -63,14 +63,15 @@ pub(crate) fn run(
     if code.len() > MAX_CODE_LEN {
         return Err(AnalysisError::CodeTooLong { found: code.len(), limit: MAX_CODE_LEN });
     }
-    let PassOptions { spec_id, chunk_limit, one_block_per_chunk, compile_all, verify: _ } =
+    let PassOptions { spec_id, chunk_limit, one_block_per_chunk, compile_all, verify: _, skip } =
         *options;
     let mut times = PassTimes::default();
 
     let decoded = times.time(Pass::Decode, || decode(code, spec_id));
     let flow =
         times.time(Pass::FindBlocks, || find_blocks(&decoded, code.len() as u32, chunk_limit));
-    let mut program = times.time(Pass::LiftStack, || lift_stack(code, spec_id, &decoded, &flow));
+    let mut program =
+        times.time(Pass::LiftStack, || lift_stack(code, spec_id, &decoded, &flow, skip));
     check(&program, Stage::Lifted, options)?;
     times.time(Pass::BoundStack, || bound_stack(&mut program, &decoded, &flow));
     check(&program, Stage::StackBounded, options)?;

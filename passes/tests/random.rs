@@ -1,11 +1,12 @@
 //! Programs of random bytes against a stack machine that executes their bytecode one opcode
-//! after the other, with nothing lifted, combined or cut.
+//! after the other, with nothing lifted, combined or cut. The optional passes are left out, but for
+//! whether what they make is valid and can be printed and parsed.
 
 use alloy_primitives::U256;
 use cranevm_passes::ir::entities::{Block, Value};
 use cranevm_passes::ir::program::{BlockData, JumpTarget, Program, Terminator, ValueDef};
 use cranevm_passes::ir::text::parse;
-use cranevm_passes::{PassOptions, analyze};
+use cranevm_passes::{PassOptions, PassSet, analyze};
 use programs::{Random, specs};
 use revm_bytecode::Bytecode;
 use revm_bytecode::opcode::{self, OPCODE_INFO};
@@ -115,6 +116,7 @@ impl Machine<'_> {
             ValueDef::Input(slot) => Word::Input(slot.into()),
             ValueDef::Const(word) => Word::Const(word),
             ValueDef::Result(inst) => Word::Result(self.program.insts[inst].pc),
+            ValueDef::Unused => panic!("{value} is used"),
         }
     }
 
@@ -209,7 +211,11 @@ impl Machine<'_> {
 }
 
 fn check_program(code: &[u8], options: &PassOptions) {
-    let program = analyze(code, options).expect("a valid program");
+    for skip in PassSet::ALL.iter().chain([PassSet::NONE]) {
+        check_text(&analyze(code, &PassOptions { skip, ..options.clone() }).expect("valid"));
+    }
+    let options = PassOptions { skip: PassSet::ALL, ..options.clone() };
+    let program = analyze(code, &options).expect("a valid program");
     let bytecode = Bytecode::new_raw(code.to_vec().into());
     let table = gas_table_spec(options.spec_id);
     let mut next_pc = 0;
@@ -230,8 +236,12 @@ fn check_program(code: &[u8], options: &PassOptions) {
         };
         machine.run(block, data, &table, &bytecode);
     }
+    check_text(&program);
+}
+
+fn check_text(program: &Program) {
     let text = program.to_string();
-    assert_eq!(parse(&text).expect("what was printed can be parsed"), program, "{text}");
+    assert_eq!(&parse(&text).expect("what was printed can be parsed"), program, "{text}");
 }
 
 /// Checks a number of codes in every fork with chunks of several sizes.
@@ -249,6 +259,7 @@ fn check_all(seed: u64, count: u64, make: impl Fn(&mut Random) -> Vec<u8>) {
                 one_block_per_chunk,
                 compile_all,
                 verify: true,
+                skip: PassSet::NONE,
             };
             let result = std::panic::catch_unwind(|| check_program(&code, &options));
             assert!(

@@ -179,6 +179,8 @@ pub struct ValueData {
     pub def: ValueDef,
     /// Uses as an argument, condition, jump target or output.
     pub uses: u32,
+    /// The value is less than `2^bits`.
+    pub bits: u16,
 }
 
 /// The definition of a value.
@@ -190,6 +192,8 @@ pub enum ValueDef {
     Const(U256),
     /// The result of an instruction.
     Result(Inst),
+    /// The result of an instruction that was dropped because nobody uses it.
+    Unused,
 }
 
 /// An entry point.

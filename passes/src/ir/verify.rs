@@ -11,6 +11,7 @@
 //!   opcode takes, and a result exactly if the opcode pushes one (and doesn't suspend);
 //! - a value is used in one block only; a result is used after the instruction that names
 //!   it, inputs are slots below zero, and the number of uses is exact;
+//! - a value isn't narrower than its opcode makes it of arguments as wide as they are said to be;
 //! - outputs are in ascending order of slot, none is the slot's own input, and there is none
 //!   where nobody observes the stack;
 //! - a block goes on only with the next one, jumps only to a JUMPDEST, and has a frame-ending or
@@ -123,6 +124,8 @@ pub enum Defect {
     InputSlot(i16),
     #[error("it is said to be the result of {0}, which has another or none")]
     NotItsResult(Inst),
+    #[error("it is said to have {bits} bits where {least} to 256 are possible")]
+    TooNarrow { bits: u16, least: u16 },
     #[error("it counts {found} uses but has {expected}")]
     UseCount { found: u32, expected: u32 },
     #[error("its outputs aren't in ascending order of slot at slot {0}")]

@@ -7,6 +7,7 @@ use crate::ir::entities::{Block, Inst, Value};
 use crate::ir::program::{
     BlockData, InstData, JumpTarget, Output, Program, Span, Terminator, ValueDef,
 };
+use crate::ir::width::{WORD_BITS, constant_bits, result_bits};
 use cranelift_entity::{EntityRef, SecondaryMap, packed_option::PackedOption};
 
 /// Verifies everything but bounds, gas, chunks and entries.
@@ -112,6 +113,10 @@ impl Checker<'_> {
             let defined_here = def == Some(&ValueDef::Result(inst));
             ensure(defined_here, entity, Defect::ResultDefinition(result))?;
             self.owner[result] = block.into();
+            let values = &self.program.values;
+            let least = result_bits(data.opcode, self.program.args(inst), values);
+            let bits = values[result].bits;
+            ensure(bits >= least, Entity::Value(result), Defect::TooNarrow { bits, least })?;
         }
         Ok(())
     }
@@ -127,7 +132,7 @@ impl Checker<'_> {
             Some(owner) => ensure(owner == block, user, Defect::ForeignValue(value)),
             None => {
                 self.owner[value] = block.into();
-                let is_result = matches!(data.def, ValueDef::Result(_));
+                let is_result = matches!(data.def, ValueDef::Result(_) | ValueDef::Unused);
                 ensure(!is_result, user, Defect::UseBeforeDefinition(value))
             }
         }
@@ -215,12 +220,20 @@ impl Checker<'_> {
             let entity = Entity::Value(value);
             match data.def {
                 ValueDef::Input(slot) => ensure(slot < 0, entity, Defect::InputSlot(slot))?,
-                ValueDef::Const(_) => {}
+                ValueDef::Const(_) | ValueDef::Unused => {}
                 ValueDef::Result(inst) => {
                     let result = self.program.insts.get(inst).and_then(|i| i.result.expand());
                     ensure(result == Some(value), entity, Defect::NotItsResult(inst))?;
                 }
             }
+            let least = match data.def {
+                ValueDef::Input(_) => WORD_BITS,
+                ValueDef::Const(word) => constant_bits(word),
+                // Checked with its instruction.
+                ValueDef::Result(_) | ValueDef::Unused => 0,
+            };
+            let bits = data.bits;
+            ensure((least..=WORD_BITS).contains(&bits), entity, Defect::TooNarrow { bits, least })?;
             let (found, expected) = (data.uses, self.uses[value]);
             ensure(found == expected, entity, Defect::UseCount { found, expected })?;
         }
