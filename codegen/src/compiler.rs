@@ -234,7 +234,7 @@ impl Compiler {
             one_block_per_chunk: self.options.one_block_per_chunk,
             compile_all: self.options.compile_all,
             verify: self.options.verify,
-            skip: self.options.skip_passes,
+            skip: self.options.skipped_passes(),
         };
         Ok(analyze(code, &options)?)
     }

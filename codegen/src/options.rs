@@ -30,7 +30,7 @@ pub struct CompilerOptions {
     pub opt_level: OptimizationLevel,
     /// Report every halt of a compiled frame as `OutOfGas`.
     pub single_error: bool,
-    /// Don't merge identical basic blocks. Without effect: there is no such pass yet.
+    /// Don't merge identical basic blocks: the same as [`PassSet::DEDUP`] in `skip_passes`.
     pub no_dedup: bool,
     /// Don't eliminate dead stores. Without effect: there is no such pass yet.
     pub no_dse: bool,
@@ -50,4 +50,12 @@ pub struct CompilerOptions {
     /// Run at most this many basic blocks natively at a time: the next block start hands over,
     /// and the interpreter goes on to the next entry point. For tests.
     pub force_hand_over: Option<u32>,
+}
+
+impl CompilerOptions {
+    /// The passes to leave out, by whichever option.
+    pub(crate) fn skipped_passes(&self) -> PassSet {
+        let dedup = if self.no_dedup { PassSet::DEDUP } else { PassSet::NONE };
+        self.skip_passes.union(dedup)
+    }
 }

@@ -5,6 +5,7 @@
 //!       --find-blocks--> block extents and edges
 //!       --lift-stack--> values in place of stack slots, simplified
 //!       --bound-stack, sum-gas--> one stack check and one gas charge per block
+//!       --dedup--> one of each block
 //!       --find-cold--> what is unlikely to run
 //!       --cut-chunks--> units of compilation and their entry points
 //! ```

@@ -8,7 +8,7 @@ use core::fmt;
 pub struct PassSet(u8);
 
 /// The name of each pass, by its bit.
-const NAMES: [&str; 2] = ["simplify", "remove-unused"];
+const NAMES: [&str; 3] = ["simplify", "remove-unused", "dedup"];
 
 impl PassSet {
     /// No pass.
@@ -17,6 +17,8 @@ impl PassSet {
     pub const SIMPLIFY: Self = Self(1 << 0);
     /// Instructions whose result nobody uses are dropped.
     pub const REMOVE_UNUSED: Self = Self(1 << 1);
+    /// Identical blocks are merged.
+    pub const DEDUP: Self = Self(1 << 2);
     /// All optional passes.
     pub const ALL: Self = Self((1 << NAMES.len()) - 1);
 

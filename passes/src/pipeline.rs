@@ -7,8 +7,8 @@ use crate::ir::program::Program;
 use crate::ir::verify::{Stage, verify};
 use crate::sections::{gas::sum_gas, stack::bound_stack};
 use crate::timing::PassTimes;
-use crate::transform::lift_stack::lift_stack;
-use crate::{AnalysisError, MAX_CODE_LEN, PassOptions};
+use crate::transform::{dedup::dedup, lift_stack::lift_stack};
+use crate::{AnalysisError, MAX_CODE_LEN, PassOptions, PassSet};
 
 /// A pass, and the timer of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +23,8 @@ pub enum Pass {
     BoundStack,
     /// Static gas of blocks.
     SumGas,
+    /// Identical blocks to one.
+    Dedup,
     /// What is unlikely to run.
     FindCold,
     /// Blocks to units of compilation.
@@ -31,12 +33,13 @@ pub enum Pass {
 
 impl Pass {
     /// All passes, in the order they run.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Decode,
         Self::FindBlocks,
         Self::LiftStack,
         Self::BoundStack,
         Self::SumGas,
+        Self::Dedup,
         Self::FindCold,
         Self::CutChunks,
     ];
@@ -49,6 +52,7 @@ impl Pass {
             Self::LiftStack => "lift-stack",
             Self::BoundStack => "bound-stack",
             Self::SumGas => "sum-gas",
+            Self::Dedup => "dedup",
             Self::FindCold => "find-cold",
             Self::CutChunks => "cut-chunks",
         }
@@ -77,6 +81,10 @@ pub(crate) fn run(
     check(&program, Stage::StackBounded, options)?;
     times.time(Pass::SumGas, || sum_gas(&mut program, &decoded, &flow));
     check(&program, Stage::GasSummed, options)?;
+    if !skip.contains(PassSet::DEDUP) {
+        times.time(Pass::Dedup, || dedup(&mut program));
+        check(&program, Stage::GasSummed, options)?;
+    }
     let likelihood = times
         .time(Pass::FindCold, || find_likelihood(code, &decoded, &flow, &program, compile_all));
     times.time(Pass::CutChunks, || {

@@ -48,7 +48,7 @@ pub struct RuntimeConfig {
     pub single_error: bool,
     /// Don't merge identical basic blocks.
     ///
-    /// Default: `false`. Without effect in this version: blocks are never merged.
+    /// Default: `false`.
     pub no_dedup: bool,
     /// Don't eliminate stores that nothing observes.
     ///

@@ -172,7 +172,7 @@ fn print_block(program: &Program, block: Block, code: &[u8], forms: &Forms<'_>) 
     let data = &program.blocks[block];
     let stack = data.stack;
     say!(
-        "\n{} pc {:#06x}..{:#06x}, gas {}, stack needs {} grows {} moves {:+}{}",
+        "\n{} pc {:#06x}..{:#06x}, gas {}, stack needs {} grows {} moves {:+}{}{}",
         terminal::green(format_args!("block {block}:")),
         data.pc,
         data.end_pc,
@@ -181,6 +181,7 @@ fn print_block(program: &Program, block: Block, code: &[u8], forms: &Forms<'_>) 
         stack.growth,
         stack.delta,
         data.entry.expand().map_or(String::new(), |entry| format!(", entry point {entry}")),
+        data.merged_into.expand().map_or(String::new(), |goal| format!(", merged into {goal}")),
     );
     for (pc, text) in opcodes(code, data.pc..data.end_pc) {
         say!("  {pc:#06x}  {text}");

@@ -83,6 +83,9 @@ pub struct BlockData {
     /// Whether the block isn't compiled, for it is unlikely to run: whatever leads to it hands
     /// over.
     pub is_cold: bool,
+    /// The identical block that is entered and translated instead of this one, if any. Nothing
+    /// but this block's entry point, which leads there too, refers to this block then.
+    pub merged_into: PackedOption<Block>,
 }
 
 /// Stack bounds of a block, in words relative to the height at its entry.
@@ -201,7 +204,7 @@ pub enum ValueDef {
 pub struct EntryData {
     /// The block entered.
     pub block: Block,
-    /// The block's pc.
+    /// The pc entered at: the block's, or that of a block merged into it.
     pub pc: u32,
     /// Whether a jump may go here.
     pub is_jumpdest: bool,
@@ -217,8 +220,15 @@ pub struct ChunkData {
     /// Its entry points, as indices of [`Entry`]. Includes every block that another chunk
     /// goes to.
     pub entries: Span,
-    /// Opcodes in its blocks that aren't cold.
+    /// Opcodes in its blocks that are compiled.
     pub opcodes: u32,
+}
+
+impl BlockData {
+    /// Whether the block is translated.
+    pub fn is_compiled(&self) -> bool {
+        !self.is_cold && self.merged_into.is_none()
+    }
 }
 
 impl Program {
@@ -266,6 +276,11 @@ impl Program {
             len = len.max(offset.map_or(0, |offset| u64::from(offset) + width));
         }
         len.next_multiple_of(32)
+    }
+
+    /// The block that an edge to this one leads to: itself unless it is merged into another.
+    pub fn goal(&self, block: Block) -> Block {
+        self.blocks[block].merged_into.expand().unwrap_or(block)
     }
 
     /// The constant that a value is, if it is one.

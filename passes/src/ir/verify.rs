@@ -15,7 +15,9 @@
 //! - outputs are in ascending order of slot, none is the slot's own input, and there is none
 //!   where nobody observes the stack;
 //! - a block goes on only with the next one, jumps only to a JUMPDEST, and has a frame-ending or
-//!   suspending instruction only as the last, named by the terminator.
+//!   suspending instruction only as the last, named by the terminator;
+//! - a block is merged only into an earlier JUMPDEST with the same bounds and gas that isn't merged
+//!   itself, and no edge leads to it.
 //!
 //! Once the stack is bounded ([`Stage::StackBounded`]): every slot an instruction or an output
 //! touches is within the bounds, and every word above the height at entry is an output.
@@ -25,7 +27,8 @@
 //!
 //! At the end ([`Stage::Complete`]): chunks cover the blocks, entries are in order and where they
 //! must be (contract start, continuations, blocks another chunk goes on with or jumps to), may be
-//! (JUMPDESTs) and nowhere else, cold blocks have none, and their flags are exact.
+//! (JUMPDESTs) and nowhere else, cold blocks have none, that of a merged block is among those of the
+//! chunk that it leads to, and their flags are exact.
 //!
 //! Cost: linear in the program.
 
@@ -138,6 +141,10 @@ pub enum Defect {
     NotNext(Block),
     #[error("it jumps to {0}, which doesn't begin with JUMPDEST")]
     NotJumpDest(Block),
+    #[error("it leads to {0}, which is merged into another block")]
+    LeadsToMerged(Block),
+    #[error("it is merged into {0}, which isn't an identical block before it that stays")]
+    MergedInto(Block),
     #[error("it hands over at {0}, which isn't its last byte")]
     HandOverPc(u32),
     #[error(

@@ -126,6 +126,7 @@ impl Lifter<'_> {
             chunk: Chunk::from_u32(0),
             is_jumpdest: shape.is_jumpdest,
             is_cold: false,
+            merged_into: None.into(),
         });
         self.stack.clear();
     }

@@ -170,6 +170,10 @@ impl Parser {
         };
         let is_jumpdest = words.flag("jumpdest");
         let is_cold = words.flag("cold");
+        let merged_into: Option<Block> = match words.peek().starts_with("merged-into=") {
+            true => Some(words.entity("merged-into=b", "`merged-into=` and a block")?),
+            false => None,
+        };
         let first_inst = self.program.insts.len() as u32;
         let first_output = self.program.output_pool.len() as u32;
         self.program.blocks.push(BlockData {
@@ -184,6 +188,7 @@ impl Parser {
             chunk,
             is_jumpdest,
             is_cold,
+            merged_into: merged_into.into(),
         });
         self.add_to_chunk(block, chunk);
         self.open = Some(block);

@@ -47,7 +47,11 @@ impl BlockPrinter<'_> {
             write!(f, " entry={entry}")?;
         }
         f.write_str(if data.is_jumpdest { " jumpdest" } else { "" })?;
-        writeln!(f, "{}", if data.is_cold { " cold" } else { "" })?;
+        f.write_str(if data.is_cold { " cold" } else { "" })?;
+        if let Some(goal) = data.merged_into.expand() {
+            write!(f, " merged-into={goal}")?;
+        }
+        writeln!(f)?;
         let stack = data.stack;
         let (needed, growth, delta) = (stack.needed, stack.growth, stack.delta);
         writeln!(f, "  stack needed={needed} growth={growth} delta={delta}")?;

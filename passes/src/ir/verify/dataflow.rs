@@ -73,7 +73,23 @@ impl Checker<'_> {
             self.check_inst(block, data, inst, inst_data)?;
         }
         self.check_terminator(block, data)?;
+        self.check_merged(block, data)?;
         self.check_outputs(block, data)
+    }
+
+    /// What a block is merged into.
+    fn check_merged(&self, block: Block, data: &BlockData) -> Result<(), VerifyError> {
+        let Some(goal) = data.merged_into.expand() else { return Ok(()) };
+        let is_like = goal < block
+            && self.program.blocks.get(goal).is_some_and(|goal| {
+                let same_bounds = (goal.stack, goal.gas) == (data.stack, data.gas);
+                let same_size = goal.insts.len() == data.insts.len()
+                    && goal.outputs.len() == data.outputs.len();
+                let are_targets = goal.is_jumpdest && data.is_jumpdest;
+                goal.merged_into.is_none() && are_targets && same_bounds && same_size
+            });
+        let ends = data.terminator.next_block().is_none();
+        ensure(is_like && ends, Entity::Block(block), Defect::MergedInto(goal))
     }
 
     fn check_inst(
@@ -165,7 +181,9 @@ impl Checker<'_> {
         let entity = Entity::Block(block);
         let exists = self.program.blocks.is_valid(next);
         ensure(exists, entity, Defect::Missing(Entity::Block(next)))?;
-        ensure(next.index() == block.index() + 1, entity, Defect::NotNext(next))
+        ensure(next.index() == block.index() + 1, entity, Defect::NotNext(next))?;
+        let stays = self.program.goal(next) == next;
+        ensure(stays, entity, Defect::LeadsToMerged(next))
     }
 
     fn check_target(&mut self, block: Block, target: JumpTarget) -> Result<(), VerifyError> {
@@ -175,7 +193,9 @@ impl Checker<'_> {
                 let data = self.program.blocks.get(target);
                 ensure(data.is_some(), entity, Defect::Missing(Entity::Block(target)))?;
                 let is_jumpdest = data.is_some_and(|data| data.is_jumpdest);
-                ensure(is_jumpdest, entity, Defect::NotJumpDest(target))
+                ensure(is_jumpdest, entity, Defect::NotJumpDest(target))?;
+                let stays = self.program.goal(target) == target;
+                ensure(stays, entity, Defect::LeadsToMerged(target))
             }
             JumpTarget::Dynamic(value) => self.check_use(block, value, entity),
             JumpTarget::Invalid => Ok(()),

@@ -30,7 +30,7 @@ pub(super) fn verify(program: &Program) -> Result<(), VerifyError> {
 /// The blocks that another chunk's compiled blocks jump to.
 fn jumped_to_from_elsewhere(program: &Program) -> EntitySet<Block> {
     let mut found = EntitySet::with_capacity(program.blocks.len());
-    for data in program.blocks.values().filter(|data| !data.is_cold) {
+    for data in program.blocks.values().filter(|data| data.is_compiled()) {
         if let Some(target) = data.terminator.static_target()
             && program.blocks[target].chunk != data.chunk
         {
@@ -65,16 +65,20 @@ fn check_chunk(
 }
 
 fn check_entries(program: &Program) -> Result<(), VerifyError> {
-    let mut next_block = 0;
+    let mut last = None;
     for (entry, data) in program.entries.iter() {
-        let matches = program.blocks.get(data.block).is_some_and(|block| {
+        let named = program.blocks.binary_search_values_by_key(&data.pc, |block| block.pc);
+        let matches = named.is_ok_and(|named| {
+            let block = &program.blocks[named];
             block.entry.expand() == Some(entry)
-                && block.pc == data.pc
+                && program.goal(named) == data.block
                 && block.is_jumpdest == data.is_jumpdest
+                && program.blocks[data.block].entry.is_some()
         });
-        let in_order = data.block.index() >= next_block;
+        let place = (data.block, data.pc);
+        let in_order = last.is_none_or(|last| last < place);
         ensure(matches && in_order, Entity::Entry(entry), Defect::EntryMismatch)?;
-        next_block = data.block.index() + 1;
+        last = Some(place);
     }
     Ok(())
 }
@@ -88,11 +92,11 @@ fn check_block(program: &Program, block: Block, jumped_to: bool) -> Result<(), V
         before.is_none_or(|before| matches!(before.terminator, Terminator::Suspend { .. }));
     let is_crossed_into = before.is_some_and(|before| {
         before.chunk != data.chunk
-            && !before.is_cold
+            && before.is_compiled()
             && before.terminator.next_block() == Some(block)
     });
     let Some(entry) = data.entry.expand() else {
-        let needless = data.is_cold || !(is_continuation || is_crossed_into || jumped_to);
+        let needless = !data.is_compiled() || !(is_continuation || is_crossed_into || jumped_to);
         return ensure(needless, entity, Defect::EntryMissing);
     };
     ensure(!data.is_cold, entity, Defect::EntryNeedless)?;
@@ -100,7 +104,7 @@ fn check_block(program: &Program, block: Block, jumped_to: bool) -> Result<(), V
         let defect = Defect::Missing(Entity::Entry(entry));
         return Err(VerifyError { entity, defect });
     };
-    ensure(entry_data.block == block, entity, Defect::EntryMismatch)?;
+    ensure(entry_data.block == program.goal(block), entity, Defect::EntryMismatch)?;
     let asked_for = data.is_jumpdest || is_continuation || is_crossed_into;
     ensure(asked_for, entity, Defect::EntryNeedless)?;
     let exact = entry_data.is_continuation == is_continuation;
