@@ -18,7 +18,10 @@ use cranelift_codegen::{
 use cranelift_frontend::FunctionBuilder;
 use cranevm_passes::{
     PassOptions, analyze,
-    ir::{entities::Chunk, program::Program},
+    ir::{
+        entities::Chunk,
+        program::{JumpStats, Program},
+    },
 };
 use revm_primitives::hardfork::SpecId;
 use std::{
@@ -67,6 +70,8 @@ pub struct CompiledCode {
     pub entries: Vec<CompiledEntry>,
     /// Opcodes in the bytecode.
     pub opcodes: u32,
+    /// What is known of the jumps.
+    pub jumps: JumpStats,
     /// Time spent.
     pub timings: CompileTimings,
 }
@@ -215,6 +220,7 @@ impl Compiler {
             functions,
             entries,
             opcodes: program.opcode_count,
+            jumps: program.jump_stats(),
             timings,
         })
     }

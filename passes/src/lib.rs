@@ -6,6 +6,7 @@
 //!       --lift-stack--> values in place of stack slots, simplified
 //!       --bound-stack, sum-gas--> one stack check and one gas charge per block
 //!       --dedup--> one of each block
+//!       --resolve-jumps--> likely targets of computed jumps
 //!       --find-cold--> what is unlikely to run
 //!       --cut-chunks--> units of compilation and their entry points
 //! ```

@@ -8,7 +8,7 @@ use core::fmt;
 pub struct PassSet(u8);
 
 /// The name of each pass, by its bit.
-const NAMES: [&str; 3] = ["simplify", "remove-unused", "dedup"];
+const NAMES: [&str; 4] = ["simplify", "remove-unused", "dedup", "resolve-jumps"];
 
 impl PassSet {
     /// No pass.
@@ -19,6 +19,8 @@ impl PassSet {
     pub const REMOVE_UNUSED: Self = Self(1 << 1);
     /// Identical blocks are merged.
     pub const DEDUP: Self = Self(1 << 2);
+    /// The targets of computed jumps are predicted.
+    pub const RESOLVE_JUMPS: Self = Self(1 << 3);
     /// All optional passes.
     pub const ALL: Self = Self((1 << NAMES.len()) - 1);
 

@@ -1,6 +1,8 @@
 //! The passes, in the order they run: the only place that says so.
 
-use crate::analysis::{control_flow::find_blocks, likelihood::find_likelihood};
+use crate::analysis::{
+    control_flow::find_blocks, likelihood::find_likelihood, resolve_jumps::resolve_jumps,
+};
 use crate::chunks::cut_chunks;
 use crate::decode::decode;
 use crate::ir::program::Program;
@@ -25,6 +27,8 @@ pub enum Pass {
     SumGas,
     /// Identical blocks to one.
     Dedup,
+    /// Likely targets of computed jumps.
+    ResolveJumps,
     /// What is unlikely to run.
     FindCold,
     /// Blocks to units of compilation.
@@ -33,13 +37,14 @@ pub enum Pass {
 
 impl Pass {
     /// All passes, in the order they run.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Decode,
         Self::FindBlocks,
         Self::LiftStack,
         Self::BoundStack,
         Self::SumGas,
         Self::Dedup,
+        Self::ResolveJumps,
         Self::FindCold,
         Self::CutChunks,
     ];
@@ -53,6 +58,7 @@ impl Pass {
             Self::BoundStack => "bound-stack",
             Self::SumGas => "sum-gas",
             Self::Dedup => "dedup",
+            Self::ResolveJumps => "resolve-jumps",
             Self::FindCold => "find-cold",
             Self::CutChunks => "cut-chunks",
         }
@@ -83,6 +89,13 @@ pub(crate) fn run(
     check(&program, Stage::GasSummed, options)?;
     if !skip.contains(PassSet::DEDUP) {
         times.time(Pass::Dedup, || dedup(&mut program));
+        check(&program, Stage::GasSummed, options)?;
+    }
+    if !skip.contains(PassSet::RESOLVE_JUMPS) {
+        times.time(Pass::ResolveJumps, || {
+            let likely = resolve_jumps(&program, &flow, &decoded.jumpdests);
+            program.set_likely_targets(likely.spans, likely.pool);
+        });
         check(&program, Stage::GasSummed, options)?;
     }
     let likelihood = times

@@ -3,3 +3,4 @@
 pub mod control_flow;
 pub(crate) mod likelihood;
 pub mod regions;
+pub mod resolve_jumps;

@@ -17,7 +17,9 @@
 //! - a block goes on only with the next one, jumps only to a JUMPDEST, and has a frame-ending or
 //!   suspending instruction only as the last, named by the terminator;
 //! - a block is merged only into an earlier JUMPDEST with the same bounds and gas that isn't merged
-//!   itself, and no edge leads to it.
+//!   itself, and no edge leads to it;
+//! - likely targets lie end to end in their pool, begin with JUMPDEST, are ascending, few, and only
+//!   where a jump is computed.
 //!
 //! Once the stack is bounded ([`Stage::StackBounded`]): every slot an instruction or an output
 //! touches is within the bounds, and every word above the height at entry is an output.
@@ -105,7 +107,11 @@ pub enum Defect {
     OutputSpan,
     #[error("its arguments don't begin where those of the instruction before end")]
     ArgSpan,
-    #[error("instructions, arguments or outputs are left over after the last block")]
+    #[error("its likely targets don't begin where those of the block before end")]
+    TargetSpan,
+    #[error("its likely targets aren't ascending, or too many, or it has no computed jump")]
+    LikelyTargets,
+    #[error("instructions, arguments, outputs or targets are left over after the last block")]
     Leftover,
     #[error("its pc is outside the block or not after the instruction before")]
     InstOutOfOrder,

@@ -101,6 +101,7 @@ fn parse_head(words: &mut Words<'_>) -> Result<Program> {
         values: PrimaryMap::new(),
         arg_pool: Vec::new(),
         output_pool: Vec::new(),
+        target_pool: Vec::new(),
         entries: PrimaryMap::new(),
         chunks: PrimaryMap::new(),
         opcode_count,
@@ -175,12 +176,14 @@ impl Parser {
             false => None,
         };
         let first_inst = self.program.insts.len() as u32;
+        let first_target = self.program.target_pool.len() as u32;
         let first_output = self.program.output_pool.len() as u32;
         self.program.blocks.push(BlockData {
             pc,
             end_pc,
             insts: Span { start: first_inst, end: first_inst },
             outputs: Span { start: first_output, end: first_output },
+            likely_targets: Span { start: first_target, end: first_target },
             stack: StackEffect::default(),
             gas: 0,
             terminator: Terminator::Stop,
@@ -224,6 +227,12 @@ impl Parser {
                 let value = words.entity("v", "a value")?;
                 self.program.output_pool.push(Output { slot, value });
                 self.program.blocks[block].outputs.end += 1;
+            }
+            "likely" => {
+                while !words.peek().is_empty() {
+                    self.program.target_pool.push(words.entity("b", "a block")?);
+                    self.program.blocks[block].likely_targets.end += 1;
+                }
             }
             _ if head.starts_with('i') => {
                 self.parse_inst(head, words)?;

@@ -69,6 +69,13 @@ impl BlockPrinter<'_> {
         for output in self.program.outputs(block) {
             writeln!(f, "  output {} {}", output.slot, output.value)?;
         }
+        if !data.likely_targets.is_empty() {
+            f.write_str("  likely")?;
+            for target in self.program.likely_targets(block) {
+                write!(f, " {target}")?;
+            }
+            writeln!(f)?;
+        }
         writeln!(f, "  {}", data.terminator)
     }
 

@@ -1,6 +1,7 @@
 //! Blocks, instructions and values: order, extent, definitions and uses.
 
 use super::{Defect, Entity, VerifyError, ensure};
+use crate::analysis::resolve_jumps::MAX_TARGETS;
 use crate::decode::stays_instruction;
 use crate::ir::effects::Effects;
 use crate::ir::entities::{Block, Inst, Value};
@@ -43,7 +44,7 @@ impl Checker<'_> {
         let program = self.program;
         let start = program.blocks.values().next().map(|data| data.pc);
         ensure(start == Some(0), Entity::Program, Defect::NoStart)?;
-        let (mut last, mut next_inst, mut next_output) = (None, 0, 0);
+        let (mut last, mut next_inst, mut next_output, mut next_target) = (None, 0, 0, 0);
         for (block, data) in program.blocks.iter() {
             let in_order = last.is_none_or(|(pc, end_pc)| pc < data.pc && end_pc <= data.pc)
                 && data.pc <= data.end_pc
@@ -54,11 +55,15 @@ impl Checker<'_> {
             ensure(follows, entity, Defect::InstSpan)?;
             let follows = self::follows(data.outputs, next_output, program.output_pool.len());
             ensure(follows, entity, Defect::OutputSpan)?;
+            let targets = data.likely_targets;
+            let follows = self::follows(targets, next_target, program.target_pool.len());
+            ensure(follows, entity, Defect::TargetSpan)?;
             last = Some((data.pc, data.end_pc));
-            (next_inst, next_output) = (data.insts.end, data.outputs.end);
+            (next_inst, next_output, next_target) = (data.insts.end, data.outputs.end, targets.end);
         }
         let complete = next_inst as usize == program.insts.len()
-            && next_output as usize == program.output_pool.len();
+            && next_output as usize == program.output_pool.len()
+            && next_target as usize == program.target_pool.len();
         ensure(complete, Entity::Program, Defect::Leftover)
     }
 
@@ -74,7 +79,29 @@ impl Checker<'_> {
         }
         self.check_terminator(block, data)?;
         self.check_merged(block, data)?;
+        self.check_likely_targets(block, data)?;
         self.check_outputs(block, data)
+    }
+
+    /// The targets that are predicted for a block's jump.
+    fn check_likely_targets(&self, block: Block, data: &BlockData) -> Result<(), VerifyError> {
+        let entity = Entity::Block(block);
+        let targets = self.program.likely_targets(block);
+        let is_computed = matches!(
+            data.terminator,
+            Terminator::Jump(JumpTarget::Dynamic(_))
+                | Terminator::Branch { target: JumpTarget::Dynamic(_), .. }
+        );
+        let is_ordered = targets.windows(2).all(|pair| pair[0] < pair[1]);
+        let are_few = targets.len() <= MAX_TARGETS && (is_computed || targets.is_empty());
+        ensure(is_ordered && are_few, entity, Defect::LikelyTargets)?;
+        for &target in targets {
+            let data = self.program.blocks.get(target);
+            ensure(data.is_some(), entity, Defect::Missing(Entity::Block(target)))?;
+            let is_jumpdest = data.is_some_and(|data| data.is_jumpdest);
+            ensure(is_jumpdest, entity, Defect::NotJumpDest(target))?;
+        }
+        Ok(())
     }
 
     /// What a block is merged into.
