@@ -32,7 +32,7 @@ pub struct CompilerOptions {
     pub single_error: bool,
     /// Don't merge identical basic blocks: the same as [`PassSet::DEDUP`] in `skip_passes`.
     pub no_dedup: bool,
-    /// Don't eliminate dead stores. Without effect: there is no such pass yet.
+    /// Don't eliminate dead stores: the same as [`PassSet::DEAD_STORES`] in `skip_passes`.
     pub no_dse: bool,
     /// Passes of the analysis to leave out, to find the one that a defect comes from.
     pub skip_passes: PassSet,
@@ -55,7 +55,13 @@ pub struct CompilerOptions {
 impl CompilerOptions {
     /// The passes to leave out, by whichever option.
     pub(crate) fn skipped_passes(&self) -> PassSet {
-        let dedup = if self.no_dedup { PassSet::DEDUP } else { PassSet::NONE };
-        self.skip_passes.union(dedup)
+        let mut passes = self.skip_passes;
+        if self.no_dedup {
+            passes = passes.union(PassSet::DEDUP);
+        }
+        if self.no_dse {
+            passes = passes.union(PassSet::DEAD_STORES);
+        }
+        passes
     }
 }

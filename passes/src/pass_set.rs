@@ -8,7 +8,8 @@ use core::fmt;
 pub struct PassSet(u8);
 
 /// The name of each pass, by its bit.
-const NAMES: [&str; 4] = ["simplify", "remove-unused", "dedup", "resolve-jumps"];
+const NAMES: [&str; 6] =
+    ["simplify", "remove-unused", "dedup", "resolve-jumps", "forward-memory", "dead-stores"];
 
 impl PassSet {
     /// No pass.
@@ -21,6 +22,10 @@ impl PassSet {
     pub const DEDUP: Self = Self(1 << 2);
     /// The targets of computed jumps are predicted.
     pub const RESOLVE_JUMPS: Self = Self(1 << 3);
+    /// Loads of words that the block has stored or loaded before become those words.
+    pub const FORWARD_MEMORY: Self = Self(1 << 4);
+    /// Stores to memory that are overwritten unseen are dropped.
+    pub const DEAD_STORES: Self = Self(1 << 5);
     /// All optional passes.
     pub const ALL: Self = Self((1 << NAMES.len()) - 1);
 

@@ -7,11 +7,7 @@ use cranevm_passes::ir::opcode::Opcode;
 use cranevm_passes::ir::program::{JumpTarget, Program, Terminator, ValueDef};
 use cranevm_passes::{PassOptions, PassSet, analyze};
 use programs::Random;
-use revm_bytecode::Bytecode;
-use revm_interpreter::host::DummyHost;
-use revm_interpreter::instructions::{gas_table_spec, instruction_table};
-use revm_interpreter::interpreter::{EthInterpreter, ExtBytecode, InputsImpl};
-use revm_interpreter::{Interpreter, SharedMemory};
+use programs::oracle::{Oracle, push, word};
 use revm_primitives::hardfork::SpecId;
 use std::iter::Peekable;
 use std::str::SplitWhitespace;
@@ -250,11 +246,6 @@ fn parse_constant(text: &str) -> U256 {
     if digits.len() < text.len() { word.wrapping_neg() } else { word }
 }
 
-fn push(word: U256, code: &mut Vec<u8>) {
-    code.push(Opcode::PUSH32.get());
-    code.extend(word.to_be_bytes::<32>());
-}
-
 fn code_of(expression: &str) -> Vec<u8> {
     let spaced = expression.replace('(', "( ").replace(')', " )");
     let mut code = Vec::new();
@@ -338,54 +329,6 @@ fn conditions() {
             panic!("{program}")
         };
         assert_eq!(&show(&program, condition), expected, "{expression}");
-    }
-}
-
-/// revm's interpreter; its machinery is kept between runs.
-struct Oracle {
-    host: DummyHost,
-    spec_id: SpecId,
-}
-
-impl Oracle {
-    /// The stack, from the bottom, that a code leaves.
-    fn stack(&mut self, code: Vec<u8>) -> Vec<U256> {
-        let mut interpreter = Interpreter::<EthInterpreter>::new(
-            SharedMemory::new(),
-            ExtBytecode::new(Bytecode::new_raw(code.into())),
-            InputsImpl::default(),
-            false,
-            self.spec_id,
-            10_000_000,
-        );
-        let table = instruction_table::<EthInterpreter, DummyHost>();
-        interpreter.run_plain(&table, &gas_table_spec(self.spec_id), &mut self.host);
-        interpreter.stack.data().clone()
-    }
-
-    /// The result of one instruction.
-    fn result(&mut self, opcode: Opcode, args: &[U256]) -> U256 {
-        let mut code = Vec::new();
-        args.iter().rev().for_each(|&arg| push(arg, &mut code));
-        code.push(opcode.get());
-        self.stack(code).pop().expect("an opcode with a result")
-    }
-}
-
-/// Words that rules look for, and their neighbours.
-fn word(random: &mut Random) -> U256 {
-    let power = U256::from(1) << random.below(256);
-    match random.below(10) {
-        0 => U256::from(random.below(40)),
-        1 => U256::from(random.below(300)),
-        2 => power,
-        3 => power - U256::from(1),
-        4 => !power,
-        5 => power.wrapping_neg(),
-        6 => (U256::from(1) << (8 * random.below(32))) - U256::from(1),
-        7 => U256::MAX - U256::from(random.below(3)),
-        8 => (U256::from(1) << 255) + U256::from(random.below(3)) - U256::from(1),
-        _ => U256::from_be_slice(&random.bytes(32)),
     }
 }
 
@@ -486,7 +429,7 @@ fn check(body: &[u8], inputs: &[U256], branches: bool, oracle: &mut Oracle, skip
 fn random_programs_compute_what_the_interpreter_computes() {
     let (mut before, mut after) = (0, 0);
     for spec_id in [SpecId::BYZANTIUM, SpecId::OSAKA] {
-        let mut oracle = Oracle { host: DummyHost::new(spec_id), spec_id };
+        let mut oracle = Oracle::new(spec_id);
         for seed in 0..1500 {
             let mut random = Random::new(seed);
             let len = 1 + random.below(40);
@@ -508,7 +451,7 @@ fn random_programs_compute_what_the_interpreter_computes() {
 #[test]
 fn folding_equals_the_interpreter() {
     let spec_id = SpecId::OSAKA;
-    let mut oracle = Oracle { host: DummyHost::new(spec_id), spec_id };
+    let mut oracle = Oracle::new(spec_id);
     for byte in 0..=Opcode::CLZ.get() {
         let opcode = Opcode::new(byte);
         let Some(info) = opcode.info().filter(|info| info.outputs != 0) else { continue };

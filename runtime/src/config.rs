@@ -52,7 +52,7 @@ pub struct RuntimeConfig {
     pub no_dedup: bool,
     /// Don't eliminate stores that nothing observes.
     ///
-    /// Default: `false`. Without effect in this version.
+    /// Default: `false`.
     pub no_dse: bool,
     /// The chain's own schedule of dynamic gas.
     ///

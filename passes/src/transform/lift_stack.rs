@@ -14,6 +14,7 @@
 //!
 //! Cost: linear in the instructions.
 
+mod memory_words;
 mod symbolic_stack;
 
 use crate::analysis::control_flow::{BlockShape, ControlFlow, Ending};
@@ -25,10 +26,11 @@ use crate::ir::program::{
 };
 use crate::ir::width::{constant_bits, result_bits};
 use crate::pass_set::PassSet;
-use crate::transform::remove_unused::remove_unused;
+use crate::transform::remove_unused::{drop_inst, mark_unused, remove_dropped};
 use crate::transform::simplify::{Facts, Operand, Simplified, simplify, simplify_condition};
 use alloy_primitives::U256;
 use cranelift_entity::PrimaryMap;
+use memory_words::MemoryWords;
 use revm_primitives::hardfork::SpecId;
 use symbolic_stack::SymbolicStack;
 
@@ -64,10 +66,14 @@ pub(crate) fn lift_stack(
         flow,
         simplifies: !skip.contains(PassSet::SIMPLIFY),
         removes_unused: !skip.contains(PassSet::REMOVE_UNUSED),
+        forwards_memory: !skip.contains(PassSet::FORWARD_MEMORY),
+        drops_stores: !skip.contains(PassSet::DEAD_STORES),
         has_shifts: Opcode::SHL.is_active(spec_id),
         program,
         stack: SymbolicStack::default(),
+        memory: MemoryWords::default(),
         insts: Vec::new(),
+        dropped: Vec::new(),
     };
     for (block, shape) in flow.blocks.iter() {
         lifter.lift_block(block, shape);
@@ -81,11 +87,16 @@ struct Lifter<'a> {
     flow: &'a ControlFlow,
     simplifies: bool,
     removes_unused: bool,
+    forwards_memory: bool,
+    drops_stores: bool,
     has_shifts: bool,
     program: Program,
     stack: SymbolicStack,
     /// The instructions of the block, which aren't in the program yet.
     insts: Vec<InstData>,
+    /// For each of them, whether it is dropped.
+    dropped: Vec<bool>,
+    memory: MemoryWords,
 }
 
 impl Lifter<'_> {
@@ -104,10 +115,12 @@ impl Lifter<'_> {
         }
         let first_output = self.program.output_pool.len() as u32;
         let mut terminator = self.lift_ending(block, shape.ending, ending);
+        let Program { values, arg_pool, .. } = &mut self.program;
         if self.removes_unused {
-            let Program { values, arg_pool, .. } = &mut self.program;
-            remove_unused(&mut self.insts, first_inst, values, arg_pool);
+            mark_unused(&self.insts, &mut self.dropped, values, arg_pool);
         }
+        remove_dropped(&mut self.insts, &self.dropped, first_inst, values, arg_pool);
+        self.dropped.clear();
         for inst in self.insts.drain(..) {
             self.program.insts.push(inst);
         }
@@ -131,6 +144,7 @@ impl Lifter<'_> {
             merged_into: None.into(),
         });
         self.stack.clear();
+        self.memory.clear();
     }
 
     fn lift_instruction(&mut self, instruction: &Instruction) {
@@ -166,17 +180,14 @@ impl Lifter<'_> {
         for arg in args.iter_mut() {
             *arg = self.stack.pop(&mut self.program.values);
         }
-        let simplified = match self.simplifies {
-            true => simplify(self.facts(), instruction.opcode, args),
-            false => None,
-        };
         let Instruction { pc, opcode, .. } = *instruction;
-        match simplified {
+        match self.simplify(opcode, args) {
             None => {
                 self.add_inst(pc, opcode, args, height);
                 if outputs != 0 {
                     self.push_result(opcode, args);
                 }
+                self.note_memory_access();
             }
             Some(Simplified::Known(operand)) => {
                 let value = self.materialize(operand);
@@ -192,6 +203,40 @@ impl Lifter<'_> {
                 self.add_inst(pc, opcode, args, height);
                 self.push_result(opcode, args);
             }
+        }
+    }
+
+    /// What an instruction becomes, if anything else.
+    fn simplify(&self, opcode: Opcode, args: &[Value]) -> Option<Simplified> {
+        match (opcode, args) {
+            (Opcode::MLOAD, &[offset]) if self.forwards_memory => {
+                let word = self.memory.loaded(self.program.as_const(offset)?)?;
+                Some(Simplified::Known(Operand::Value(word)))
+            }
+            _ if self.simplifies => simplify(self.facts(), opcode, args),
+            _ => None,
+        }
+    }
+
+    /// Notes what the instruction just added does to memory, and drops the store that it makes
+    /// useless.
+    fn note_memory_access(&mut self) {
+        let Some(inst) = self.insts.last() else { return };
+        let args = &self.program.arg_pool[inst.args.start as usize..inst.args.end as usize];
+        match (inst.opcode, args, inst.result.expand()) {
+            (Opcode::MLOAD, &[offset], Some(result)) => {
+                self.memory.load(self.program.as_const(offset), result);
+            }
+            (Opcode::MSTORE, &[offset, value], _) => {
+                let offset = self.program.as_const(offset);
+                let dead = self.memory.store(offset, value, self.insts.len() - 1);
+                if let Some(dead) = dead.filter(|_| self.drops_stores) {
+                    let Program { values, arg_pool, .. } = &mut self.program;
+                    drop_inst(&self.insts[dead], values, arg_pool);
+                    self.dropped[dead] = true;
+                }
+            }
+            (opcode, ..) => self.memory.other(opcode),
         }
     }
 
@@ -304,6 +349,7 @@ impl Lifter<'_> {
         let args = Span { start, end: arg_pool.len() as u32 };
         let result = None.into();
         self.insts.push(InstData { opcode, pc, args, result, height, gas_after: 0 });
+        self.dropped.push(false);
     }
 
     fn write_outputs(&mut self) {

@@ -1,9 +1,12 @@
-//! Drops instructions whose result nobody uses, one block at a time, before its instructions
-//! join the program's.
+//! Drops instructions of a block before they join the program's: those whose result nobody uses,
+//! and those that another pass has found to be useless.
 //!
-//! Only what compiled code computes by itself is dropped: an instruction of revm may be one that a
-//! chain has replaced. The static gas of a dropped instruction is charged nevertheless, and its
-//! stack bounds hold, as both come from the bytecode.
+//! Unused is only dropped what compiled code computes by itself: an instruction of revm may be one
+//! that a chain has replaced. The static gas of a dropped instruction is charged nevertheless, and
+//! its stack bounds hold, as both come from the bytecode.
+//!
+//! In what follows, `insts` are the instructions of a block, of which the first will have the number
+//! `first_inst`; their arguments are the last of `arg_pool`.
 //!
 //! Cost: one walk backwards over the instructions, and one forwards if any is dropped.
 
@@ -12,47 +15,55 @@ use crate::ir::opcode::Opcode;
 use crate::ir::program::{InstData, Span, ValueData, ValueDef};
 use cranelift_entity::PrimaryMap;
 
-/// Drops the unused instructions of a block. `insts` are its instructions, of which the first has
-/// the number `first_inst`; their arguments are the last of `arg_pool`. Outputs and terminator are
-/// counted as uses.
-pub(crate) fn remove_unused(
-    insts: &mut Vec<InstData>,
-    first_inst: u32,
-    values: &mut PrimaryMap<Value, ValueData>,
-    arg_pool: &mut Vec<Value>,
+type Values = PrimaryMap<Value, ValueData>;
+
+/// Marks in `dropped` the instructions without use, and drops their uses. Outputs and terminator
+/// are counted as uses.
+pub(crate) fn mark_unused(
+    insts: &[InstData],
+    dropped: &mut [bool],
+    values: &mut Values,
+    arg_pool: &[Value],
 ) {
-    let mut found = false;
-    for inst in insts.iter().rev() {
+    for (inst, dropped) in insts.iter().zip(dropped).rev() {
         let Some(result) = inst.result.expand() else { continue };
         if values[result].uses == 0 && is_removable(inst.opcode) {
-            found = true;
-            values[result].def = ValueDef::Unused;
-            values[result].bits = 0;
-            for arg in &arg_pool[inst.args.start as usize..inst.args.end as usize] {
-                values[*arg].uses -= 1;
-            }
+            *dropped = true;
+            drop_inst(inst, values, arg_pool);
         }
-    }
-    if found {
-        close_gaps(insts, first_inst, values, arg_pool);
     }
 }
 
-/// Takes the instructions out whose result is [`ValueDef::Unused`], and their arguments.
-fn close_gaps(
+/// Takes an instruction's uses and result away. The caller marks it as dropped.
+pub(crate) fn drop_inst(inst: &InstData, values: &mut Values, arg_pool: &[Value]) {
+    for &arg in &arg_pool[inst.args.start as usize..inst.args.end as usize] {
+        values[arg].uses -= 1;
+    }
+    if let Some(result) = inst.result.expand() {
+        values[result].def = ValueDef::Unused;
+        values[result].bits = 0;
+    }
+}
+
+/// Takes the dropped instructions out, and their arguments.
+pub(crate) fn remove_dropped(
     insts: &mut Vec<InstData>,
+    dropped: &[bool],
     first_inst: u32,
-    values: &mut PrimaryMap<Value, ValueData>,
+    values: &mut Values,
     arg_pool: &mut Vec<Value>,
 ) {
+    if !dropped.contains(&true) {
+        return;
+    }
     let mut next_arg = insts.first().map_or(arg_pool.len(), |inst| inst.args.start as usize);
     let mut next_inst = first_inst;
+    let mut dropped = dropped.iter();
     insts.retain_mut(|inst| {
-        let result = inst.result.expand();
-        if result.is_some_and(|result| values[result].def == ValueDef::Unused) {
+        if dropped.next() == Some(&true) {
             return false;
         }
-        if let Some(result) = result {
+        if let Some(result) = inst.result.expand() {
             values[result].def = ValueDef::Result(Inst::from_u32(next_inst));
         }
         next_inst += 1;
