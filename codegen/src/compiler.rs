@@ -19,7 +19,10 @@ use cranelift_entity::EntityRef;
 use cranelift_frontend::FunctionBuilder;
 use cranevm_passes::{
     PassOptions, ThreadLimits, analyze,
-    ir::{entities::Chunk, program::Program},
+    ir::{
+        entities::Chunk,
+        program::{JumpStats, Program},
+    },
 };
 use revm_primitives::hardfork::SpecId;
 use std::{
@@ -68,6 +71,8 @@ pub struct CompiledCode {
     pub entries: Vec<CompiledEntry>,
     /// Opcodes in the bytecode.
     pub opcodes: u32,
+    /// Where its jumps lead.
+    pub jumps: JumpStats,
     /// Time spent.
     pub timings: CompileTimings,
 }
@@ -222,6 +227,7 @@ impl Compiler {
             functions,
             entries: compiled_entries(&program),
             opcodes: program.opcode_count,
+            jumps: program.jump_stats(),
             timings,
         };
         Ok((program, compiled))
@@ -257,6 +263,7 @@ impl Compiler {
             compile_all: self.options.compile_all,
             thread_limits: ThreadLimits::default(),
             verify: self.options.verify,
+            skip: self.options.skipped_passes(),
         };
         Ok(analyze(code, &options)?)
     }

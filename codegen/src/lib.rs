@@ -22,5 +22,6 @@ mod translate;
 
 pub use abi::{EvmCompilerFn, EvmContext, NativeProgram, RawEvmCompilerFn};
 pub use compiler::{ChunkListing, CompileTimings, CompiledCode, CompiledEntry, Compiler};
+pub use cranevm_passes::PassSet;
 pub use error::CompileError;
 pub use options::{CompilerOptions, OptimizationLevel};

@@ -1,5 +1,7 @@
 //! What a [`Compiler`](crate::Compiler) is asked to do.
 
+use cranevm_passes::PassSet;
+
 /// How much work goes into the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OptimizationLevel {
@@ -28,10 +30,12 @@ pub struct CompilerOptions {
     pub opt_level: OptimizationLevel,
     /// Report every halt of a compiled frame as `OutOfGas`.
     pub single_error: bool,
-    /// Don't merge identical basic blocks. Without effect: there is no such pass yet.
+    /// Don't merge identical basic blocks: the same as [`PassSet::DEDUP`] in `skip_passes`.
     pub no_dedup: bool,
-    /// Don't eliminate dead stores. Without effect: there is no such pass yet.
+    /// Don't eliminate dead stores: the same as [`PassSet::DEAD_STORES`] in `skip_passes`.
     pub no_dse: bool,
+    /// Passes of the analysis to leave out, to find the one that a defect comes from.
+    pub skip_passes: PassSet,
     /// Check internal invariants in the compiled code. Without effect: there are no such checks
     /// yet.
     pub debug_assertions: bool,
@@ -46,4 +50,18 @@ pub struct CompilerOptions {
     /// Run at most this many basic blocks natively at a time: the next block start hands over,
     /// and the interpreter goes on to the next entry point. For tests.
     pub force_hand_over: Option<u32>,
+}
+
+impl CompilerOptions {
+    /// The passes to leave out, by whichever option.
+    pub(crate) fn skipped_passes(&self) -> PassSet {
+        let mut passes = self.skip_passes;
+        if self.no_dedup {
+            passes = passes.union(PassSet::DEDUP);
+        }
+        if self.no_dse {
+            passes = passes.union(PassSet::DEAD_STORES);
+        }
+        passes
+    }
 }

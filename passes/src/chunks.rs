@@ -1,20 +1,23 @@
 //! Cutting a program into units of compilation, and the table of entry points.
 //!
 //! A chunk is a run of blocks in order of pc with at most `chunk_limit` opcodes, not counting
-//! cold blocks, or a single longer block. A cut is put where it splits no loop, if there is such a place. Only
-//! loops that fit into a chunk count, and only those closed by a jump with a static target.
+//! blocks that aren't compiled, or a single longer block. A cut is put where it splits no loop, if
+//! there is such a place. Only loops that fit into a chunk count, and only those closed by a jump
+//! with a static target. The entry points of merged blocks are those of the chunk that has the block
+//! they are merged into.
 //!
 //! Chunks are filled from the start of the code. When a block doesn't fit, the chunk ends
 //! at the last place that splits no loop, or just before that block. Any two chunks
 //! in a row then have more than `chunk_limit` opcodes together.
 //!
-//! Cost: linear in the blocks.
+//! Cost: linear in the blocks, but for sorting the merged ones.
 
-use crate::analysis::control_flow::ControlFlow;
+use crate::analysis::control_flow::{BlockShape, ControlFlow};
 use crate::ir::entities::{Block, Chunk};
 use crate::ir::program::{ChunkData, EntryData, JumpTarget, Program, Span, Terminator};
 use crate::transform::thread_jumps::Threaded;
 use crate::{AnalysisError, MAX_ENTRIES};
+use core::iter::Peekable;
 use cranelift_entity::{EntityRef, EntitySet};
 
 /// Cuts the program and makes its entry points.
@@ -32,9 +35,18 @@ pub(crate) fn cut_chunks(
     for block in threaded.cold.iter() {
         program.blocks[block].is_cold = true;
     }
+    let merged = merged_blocks(program);
+    for &(goal, other) in &merged {
+        // The one of them that is likely to run decides.
+        program.blocks[goal].is_cold &= program.blocks[other].is_cold;
+    }
+    for &(goal, other) in &merged {
+        program.blocks[other].is_cold = program.blocks[goal].is_cold;
+    }
     let opcodes_before = opcodes_before(program, flow);
     let starts = if one_block_per_chunk {
-        (0..flow.blocks.len()).collect()
+        let stays = |&index: &usize| program.blocks[Block::new(index)].merged_into.is_none();
+        (0..flow.blocks.len()).filter(stays).collect()
     } else {
         let splits_loop = loops_split(program, &opcodes_before, chunk_limit);
         chunk_starts(&opcodes_before, &splits_loop, chunk_limit)
@@ -51,8 +63,9 @@ pub(crate) fn cut_chunks(
         }
     }
     let crossed = crossed_into(program);
+    let mut merged = merged.into_iter().peekable();
     for chunk in program.chunks.keys() {
-        add_entries(program, threaded, &crossed, chunk);
+        add_entries(program, threaded, &crossed, chunk, &mut merged);
     }
     let found = program.entries.len() + program.absent_targets().count();
     if found > MAX_ENTRIES {
@@ -61,13 +74,24 @@ pub(crate) fn cut_chunks(
     Ok(())
 }
 
+/// The merged blocks, each with the block it is merged into, by that one.
+fn merged_blocks(program: &Program) -> Vec<(Block, Block)> {
+    let mut merged: Vec<(Block, Block)> = program
+        .blocks
+        .iter()
+        .filter_map(|(block, data)| Some((data.merged_into.expand()?, block)))
+        .collect();
+    merged.sort_unstable();
+    merged
+}
+
 /// Opcodes in all compiled blocks before each block, and at the end in all blocks.
 fn opcodes_before(program: &Program, flow: &ControlFlow) -> Vec<u32> {
     let mut sum = 0;
     let mut before = Vec::with_capacity(flow.blocks.len() + 1);
     before.push(0);
     before.extend(flow.blocks.iter().map(|(block, shape)| {
-        sum += if program.blocks[block].is_cold { 0 } else { flow.instruction_count(shape) };
+        sum += if program.blocks[block].is_compiled() { flow.instruction_count(shape) } else { 0 };
         sum
     }));
     before
@@ -121,7 +145,7 @@ fn chunk_starts(opcodes_before: &[u32], splits_loop: &[bool], chunk_limit: u32) 
 /// The blocks that compiled blocks of another chunk go on with or jump to.
 fn crossed_into(program: &Program) -> EntitySet<Block> {
     let mut crossed = EntitySet::with_capacity(program.blocks.len());
-    for data in program.blocks.values().filter(|data| !data.is_cold) {
+    for data in program.blocks.values().filter(|data| data.is_compiled()) {
         let successors = [data.terminator.next_block(), data.terminator.static_target()];
         for successor in successors.into_iter().flatten() {
             if program.blocks[successor].chunk != data.chunk {
@@ -133,28 +157,40 @@ fn crossed_into(program: &Program) -> EntitySet<Block> {
 }
 
 /// Adds the entry points of a chunk: where computed jumps may lead, where frames begin and resume,
-/// and what another chunk leads to.
+/// and what another chunk leads to. After each block's come those of the blocks merged into it,
+/// which are taken from `merged`; a block that one of these leads to has its own too.
 fn add_entries(
     program: &mut Program,
     threaded: &Threaded,
     crossed: &EntitySet<Block>,
     chunk: Chunk,
+    merged: &mut Peekable<impl Iterator<Item = (Block, Block)>>,
 ) {
     let first_entry = program.entries.len() as u32;
+    let mut others = Vec::new();
     for block in program.chunk_blocks(chunk) {
-        let shape = &threaded.flow.blocks[block];
-        let is_entered =
-            threaded.escaping.contains(block) || shape.is_continuation || crossed.contains(block);
-        let data = &mut program.blocks[block];
-        if is_entered && !data.is_cold {
-            let entry = program.entries.push(EntryData {
-                block,
-                pc: shape.pc,
-                is_jumpdest: shape.is_jumpdest,
-                is_continuation: shape.is_continuation,
-            });
-            data.entry = entry.into();
+        others.clear();
+        while let Some((_, other)) = merged.next_if(|&(goal, _)| goal == block) {
+            if threaded.escaping.contains(other) {
+                others.push(other);
+            }
+        }
+        let is_entered = threaded.escaping.contains(block)
+            || threaded.flow.blocks[block].is_continuation
+            || crossed.contains(block)
+            || !others.is_empty();
+        if is_entered && program.blocks[block].is_compiled() {
+            for &entered in [block].iter().chain(&others) {
+                add_entry(program, &threaded.flow, entered, block);
+            }
         }
     }
     program.chunks[chunk].entries = Span { start: first_entry, end: program.entries.len() as u32 };
+}
+
+/// Adds the entry point of a block, which leads to `goal`.
+fn add_entry(program: &mut Program, flow: &ControlFlow, block: Block, goal: Block) {
+    let BlockShape { pc, is_jumpdest, is_continuation, .. } = flow.blocks[block];
+    let data = EntryData { block: goal, pc, is_jumpdest, is_continuation };
+    program.blocks[block].entry = program.entries.push(data).into();
 }

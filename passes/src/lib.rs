@@ -4,8 +4,10 @@
 //! bytes --decode--> instructions, jump targets
 //!       --find-blocks--> block extents and edges
 //!       --thread-jumps--> internal calls followed, what is unlikely to run
-//!       --lift-stack--> values in place of stack slots
+//!       --lift-stack--> values in place of stack slots, simplified
 //!       --bound-stack, sum-gas--> one stack check and one gas charge per block
+//!       --dedup--> one of each block
+//!       --resolve-jumps--> likely targets of computed jumps
 //!       --cut-chunks--> units of compilation and their entry points
 //! ```
 //!
@@ -23,12 +25,14 @@ pub mod analysis;
 mod chunks;
 pub mod decode;
 pub mod ir;
+pub mod pass_set;
 pub mod pipeline;
 mod sections;
 pub mod timing;
 mod transform;
 
 use ir::{program::Program, verify::VerifyError};
+pub use pass_set::PassSet;
 use revm_primitives::hardfork::SpecId;
 use timing::PassTimes;
 pub use transform::thread_jumps::ThreadLimits;
@@ -55,6 +59,8 @@ pub struct PassOptions {
     pub compile_all: bool,
     /// Verify the program after each pass.
     pub verify: bool,
+    /// Passes to leave out.
+    pub skip: PassSet,
 }
 
 impl Default for PassOptions {
@@ -66,6 +72,7 @@ impl Default for PassOptions {
             thread_limits: ThreadLimits::default(),
             compile_all: false,
             verify: false,
+            skip: PassSet::NONE,
         }
     }
 }

@@ -1,15 +1,14 @@
 //! The passes, in the order they run: the only place that says so.
 
-use crate::analysis::control_flow::find_blocks;
+use crate::analysis::{control_flow::find_blocks, resolve_jumps::resolve_jumps};
 use crate::chunks::cut_chunks;
 use crate::decode::decode;
 use crate::ir::program::Program;
 use crate::ir::verify::{Stage, verify};
 use crate::sections::{gas::sum_gas, stack::bound_stack};
 use crate::timing::PassTimes;
-use crate::transform::lift_stack::{Lifted, lift_stack};
-use crate::transform::thread_jumps::thread_jumps;
-use crate::{AnalysisError, MAX_CODE_LEN, PassOptions};
+use crate::transform::{dedup::dedup, lift_stack::lift_stack, thread_jumps::thread_jumps};
+use crate::{AnalysisError, MAX_CODE_LEN, PassOptions, PassSet, ThreadLimits};
 
 /// A pass, and the timer of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,25 +19,31 @@ pub enum Pass {
     FindBlocks,
     /// Jumps of internal calls followed, and what is unlikely to run.
     ThreadJumps,
-    /// Stack slots to values.
+    /// Stack slots to values; instructions are simplified, and dropped when unused, on the way.
     LiftStack,
     /// Stack bounds of blocks.
     BoundStack,
     /// Static gas of blocks.
     SumGas,
+    /// Identical blocks to one.
+    Dedup,
+    /// Likely targets of computed jumps.
+    ResolveJumps,
     /// Blocks to units of compilation.
     CutChunks,
 }
 
 impl Pass {
     /// All passes, in the order they run.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Decode,
         Self::FindBlocks,
         Self::ThreadJumps,
         Self::LiftStack,
         Self::BoundStack,
         Self::SumGas,
+        Self::Dedup,
+        Self::ResolveJumps,
         Self::CutChunks,
     ];
 
@@ -51,6 +56,8 @@ impl Pass {
             Self::LiftStack => "lift-stack",
             Self::BoundStack => "bound-stack",
             Self::SumGas => "sum-gas",
+            Self::Dedup => "dedup",
+            Self::ResolveJumps => "resolve-jumps",
             Self::CutChunks => "cut-chunks",
         }
     }
@@ -64,23 +71,38 @@ pub(crate) fn run(
     if code.len() > MAX_CODE_LEN {
         return Err(AnalysisError::CodeTooLong { found: code.len(), limit: MAX_CODE_LEN });
     }
-    let PassOptions { spec_id, chunk_limit, one_block_per_chunk, compile_all, .. } = *options;
+    let PassOptions { spec_id, chunk_limit, one_block_per_chunk, compile_all, skip, .. } = *options;
     let mut times = PassTimes::default();
 
     let decoded = times.time(Pass::Decode, || decode(code, spec_id));
     let flow =
         times.time(Pass::FindBlocks, || find_blocks(&decoded, code.len() as u32, chunk_limit));
-    let threaded = times.time(Pass::ThreadJumps, || {
-        thread_jumps(code, &decoded, flow, options.thread_limits, compile_all)
-    });
+    let limits = if skip.contains(PassSet::THREAD_JUMPS) {
+        ThreadLimits::NONE
+    } else {
+        options.thread_limits
+    };
+    let threaded =
+        times.time(Pass::ThreadJumps, || thread_jumps(code, &decoded, flow, limits, compile_all));
     let flow = &threaded.flow;
-    let Lifted { mut program, positions } =
-        times.time(Pass::LiftStack, || lift_stack(code, spec_id, &decoded, flow));
+    let mut program =
+        times.time(Pass::LiftStack, || lift_stack(code, spec_id, &decoded, flow, skip));
     check(&program, Stage::Lifted, options)?;
     times.time(Pass::BoundStack, || bound_stack(&mut program, &decoded, flow));
     check(&program, Stage::StackBounded, options)?;
-    times.time(Pass::SumGas, || sum_gas(&mut program, &decoded, flow, &positions));
+    times.time(Pass::SumGas, || sum_gas(&mut program, &decoded, flow));
     check(&program, Stage::GasSummed, options)?;
+    if !skip.contains(PassSet::DEDUP) {
+        times.time(Pass::Dedup, || dedup(&mut program));
+        check(&program, Stage::GasSummed, options)?;
+    }
+    if !skip.contains(PassSet::RESOLVE_JUMPS) {
+        times.time(Pass::ResolveJumps, || {
+            let likely = resolve_jumps(&program, flow, &decoded.jumpdests);
+            program.set_likely_targets(likely.spans, likely.pool);
+        });
+        check(&program, Stage::GasSummed, options)?;
+    }
     times.time(Pass::CutChunks, || {
         cut_chunks(&mut program, &threaded, chunk_limit, one_block_per_chunk)
     })?;

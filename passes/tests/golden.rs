@@ -6,7 +6,7 @@
 use alloy_primitives::hex;
 use cranevm_passes::ir::text::parse;
 use cranevm_passes::ir::verify::{Stage, verify};
-use cranevm_passes::{PassOptions, analyze};
+use cranevm_passes::{PassOptions, PassSet, analyze};
 use std::fs;
 use std::path::Path;
 
@@ -38,6 +38,12 @@ fn read_case(text: &str) -> Case {
             }
             "chunk-limit" => options.chunk_limit = value.parse().expect("a number"),
             "compile-all" => options.compile_all = value == "true",
+            "skip" => {
+                options.skip = value
+                    .split(',')
+                    .map(|name| PassSet::from_name(name.trim()).expect("the name of a pass"))
+                    .fold(PassSet::NONE, PassSet::union);
+            }
             "one-block-per-chunk" => options.one_block_per_chunk = value == "true",
             _ => {}
         }

@@ -1,11 +1,12 @@
 //! Programs of random bytes against a stack machine that executes their bytecode one opcode
-//! after the other, with nothing lifted, combined or cut.
+//! after the other, with nothing lifted, combined or cut. The optional passes are left out, but for
+//! whether what they make is valid and can be printed and parsed.
 
 use alloy_primitives::U256;
 use cranevm_passes::ir::entities::{Block, Value};
 use cranevm_passes::ir::program::{BlockData, JumpTarget, Program, Terminator, ValueDef};
 use cranevm_passes::ir::text::parse;
-use cranevm_passes::{PassOptions, ThreadLimits, analyze};
+use cranevm_passes::{PassOptions, PassSet, ThreadLimits, analyze};
 use programs::{Random, specs};
 use revm_bytecode::Bytecode;
 use revm_bytecode::opcode::{self, OPCODE_INFO};
@@ -119,6 +120,7 @@ impl Machine<'_> {
             ValueDef::Input(slot) => Word::Input(slot.into()),
             ValueDef::Const(word) => Word::Const(word),
             ValueDef::Result(inst) => Word::Result(self.program.insts[inst].pc),
+            ValueDef::Unused => panic!("{value} is used"),
         }
     }
 
@@ -245,7 +247,14 @@ impl Machine<'_> {
 }
 
 fn check_program(code: &[u8], options: &PassOptions) {
-    let program = analyze(code, options).unwrap_or_else(|error| panic!("{error}"));
+    for skip in PassSet::ALL.iter().chain([PassSet::NONE]) {
+        let options = PassOptions { skip, ..options.clone() };
+        check_text(&analyze(code, &options).unwrap_or_else(|error| panic!("{error}, {options:?}")));
+    }
+    let skip = PassSet::ALL.iter().filter(|&pass| pass != PassSet::THREAD_JUMPS);
+    let skip = skip.fold(PassSet::NONE, PassSet::union);
+    let options = PassOptions { skip, ..options.clone() };
+    let program = analyze(code, &options).unwrap_or_else(|error| panic!("{error}"));
     let bytecode = Bytecode::new_raw(code.to_vec().into());
     let table = gas_table_spec(options.spec_id);
     let mut next_pc = 0;
@@ -275,8 +284,12 @@ fn check_program(code: &[u8], options: &PassOptions) {
             known_at_clones.extend(clone.map(|clone| (clone, machine.offsets_on_stack(&bytecode))));
         }
     }
+    check_text(&program);
+}
+
+fn check_text(program: &Program) {
     let text = program.to_string();
-    assert_eq!(parse(&text).expect("what was printed can be parsed"), program, "{text}");
+    assert_eq!(&parse(&text).expect("what was printed can be parsed"), program, "{text}");
 }
 
 /// Checks a number of codes in every fork with chunks of several sizes.
@@ -299,6 +312,7 @@ fn check_all(seed: u64, count: u64, make: impl Fn(&mut Random) -> Vec<u8>) {
                     ThreadLimits::default(),
                 ][random.below(3)],
                 verify: true,
+                skip: PassSet::NONE,
             };
             let result = std::panic::catch_unwind(|| check_program(&code, &options));
             assert!(

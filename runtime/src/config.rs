@@ -48,11 +48,11 @@ pub struct RuntimeConfig {
     pub single_error: bool,
     /// Don't merge identical basic blocks.
     ///
-    /// Default: `false`. Without effect in this version: blocks are never merged.
+    /// Default: `false`.
     pub no_dedup: bool,
     /// Don't eliminate stores that nothing observes.
     ///
-    /// Default: `false`. Without effect in this version.
+    /// Default: `false`.
     pub no_dse: bool,
     /// The chain's own schedule of dynamic gas.
     ///

@@ -59,7 +59,8 @@ pub mod runtime {
 }
 
 pub use cranevm_codegen::{
-    CompileError, CompileTimings, EvmCompilerFn, EvmContext, OptimizationLevel, RawEvmCompilerFn,
+    CompileError, CompileTimings, EvmCompilerFn, EvmContext, OptimizationLevel, PassSet,
+    RawEvmCompilerFn,
 };
 
 pub use eyre;

@@ -11,7 +11,7 @@ use crate::{
 };
 use alloy_primitives::keccak256;
 use cranevm::{
-    OptimizationLevel,
+    OptimizationLevel, PassSet,
     revm_evm::JitEvm,
     runtime::{JitBackend, RuntimeConfig, RuntimeTuning},
 };
@@ -39,6 +39,8 @@ pub struct NativeSettings {
     pub force_hand_over: Option<u32>,
     /// Compile what is unlikely to run too.
     pub compile_all: bool,
+    /// Passes that are left out.
+    pub skip_passes: PassSet,
 }
 
 impl NativeSettings {
@@ -48,6 +50,7 @@ impl NativeSettings {
         one_block_per_chunk: false,
         force_hand_over: None,
         compile_all: true,
+        skip_passes: PassSet::NONE,
     };
 
     /// The default optimisation level.
@@ -63,6 +66,11 @@ impl NativeSettings {
     /// At most `blocks` basic blocks run natively before the interpreter takes over; baseline.
     pub const fn hand_over(blocks: u32) -> Self {
         Self { force_hand_over: Some(blocks), ..Self::BASELINE }
+    }
+
+    /// Some passes are left out; default level.
+    pub const fn without(passes: PassSet) -> Self {
+        Self { skip_passes: passes, ..Self::OPTIMISED }
     }
 
     /// These settings at the default optimisation level, where loops keep words in registers: what
@@ -86,6 +94,7 @@ impl NativeSettings {
             .chain([Self::BASELINE.likely(), Self::OPTIMISED.likely()])
             .chain(baseline)
             .chain(optimised)
+            .chain(PassSet::ALL.iter().map(Self::without))
             .collect()
     }
 
@@ -99,6 +108,9 @@ impl NativeSettings {
         }
         if let Some(blocks) = self.force_hand_over {
             name.push_str(&format!("-hand-over-{blocks}"));
+        }
+        if self.skip_passes != PassSet::NONE {
+            name.push_str(&format!("-without-{}", self.skip_passes));
         }
         name
     }
@@ -139,6 +151,7 @@ impl Engine {
             options.one_block_per_chunk = settings.one_block_per_chunk;
             options.force_hand_over = settings.force_hand_over;
             options.compile_all = settings.compile_all;
+            options.skip_passes = settings.skip_passes;
             options.verify = true;
         });
         match backend {

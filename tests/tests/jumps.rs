@@ -163,3 +163,36 @@ fn tables() {
         CHECKER.check(&Case::new(SpecId::OSAKA, code.clone()).data(data));
     }
 }
+
+/// Identical functions are one: each is called by its own pc, constant and computed, with its
+/// neighbour falling into one of them.
+#[test]
+fn identical_functions() {
+    let mut asm = Assembly::new();
+    let functions: Vec<_> = (0..4).map(|_| asm.new_label()).collect();
+    let returns: Vec<_> = (0..2 * functions.len()).map(|_| asm.new_label()).collect();
+    let above = asm.new_label();
+    let goals = functions.iter().chain(&functions[1..]).chain([&above]);
+    asm = asm.push(0);
+    for (index, (&goal, &back)) in goals.zip(&returns).enumerate() {
+        asm = asm.push_label(back).op(SWAP1).push_label(goal);
+        if index >= functions.len() {
+            // Computed: the calldata is empty.
+            asm = asm.op(CALLDATASIZE).op(ADD);
+        }
+        asm = asm.op(JUMP).label(back);
+    }
+    asm = asm.push(0).op(SSTORE).op(GAS).push(1).op(SSTORE).op(STOP);
+    for (index, &function) in functions.iter().enumerate() {
+        if index == 2 {
+            asm = asm.label(above).push(100).op(ADD);
+        }
+        asm = asm.label(function).push(7).op(ADD).op(SWAP1).op(JUMP);
+    }
+    let code = asm.code();
+    let seen = CHECKER.check(&Case::new(SpecId::OSAKA, code.clone()));
+    assert!(seen.result().is_success(), "{seen:?}");
+    for gas in 21_000..21_300 {
+        CHECKER.check(&Case::new(SpecId::OSAKA, code.clone()).gas(gas));
+    }
+}

@@ -12,7 +12,8 @@ use cranevm_cli::{
     read::{self, MAX_LINE_BYTES},
     spec,
 };
-use cranevm_codegen::{CompileError, CompiledCode, Compiler, CompilerOptions};
+use cranevm_codegen::{CompileError, CompiledCode, Compiler, CompilerOptions, PassSet};
+use cranevm_passes::ir::program::JumpStats;
 use indicatif::ProgressBar;
 use liblzma::read::XzDecoder;
 use revm::primitives::hardfork::SpecId;
@@ -39,6 +40,9 @@ pub(crate) struct Command {
     /// Fork
     #[arg(long, value_parser = spec::parse, default_value = "Osaka")]
     spec: SpecId,
+    /// Passes to leave out, to find the one that a defect comes from: simplify, remove-unused, ...
+    #[arg(long, value_name = "PASS", value_delimiter = ',', value_parser = super::parse_pass)]
+    skip: Vec<PassSet>,
     /// A line of JSON for each contract, then one with the totals
     #[arg(long)]
     json: bool,
@@ -52,6 +56,7 @@ struct Row<'a> {
     compile_ns: u64,
     code_bytes: usize,
     chunks: usize,
+    jumps: Jumps,
     /// `ok` or `failed`.
     status: &'static str,
     error: Option<String>,
@@ -66,6 +71,26 @@ struct Summary {
     code_bytes: usize,
     compile_ns: u64,
     us_per_byte: UsPerByte,
+    jumps: Jumps,
+}
+
+/// How many jumps there are, by what is known of their targets.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Jumps {
+    /// To a constant.
+    constant: u64,
+    /// Computed, with likely targets.
+    resolved: u64,
+    /// Computed, of which nothing is known.
+    unresolved: u64,
+}
+
+impl From<JumpStats> for Jumps {
+    fn from(stats: JumpStats) -> Self {
+        let [constant, resolved, unresolved] =
+            [stats.constant, stats.resolved, stats.unresolved].map(u64::from);
+        Self { constant, resolved, unresolved }
+    }
 }
 
 /// Microseconds of compilation per byte of bytecode: of all together, and quantiles over contracts.
@@ -80,7 +105,11 @@ struct UsPerByte {
 impl Command {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CommandError> {
-        let options = CompilerOptions { opt_level: self.opt.level(), ..Default::default() };
+        let options = CompilerOptions {
+            opt_level: self.opt.level(),
+            skip_passes: self.skip.iter().copied().fold(PassSet::NONE, PassSet::union),
+            ..Default::default()
+        };
         let mut batch = Batch {
             options,
             compiler: new_compiler(options)?,
@@ -184,9 +213,9 @@ impl Batch {
         result: &Result<CompiledCode, Failure>,
         time: Duration,
     ) -> Result<(), CommandError> {
-        let (code_bytes, chunks, error) = match result {
-            Ok(compiled) => (compiled.code_bytes(), compiled.chunks(), None),
-            Err(error) => (0, 0, Some(error.to_string())),
+        let (code_bytes, chunks, jumps, error) = match result {
+            Ok(compiled) => (compiled.code_bytes(), compiled.chunks(), compiled.jumps.into(), None),
+            Err(error) => (0, 0, Jumps::default(), Some(error.to_string())),
         };
         let row = Row {
             name,
@@ -194,6 +223,7 @@ impl Batch {
             compile_ns: nanos(time),
             code_bytes,
             chunks,
+            jumps,
             status: if error.is_none() { "ok" } else { "failed" },
             error,
         };
@@ -266,6 +296,7 @@ struct Totals {
     time: Duration,
     failed: usize,
     contracts: usize,
+    jumps: Jumps,
     /// Picoseconds per byte of each contract that isn't empty: integers, so that they sort.
     ps_per_byte: Vec<u64>,
 }
@@ -276,6 +307,9 @@ impl Totals {
         self.bytecode_len += row.bytecode_len;
         self.code_bytes += row.code_bytes;
         self.time += time;
+        self.jumps.constant += row.jumps.constant;
+        self.jumps.resolved += row.jumps.resolved;
+        self.jumps.unresolved += row.jumps.unresolved;
         self.failed += usize::from(row.error.is_some());
         if row.error.is_none() && row.bytecode_len > 0 {
             let per_byte = row.compile_ns.saturating_mul(1000) / row.bytecode_len as u64;
@@ -297,6 +331,7 @@ impl Totals {
                 p90: at(0.9),
                 p99: at(0.99),
             },
+            jumps: self.jumps,
         };
         if json {
             say!("{}", terminal::json(&summary)?);
@@ -323,6 +358,9 @@ fn print_summary(summary: &Summary, time: Duration) {
         measure::count(summary.code_bytes as u64),
         measure::time(time),
     );
+    let Jumps { constant, resolved, unresolved } = summary.jumps;
+    let [constant, resolved, unresolved] = [constant, resolved, unresolved].map(measure::count);
+    say!("jumps: {constant} constant, {resolved} resolved, {unresolved} unresolved");
     say!(
         "us per byte: {total:.3} in total; by contract: median {p50:.3}, p90 {p90:.3}, p99 {p99:.3}"
     );

@@ -11,12 +11,12 @@ use crate::terminal::say;
 use clap::{Args, ValueEnum};
 use cranevm_cli::{CommandError, Contract, InputError, spec};
 use cranevm_codegen::{
-    ChunkListing, Compiler, CompilerOptions,
+    ChunkListing, Compiler, CompilerOptions, PassSet,
     disassemble::{self, Line, Machine},
 };
 use cranevm_passes::ir::{
     entities::{Block, Chunk},
-    program::Program,
+    program::{JumpStats, Program},
 };
 use revm::{bytecode::opcode::OpCode, primitives::hardfork::SpecId};
 use std::{collections::BTreeMap, ops::Range};
@@ -42,6 +42,9 @@ pub(crate) struct Command {
     /// Optimization level
     #[arg(long, value_enum, default_value_t)]
     opt: Opt,
+    /// Passes to leave out, to find the one that a defect comes from: simplify, remove-unused, ...
+    #[arg(long, value_name = "PASS", value_delimiter = ',', value_parser = super::parse_pass)]
+    skip: Vec<PassSet>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -67,13 +70,21 @@ impl Command {
     pub(crate) fn run(self) -> Result<(), CommandError> {
         let failed = |error: &dyn std::fmt::Display| CommandError::Failed(error.to_string());
         let contract = Contract::resolve(&self.contract)?;
-        let options = CompilerOptions { opt_level: self.opt.level(), ..Default::default() };
+        let options = CompilerOptions {
+            opt_level: self.opt.level(),
+            skip_passes: self.skip.iter().copied().fold(PassSet::NONE, PassSet::union),
+            ..Default::default()
+        };
         let mut compiler = Compiler::new(options).map_err(|error| failed(&error))?;
         let program =
             compiler.analyze(&contract.code, self.spec).map_err(|error| failed(&error))?;
         let blocks = self.blocks(&program)?;
         let machine = Machine::host().map_err(|error| failed(&error))?;
         let ir = ir_by_pc(&program);
+        if self.pc.is_none() {
+            let JumpStats { constant, resolved, unresolved } = program.jump_stats();
+            say!("jumps: {constant} constant, {resolved} resolved, {unresolved} unresolved");
+        }
         for chunk in program.chunks.keys() {
             let shown: Vec<Block> =
                 program.chunk_blocks(chunk).filter(|block| blocks.contains(block)).collect();
@@ -172,7 +183,7 @@ fn print_block(program: &Program, block: Block, code: &[u8], forms: &Forms<'_>) 
     let data = &program.blocks[block];
     let stack = data.stack;
     say!(
-        "\n{} pc {:#06x}..{:#06x}, gas {}, stack needs {} grows {} moves {:+}{}",
+        "\n{} pc {:#06x}..{:#06x}, gas {}, stack needs {} grows {} moves {:+}{}{}",
         terminal::green(format_args!("block {block}:")),
         data.pc,
         data.end_pc,
@@ -181,6 +192,7 @@ fn print_block(program: &Program, block: Block, code: &[u8], forms: &Forms<'_>) 
         stack.growth,
         stack.delta,
         data.entry.expand().map_or(String::new(), |entry| format!(", entry point {entry}")),
+        data.merged_into.expand().map_or(String::new(), |goal| format!(", merged into {goal}")),
     );
     for (pc, text) in opcodes(code, data.pc..data.end_pc) {
         say!("  {pc:#06x}  {text}");
@@ -190,7 +202,10 @@ fn print_block(program: &Program, block: Block, code: &[u8], forms: &Forms<'_>) 
         for output in program.outputs(block) {
             say!("      output {} {}", output.slot, output.value);
         }
-        say!("      {}", data.terminator);
+        let likely: String =
+            program.likely_targets(block).iter().map(|target| format!(" {target}")).collect();
+        let likely = if likely.is_empty() { likely } else { format!(", likely to{likely}") };
+        say!("      {}{likely}", data.terminator);
     }
 }
 

@@ -7,7 +7,12 @@ pub(crate) mod run;
 pub(crate) mod statetest;
 
 use clap::ValueEnum;
-use cranevm::OptimizationLevel;
+use cranevm::{OptimizationLevel, PassSet};
+
+/// Reads an element of `--skip`.
+pub(crate) fn parse_pass(name: &str) -> Result<PassSet, String> {
+    PassSet::from_name(name).ok_or_else(|| format!("passes that can be left out: {}", PassSet::ALL))
+}
 
 /// `--opt`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -105,7 +105,7 @@ impl Translator<'_, '_> {
     /// Whether a block is translated in this chunk.
     pub(super) fn is_inside(&self, block: Block) -> bool {
         let data = &self.program.blocks[block];
-        data.chunk == self.chunk && !data.is_cold
+        data.chunk == self.chunk && data.is_compiled()
     }
 
     /// Gas charged ahead at the current block's head that a way out of it doesn't need.

@@ -4,3 +4,4 @@ pub mod control_flow;
 pub(crate) mod failure;
 pub(crate) mod references;
 pub mod regions;
+pub mod resolve_jumps;

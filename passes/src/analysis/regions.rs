@@ -94,10 +94,10 @@ impl Search {
         let first = program.chunks[chunk].blocks.start;
         let inside = |block: Block| {
             let data = &program.blocks[block];
-            (data.chunk == chunk && !data.is_cold).then(|| block.as_u32() - first)
+            (data.chunk == chunk && data.is_compiled()).then(|| block.as_u32() - first)
         };
         let successors = |data: &BlockData| {
-            if data.is_cold {
+            if !data.is_compiled() {
                 return Successors::default();
             }
             let blocks = [data.terminator.static_target(), data.terminator.next_block()]
@@ -108,7 +108,7 @@ impl Search {
         let count = program.chunks[chunk].blocks.len();
         Self {
             successors: blocks().map(successors).collect(),
-            is_leader: blocks().map(|data| data.entry.is_some()).collect(),
+            is_leader: blocks().map(|data| data.entry.is_some() && data.is_compiled()).collect(),
             predecessors: vec![Vec::new(); count],
             guesses: vec![None; count],
         }

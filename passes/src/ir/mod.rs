@@ -6,3 +6,4 @@ pub mod opcode;
 pub mod program;
 pub mod text;
 pub mod verify;
+pub mod width;

@@ -32,8 +32,10 @@ pub struct Program {
     pub arg_pool: Vec<Value>,
     /// Pool of stack outputs.
     pub output_pool: Vec<Output>,
-    /// Entry points, ordered by chunk and then by pc. Ordinal 0 is the contract's start. A
-    /// JUMPDEST without one is entered by static jumps in its chunk only.
+    /// Pool of likely jump targets.
+    pub target_pool: Vec<Block>,
+    /// Entry points, ordered by chunk, the block entered, and then by pc. Ordinal 0 is the
+    /// contract's start. A JUMPDEST without one is entered by static jumps in its chunk only.
     pub entries: PrimaryMap<Entry, EntryData>,
     /// Units of compilation, in order of their first block.
     pub chunks: PrimaryMap<Chunk, ChunkData>,
@@ -67,6 +69,9 @@ pub struct BlockData {
     /// Empty for blocks whose stack nobody observes any more (`Stop`, `Exit`, and `Jump` to
     /// an `Invalid` target).
     pub outputs: Span,
+    /// Where the block's computed jump is likely to go, in `target_pool`; see
+    /// [`Program::likely_targets`].
+    pub likely_targets: Span,
     /// What the block needs of the stack and does to it.
     pub stack: StackEffect,
     /// Static gas of all the block's instructions, charged at its start. An instruction that
@@ -85,6 +90,9 @@ pub struct BlockData {
     /// Whether the block isn't compiled, for it is unlikely to run: whatever leads to it hands
     /// over.
     pub is_cold: bool,
+    /// The identical block that is entered and translated instead of this one, if any. Nothing
+    /// but this block's entry point, which leads there too, refers to this block then.
+    pub merged_into: PackedOption<Block>,
 }
 
 /// Stack bounds of a block, in words relative to the height at its entry.
@@ -155,6 +163,17 @@ pub enum JumpTarget {
     Invalid,
 }
 
+/// How many jumps a program has, by what is known of their targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JumpStats {
+    /// To a constant.
+    pub constant: u32,
+    /// Computed, with likely targets.
+    pub resolved: u32,
+    /// Computed, of which nothing is known.
+    pub unresolved: u32,
+}
+
 /// An instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstData {
@@ -181,6 +200,8 @@ pub struct ValueData {
     pub def: ValueDef,
     /// Uses as an argument, condition, jump target or output.
     pub uses: u32,
+    /// The value is less than `2^bits`.
+    pub bits: u16,
 }
 
 /// The definition of a value.
@@ -192,6 +213,8 @@ pub enum ValueDef {
     Const(U256),
     /// The result of an instruction.
     Result(Inst),
+    /// The result of an instruction that was dropped because nobody uses it.
+    Unused,
 }
 
 /// An entry point.
@@ -199,7 +222,7 @@ pub enum ValueDef {
 pub struct EntryData {
     /// The block entered.
     pub block: Block,
-    /// The block's pc.
+    /// The pc entered at: the block's, or that of a block merged into it.
     pub pc: u32,
     /// Whether a jump may go here.
     pub is_jumpdest: bool,
@@ -215,8 +238,15 @@ pub struct ChunkData {
     /// Its entry points, as indices of [`Entry`]. Includes every block that another chunk
     /// goes to.
     pub entries: Span,
-    /// Opcodes in its blocks that aren't cold.
+    /// Opcodes in its blocks that are compiled.
     pub opcodes: u32,
+}
+
+impl BlockData {
+    /// Whether the block is translated.
+    pub fn is_compiled(&self) -> bool {
+        !self.is_cold && self.merged_into.is_none()
+    }
 }
 
 impl Program {
@@ -230,6 +260,41 @@ impl Program {
     pub fn outputs(&self, block: Block) -> &[Output] {
         let span = self.blocks[block].outputs;
         &self.output_pool[span.start as usize..span.end as usize]
+    }
+
+    /// Blocks that the computed jump of a block is likely to go to, ascending; none if it has no
+    /// such jump, or nothing is known. The jump may go anywhere else. A target may be merged: then
+    /// its pc is its own, and execution goes on at its [`goal`](Self::goal).
+    pub fn likely_targets(&self, block: Block) -> &[Block] {
+        let span = self.blocks[block].likely_targets;
+        &self.target_pool[span.start as usize..span.end as usize]
+    }
+
+    /// Sets the likely targets: by block, its part of the pool.
+    pub(crate) fn set_likely_targets(&mut self, spans: Vec<Span>, pool: Vec<Block>) {
+        for (data, span) in self.blocks.values_mut().zip(spans) {
+            data.likely_targets = span;
+        }
+        self.target_pool = pool;
+    }
+
+    /// Counts the jumps of all blocks that are compiled.
+    pub fn jump_stats(&self) -> JumpStats {
+        let mut stats = JumpStats::default();
+        for (block, data) in self.blocks.iter().filter(|(_, data)| data.is_compiled()) {
+            let target = match data.terminator {
+                Terminator::Jump(target) | Terminator::Branch { target, .. } => target,
+                _ => continue,
+            };
+            let is_resolved = !self.likely_targets(block).is_empty();
+            let counter = match target {
+                JumpTarget::Dynamic(_) if is_resolved => &mut stats.resolved,
+                JumpTarget::Dynamic(_) => &mut stats.unresolved,
+                JumpTarget::Block(_) | JumpTarget::Invalid => &mut stats.constant,
+            };
+            *counter += 1;
+        }
+        stats
     }
 
     /// The instructions of a block, in order.
@@ -264,6 +329,11 @@ impl Program {
             len = len.max(offset.map_or(0, |offset| u64::from(offset) + width));
         }
         len.next_multiple_of(32)
+    }
+
+    /// The block that an edge to this one leads to: itself unless it is merged into another.
+    pub fn goal(&self, block: Block) -> Block {
+        self.blocks[block].merged_into.expand().unwrap_or(block)
     }
 
     /// The constant that a value is, if it is one.

@@ -10,10 +10,15 @@
 //! - an instruction lies in the code, has as many arguments as its opcode takes, and a result exactly if the opcode pushes one (and doesn't suspend);
 //! - a value is used in one block only; a result is used after the instruction that names
 //!   it, inputs are slots below zero, and the number of uses is exact;
+//! - a value isn't narrower than its opcode makes it of arguments as wide as they are said to be;
 //! - outputs are in ascending order of slot, none is the slot's own input, and there is none
 //!   where nobody observes the stack;
 //! - a block jumps only to a JUMPDEST or a clone, which one block leads to, and has a frame-ending or
-//!   suspending instruction only as the last, named by the terminator.
+//!   suspending instruction only as the last, named by the terminator;
+//! - a block is merged only into an earlier JUMPDEST with the same bounds and gas that isn't merged
+//!   itself, and no edge leads to it;
+//! - likely targets lie end to end in their pool, begin with JUMPDEST, are ascending, few, and only
+//!   where a jump is computed.
 //!
 //! Once the stack is bounded ([`Stage::StackBounded`]): every slot an instruction or an output
 //! touches is within the bounds, and every word above the height at entry is an output.
@@ -23,7 +28,8 @@
 //!
 //! At the end ([`Stage::Complete`]): chunks cover the blocks, entries are in order and where they
 //! must be (contract start, continuations, blocks another chunk goes on with or jumps to), may be
-//! (JUMPDESTs) and nowhere else, cold blocks have none, and their flags are exact.
+//! (JUMPDESTs) and nowhere else, cold blocks have none, that of a merged block is among those of the
+//! chunk that it leads to, and their flags are exact.
 //!
 //! Cost: linear in the program.
 
@@ -100,7 +106,11 @@ pub enum Defect {
     OutputSpan,
     #[error("its arguments don't begin where those of the instruction before end")]
     ArgSpan,
-    #[error("instructions, arguments or outputs are left over after the last block")]
+    #[error("its likely targets don't begin where those of the block before end")]
+    TargetSpan,
+    #[error("its likely targets aren't ascending, or too many, or it has no computed jump")]
+    LikelyTargets,
+    #[error("instructions, arguments, outputs or targets are left over after the last block")]
     Leftover,
     #[error("its pc is outside the code")]
     InstOutside,
@@ -122,6 +132,8 @@ pub enum Defect {
     InputSlot(i16),
     #[error("it is said to be the result of {0}, which has another or none")]
     NotItsResult(Inst),
+    #[error("it is said to have {bits} bits where {least} to 256 are possible")]
+    TooNarrow { bits: u16, least: u16 },
     #[error("it counts {found} uses but has {expected}")]
     UseCount { found: u32, expected: u32 },
     #[error("its outputs aren't in ascending order of slot at slot {0}")]
@@ -134,6 +146,10 @@ pub enum Defect {
     SharedClone(u32),
     #[error("it jumps to {0}, which doesn't begin with JUMPDEST")]
     NotJumpDest(Block),
+    #[error("it leads to {0}, which is merged into another block")]
+    LeadsToMerged(Block),
+    #[error("it is merged into {0}, which isn't an identical block before it that stays")]
+    MergedInto(Block),
     #[error("it hands over at {0}, which is outside the code")]
     HandOverPc(u32),
     #[error(

@@ -11,28 +11,22 @@ use crate::decode::{Decoded, Form};
 use crate::ir::entities::Inst;
 use crate::ir::opcode::gas_table;
 use crate::ir::program::Program;
-use cranelift_entity::SecondaryMap;
 
-/// Sets the static gas of every block and instruction. `positions` tells for each instruction of
-/// the program which of its block's decoded ones it is.
-pub(crate) fn sum_gas(
-    program: &mut Program,
-    decoded: &Decoded,
-    flow: &ControlFlow,
-    positions: &SecondaryMap<Inst, u32>,
-) {
+/// Sets the static gas of every block and instruction. An instruction's `gas_after` is before
+/// its place among its block's decoded ones.
+pub(crate) fn sum_gas(program: &mut Program, decoded: &Decoded, flow: &ControlFlow) {
     let table = gas_table(program.spec_id);
     for (block, shape) in flow.blocks.iter() {
         let span = program.blocks[block].insts;
         let mut insts = (span.start..span.end).rev().map(Inst::from_u32).peekable();
         let mut gas = 0;
-        let mut position = flow.instruction_count(shape);
+        let mut position = u64::from(flow.instruction_count(shape));
         for instruction in flow.instructions(decoded, shape).rev() {
             position -= 1;
             if instruction.form == Form::HandOver {
                 continue;
             }
-            if let Some(inst) = insts.next_if(|&inst| positions[inst] == position) {
+            if let Some(inst) = insts.next_if(|&inst| program.insts[inst].gas_after == position) {
                 program.insts[inst].gas_after = gas;
             }
             gas += u64::from(table[usize::from(instruction.opcode.get())]);

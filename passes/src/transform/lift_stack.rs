@@ -6,30 +6,50 @@
 //! be done to the stack in memory at the block's end is the list of slots whose content
 //! changed.
 //!
-//! Heights, gas and chunks are left to later passes.
+//! Each instruction is simplified as it is lifted, and those whose result turned out unused are
+//! dropped at the block's end, unless the options leave that out.
 //!
-//! Cost: linear in the instructions. A block's work on slots is proportional to the slots
-//! it touches, not to how deep they lie.
+//! What threading knows to be on the stack at a clone's entry is a constant there. Each
+//! instruction's [`gas_after`](InstData::gas_after) is its place among the block's decoded ones until
+//! the gas is summed.
+//!
+//! Stack bounds, gas and chunks are left to later passes, which look at the bytecode again: what
+//! vanishes here is still charged for.
+//!
+//! Cost: linear in the instructions.
+
+mod memory_words;
+mod symbolic_stack;
 
 use crate::analysis::control_flow::{BlockShape, ControlFlow, Ending};
 use crate::decode::{Decoded, Form, Instruction};
 use crate::ir::entities::{Block, Chunk, Inst, Value};
 use crate::ir::opcode::Opcode;
 use crate::ir::program::{
-    BlockData, InstData, JumpTarget, Output, Program, Span, StackEffect, Terminator, ValueData,
-    ValueDef,
+    BlockData, InstData, JumpTarget, Program, Span, StackEffect, Terminator, ValueData, ValueDef,
 };
+use crate::ir::width::{constant_bits, result_bits};
+use crate::pass_set::PassSet;
+use crate::transform::remove_unused::{drop_inst, mark_unused, remove_dropped};
+use crate::transform::simplify::{Facts, Operand, Simplified, simplify, simplify_condition};
 use alloy_primitives::U256;
-use cranelift_entity::{PrimaryMap, SecondaryMap, packed_option::PackedOption};
+use cranelift_entity::PrimaryMap;
+use memory_words::MemoryWords;
 use revm_primitives::hardfork::SpecId;
+use symbolic_stack::SymbolicStack;
 
-/// Makes the program of `code` from its decoded instructions and block shapes.
+/// Most words that an opcode pops.
+const MAX_INPUTS: usize = 7;
+
+/// Makes the program of `code` from its decoded instructions and block shapes, without the passes
+/// in `skip`.
 pub(crate) fn lift_stack(
     code: &[u8],
     spec_id: SpecId,
     decoded: &Decoded,
     flow: &ControlFlow,
-) -> Lifted {
+    skip: PassSet,
+) -> Program {
     let count = decoded.instructions.len();
     let program = Program {
         spec_id,
@@ -39,6 +59,7 @@ pub(crate) fn lift_stack(
         values: PrimaryMap::with_capacity(count),
         arg_pool: Vec::with_capacity(count),
         output_pool: Vec::with_capacity(count / 2),
+        target_pool: Vec::new(),
         entries: PrimaryMap::new(),
         chunks: PrimaryMap::new(),
         opcode_count: count as u32,
@@ -47,154 +68,42 @@ pub(crate) fn lift_stack(
         code,
         decoded,
         flow,
+        simplifies: !skip.contains(PassSet::SIMPLIFY),
+        removes_unused: !skip.contains(PassSet::REMOVE_UNUSED),
+        forwards_memory: !skip.contains(PassSet::FORWARD_MEMORY),
+        drops_stores: !skip.contains(PassSet::DEAD_STORES),
+        has_shifts: Opcode::SHL.is_active(spec_id),
         program,
         stack: SymbolicStack::default(),
+        memory: MemoryWords::default(),
+        insts: Vec::new(),
         position: 0,
-        positions: SecondaryMap::with_capacity(count / 2),
+        dropped: Vec::new(),
     };
     for shape in flow.blocks.values() {
         lifter.lift_block(shape);
     }
-    Lifted { program: lifter.program, positions: lifter.positions }
-}
-
-/// A program, and for each of its instructions the place among its block's decoded ones.
-pub(crate) struct Lifted {
-    pub(crate) program: Program,
-    pub(crate) positions: SecondaryMap<Inst, u32>,
-}
-
-type Values = PrimaryMap<Value, ValueData>;
-
-/// The stack of one block while it is executed symbolically.
-#[derive(Default)]
-struct SymbolicStack {
-    /// Contents of the slots from 0 up; as many as the stack is higher than at entry.
-    above: Vec<Value>,
-    /// Contents of the slots -1, -2, ... where they are known; kept between blocks, all `None`.
-    below: Vec<PackedOption<Value>>,
-    /// Indices of `below` that aren't `None`, each once.
-    touched: Vec<u16>,
-    /// Words that are popped below the height at entry and not pushed again.
-    sunk: usize,
-    /// Words known at entry, by index of `below`.
-    known: Vec<(u16, Value)>,
-}
-
-impl SymbolicStack {
-    /// Height relative to the block's entry.
-    fn height(&self) -> i16 {
-        self.above.len() as i16 - self.sunk as i16
-    }
-
-    fn push(&mut self, value: Value) {
-        if self.sunk > 0 {
-            self.sunk -= 1;
-            self.set_below(self.sunk, value);
-        } else {
-            self.above.push(value);
-        }
-    }
-
-    fn pop(&mut self, values: &mut Values) -> Value {
-        if let Some(value) = self.above.pop() {
-            return value;
-        }
-        let value = self.get_below(self.sunk, values);
-        self.sunk += 1;
-        value
-    }
-
-    /// Pops a word that nobody reads, so that no input is made for it.
-    fn discard(&mut self) {
-        if self.above.pop().is_none() {
-            self.sunk += 1;
-        }
-    }
-
-    /// The word at a depth from the top.
-    fn peek(&mut self, depth: usize, values: &mut Values) -> Value {
-        match self.above.len().checked_sub(depth + 1) {
-            Some(index) => self.above[index],
-            None => self.get_below(self.sunk + depth - self.above.len(), values),
-        }
-    }
-
-    fn set(&mut self, depth: usize, value: Value) {
-        match self.above.len().checked_sub(depth + 1) {
-            Some(index) => self.above[index] = value,
-            None => self.set_below(self.sunk + depth - self.above.len(), value),
-        }
-    }
-
-    fn get_below(&mut self, index: usize, values: &mut Values) -> Value {
-        if let Some(value) = self.below.get(index).and_then(|slot| slot.expand()) {
-            return value;
-        }
-        let def = ValueDef::Input(slot_below(index));
-        let value = values.push(ValueData { def, uses: 0 });
-        self.set_below(index, value);
-        value
-    }
-
-    fn set_below(&mut self, index: usize, value: Value) {
-        if index >= self.below.len() {
-            self.below.resize(index + 1, None.into());
-        }
-        if self.below[index].is_none() {
-            self.touched.push(index as u16);
-        }
-        self.below[index] = value.into();
-    }
-
-    /// Calls `output` for each slot whose content differs from that at entry, in ascending
-    /// order.
-    fn changed_slots(&mut self, values: &mut Values, mut output: impl FnMut(Output, &mut Values)) {
-        self.touched.sort_unstable_by(|a, b| b.cmp(a));
-        for &index in &self.touched {
-            let index = usize::from(index);
-            let slot = slot_below(index);
-            if index < self.sunk {
-                break;
-            }
-            if let Some(value) = self.below[index].expand()
-                && values[value].def != ValueDef::Input(slot)
-                && !self.known.contains(&(index as u16, value))
-            {
-                output(Output { slot, value }, values);
-            }
-        }
-        for (index, &value) in self.above.iter().enumerate() {
-            output(Output { slot: index as i16, value }, values);
-        }
-    }
-
-    /// Makes ready for the next block.
-    fn clear(&mut self) {
-        let Self { above, below, touched, sunk, known } = self;
-        above.clear();
-        known.clear();
-        for index in touched.drain(..) {
-            below[usize::from(index)] = None.into();
-        }
-        *sunk = 0;
-    }
-}
-
-/// The slot of an index of [`SymbolicStack::below`].
-fn slot_below(index: usize) -> i16 {
-    -(index as i16) - 1
+    lifter.program
 }
 
 struct Lifter<'a> {
     code: &'a [u8],
     decoded: &'a Decoded,
     flow: &'a ControlFlow,
+    simplifies: bool,
+    removes_unused: bool,
+    forwards_memory: bool,
+    drops_stores: bool,
+    has_shifts: bool,
     program: Program,
     stack: SymbolicStack,
+    /// The instructions of the block, which aren't in the program yet.
+    insts: Vec<InstData>,
     /// Decoded instructions of the block before the one that is lifted.
-    position: u32,
-    positions: SecondaryMap<Inst, u32>,
+    position: u64,
+    /// For each of them, whether it is dropped.
+    dropped: Vec<bool>,
+    memory: MemoryWords,
 }
 
 impl Lifter<'_> {
@@ -214,12 +123,26 @@ impl Lifter<'_> {
             self.position += 1;
         }
         let first_output = self.program.output_pool.len() as u32;
-        let terminator = self.lift_ending(shape, ending);
+        let mut terminator = self.lift_ending(shape, ending);
+        let Program { values, arg_pool, .. } = &mut self.program;
+        if self.removes_unused {
+            mark_unused(&self.insts, &mut self.dropped, values, arg_pool);
+        }
+        remove_dropped(&mut self.insts, &self.dropped, first_inst, values, arg_pool);
+        self.dropped.clear();
+        for inst in self.insts.drain(..) {
+            self.program.insts.push(inst);
+        }
+        if let Terminator::Exit(inst) | Terminator::Suspend { inst, .. } = &mut terminator {
+            // Still the last, whatever was dropped before it.
+            *inst = Inst::from_u32(self.program.insts.len() as u32 - 1);
+        }
         self.program.blocks.push(BlockData {
             pc: shape.pc,
             end_pc: shape.end_pc,
             insts: Span { start: first_inst, end: self.program.insts.len() as u32 },
             outputs: Span { start: first_output, end: self.program.output_pool.len() as u32 },
+            likely_targets: Span::default(),
             stack: StackEffect::default(),
             gas: 0,
             terminator,
@@ -228,26 +151,24 @@ impl Lifter<'_> {
             is_jumpdest: shape.is_jumpdest,
             is_clone: shape.is_clone,
             is_cold: false,
+            merged_into: None.into(),
         });
         self.stack.clear();
+        self.memory.clear();
     }
 
     /// Notes the words that are known at a block's entry.
     fn enter(&mut self, shape: &BlockShape) {
         for &(slot, offset) in self.flow.constants(shape) {
-            let def = ValueDef::Const(U256::from(offset));
-            let value = self.program.values.push(ValueData { def, uses: 0 });
-            let index = -(slot + 1) as usize;
-            self.stack.set_below(index, value);
-            self.stack.known.push((index as u16, value));
+            let value = self.add_constant(U256::from(offset));
+            self.stack.know(slot, value);
         }
     }
 
     fn lift_instruction(&mut self, instruction: &Instruction) {
         match instruction.form {
             Form::Push => {
-                let def = ValueDef::Const(self.constant(instruction));
-                let value = self.program.values.push(ValueData { def, uses: 0 });
+                let value = self.add_constant(self.constant(instruction));
                 self.stack.push(value);
             }
             // A jump from segment to segment has a target that is known.
@@ -263,31 +184,119 @@ impl Lifter<'_> {
                 self.stack.set(upper, lower_value);
                 self.stack.set(lower, upper_value);
             }
-            Form::Compute => {
-                self.lift_compute(instruction);
-            }
+            Form::Compute => self.lift_compute(instruction),
             // JUMPDEST moves nothing, and the others end a block.
             _ => {}
         }
     }
 
-    /// Pops the arguments, adds the instruction and pushes its result.
-    fn lift_compute(&mut self, instruction: &Instruction) -> Inst {
+    /// Pops the arguments, adds what the instruction becomes, if anything, and pushes its result.
+    fn lift_compute(&mut self, instruction: &Instruction) {
         let height = self.stack.height();
         let (inputs, outputs) = arity(instruction.opcode);
-        let start = self.program.arg_pool.len() as u32;
-        for _ in 0..inputs {
-            let value = self.stack.pop(&mut self.program.values);
-            self.use_as_argument(value);
+        let mut args = [Value::from_u32(0); MAX_INPUTS];
+        let args = &mut args[..usize::from(inputs)];
+        for arg in args.iter_mut() {
+            *arg = self.stack.pop(&mut self.program.values);
         }
-        let inst = self.add_inst(instruction, start, height);
-        if outputs != 0 {
-            let def = ValueDef::Result(inst);
-            let value = self.program.values.push(ValueData { def, uses: 0 });
-            self.program.insts[inst].result = value.into();
-            self.stack.push(value);
+        let Instruction { pc, opcode, .. } = *instruction;
+        match self.simplify(opcode, args) {
+            None => {
+                self.add_inst(pc, opcode, args, height);
+                if outputs != 0 {
+                    self.push_result(opcode, args);
+                }
+                self.note_memory_access();
+            }
+            Some(Simplified::Known(operand)) => {
+                let value = self.materialize(operand);
+                self.stack.push(value);
+            }
+            Some(Simplified::Inst(opcode, operands, count)) => {
+                // The result's slot is the same as before if arguments fall away.
+                let height = height - (args.len() - count) as i16;
+                let args = &mut args[..count];
+                for (arg, operand) in args.iter_mut().zip(operands) {
+                    *arg = self.materialize(operand);
+                }
+                self.add_inst(pc, opcode, args, height);
+                self.push_result(opcode, args);
+            }
         }
-        inst
+    }
+
+    /// What an instruction becomes, if anything else.
+    fn simplify(&self, opcode: Opcode, args: &[Value]) -> Option<Simplified> {
+        match (opcode, args) {
+            (Opcode::MLOAD, &[offset]) if self.forwards_memory => {
+                let word = self.memory.loaded(self.program.as_const(offset)?)?;
+                Some(Simplified::Known(Operand::Value(word)))
+            }
+            _ if self.simplifies => simplify(self.facts(), opcode, args),
+            _ => None,
+        }
+    }
+
+    /// Notes what the instruction just added does to memory, and drops the store that it makes
+    /// useless.
+    fn note_memory_access(&mut self) {
+        let Some(inst) = self.insts.last() else { return };
+        let args = &self.program.arg_pool[inst.args.start as usize..inst.args.end as usize];
+        match (inst.opcode, args, inst.result.expand()) {
+            (Opcode::MLOAD, &[offset], Some(result)) => {
+                self.memory.load(self.program.as_const(offset), result);
+            }
+            (Opcode::MSTORE, &[offset, value], _) => {
+                let offset = self.program.as_const(offset);
+                let dead = self.memory.store(offset, value, self.insts.len() - 1);
+                if let Some(dead) = dead.filter(|_| self.drops_stores) {
+                    let Program { values, arg_pool, .. } = &mut self.program;
+                    drop_inst(&self.insts[dead], values, arg_pool);
+                    self.dropped[dead] = true;
+                }
+            }
+            (opcode, ..) => self.memory.other(opcode),
+        }
+    }
+
+    /// The value of an operand, made if it is a new constant.
+    fn materialize(&mut self, operand: Operand) -> Value {
+        match operand {
+            Operand::Value(value) => value,
+            Operand::Const(word) => self.add_constant(word),
+        }
+    }
+
+    /// Pushes the result of the instruction just added.
+    fn push_result(&mut self, opcode: Opcode, args: &[Value]) {
+        let bits = result_bits(opcode, args, &self.program.values);
+        let def = ValueDef::Result(self.last_inst());
+        let value = self.program.values.push(ValueData { def, uses: 0, bits });
+        if let Some(inst) = self.insts.last_mut() {
+            inst.result = value.into();
+        }
+        self.stack.push(value);
+    }
+
+    fn add_constant(&mut self, word: U256) -> Value {
+        let def = ValueDef::Const(word);
+        self.program.values.push(ValueData { def, uses: 0, bits: constant_bits(word) })
+    }
+
+    /// The number of the instruction just added.
+    fn last_inst(&self) -> Inst {
+        Inst::from_u32((self.program.insts.len() + self.insts.len() - 1) as u32)
+    }
+
+    /// What rules look at.
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            values: &self.program.values,
+            insts: &self.insts,
+            first_inst: self.program.insts.len() as u32,
+            arg_pool: &self.program.arg_pool,
+            has_shifts: self.has_shifts,
+        }
     }
 
     fn lift_ending(&mut self, shape: &BlockShape, last: Option<Instruction>) -> Terminator {
@@ -302,17 +311,23 @@ impl Lifter<'_> {
             }
             (Ending::Branch, Some(_)) => {
                 let target = self.stack.pop(&mut self.program.values);
-                let condition = self.stack.pop(&mut self.program.values);
+                let mut condition = self.stack.pop(&mut self.program.values);
+                if self.simplifies {
+                    condition = simplify_condition(self.facts(), condition);
+                }
                 let target = self.jump_target(shape, target);
                 self.program.values[condition].uses += 1;
                 self.write_outputs();
                 Terminator::Branch { condition, target, otherwise: next_block(shape) }
             }
-            (Ending::Exit, Some(last)) => Terminator::Exit(self.lift_compute(&last)),
+            (Ending::Exit, Some(last)) => {
+                self.lift_compute(&last);
+                Terminator::Exit(self.last_inst())
+            }
             (Ending::Suspend, Some(last)) => {
-                let inst = self.lift_suspend(&last);
+                self.lift_suspend(&last);
                 self.write_outputs();
-                Terminator::Suspend { inst, continuation: next_block(shape) }
+                Terminator::Suspend { inst: self.last_inst(), continuation: next_block(shape) }
             }
             (Ending::HandOver, Some(last)) => {
                 self.write_outputs();
@@ -328,31 +343,28 @@ impl Lifter<'_> {
     }
 
     /// Adds a suspending instruction. Its arguments stay on the stack, in memory.
-    fn lift_suspend(&mut self, instruction: &Instruction) -> Inst {
-        let start = self.program.arg_pool.len() as u32;
-        for depth in 0..arity(instruction.opcode).0 {
-            let value = self.stack.peek(usize::from(depth), &mut self.program.values);
-            self.use_as_argument(value);
+    fn lift_suspend(&mut self, instruction: &Instruction) {
+        let mut args = [Value::from_u32(0); MAX_INPUTS];
+        let args = &mut args[..usize::from(arity(instruction.opcode).0)];
+        for (depth, arg) in args.iter_mut().enumerate() {
+            *arg = self.stack.peek(depth, &mut self.program.values);
         }
-        self.add_inst(instruction, start, self.stack.height())
+        self.add_inst(instruction.pc, instruction.opcode, args, self.stack.height());
     }
 
-    fn add_inst(&mut self, instruction: &Instruction, first_arg: u32, height: i16) -> Inst {
-        let inst = self.program.insts.next_key();
-        self.positions[inst] = self.position;
-        self.program.insts.push(InstData {
-            opcode: instruction.opcode,
-            pc: instruction.pc,
-            args: Span { start: first_arg, end: self.program.arg_pool.len() as u32 },
-            result: None.into(),
-            height,
-            gas_after: 0,
-        })
-    }
-
-    fn use_as_argument(&mut self, value: Value) {
-        self.program.values[value].uses += 1;
-        self.program.arg_pool.push(value);
+    /// Adds an instruction without a result to the block.
+    fn add_inst(&mut self, pc: u32, opcode: Opcode, args: &[Value], height: i16) {
+        let Program { values, arg_pool, .. } = &mut self.program;
+        let start = arg_pool.len() as u32;
+        for &arg in args {
+            values[arg].uses += 1;
+        }
+        arg_pool.extend_from_slice(args);
+        let args = Span { start, end: arg_pool.len() as u32 };
+        let result = None.into();
+        let gas_after = self.position;
+        self.insts.push(InstData { opcode, pc, args, result, height, gas_after });
+        self.dropped.push(false);
     }
 
     fn write_outputs(&mut self) {

@@ -4,6 +4,8 @@
 
 use revm_primitives::hardfork::SpecId;
 
+pub(crate) mod oracle;
+
 /// All forks.
 pub(crate) fn specs() -> impl Iterator<Item = SpecId> {
     (0..=SpecId::NEXT as u8).filter_map(SpecId::try_from_u8)

@@ -6,6 +6,7 @@ use crate::ir::program::{
     BlockData, ChunkData, EntryData, InstData, JumpTarget, Output, Program, Span, StackEffect,
     Terminator, ValueData, ValueDef,
 };
+use crate::ir::width::{WORD_BITS, constant_bits};
 use alloy_primitives::U256;
 use core::str::{FromStr, SplitWhitespace};
 use cranelift_entity::{EntityRef, PrimaryMap, packed_option::PackedOption};
@@ -100,6 +101,7 @@ fn parse_head(words: &mut Words<'_>) -> Result<Program> {
         values: PrimaryMap::new(),
         arg_pool: Vec::new(),
         output_pool: Vec::new(),
+        target_pool: Vec::new(),
         entries: PrimaryMap::new(),
         chunks: PrimaryMap::new(),
         opcode_count,
@@ -109,7 +111,7 @@ fn parse_head(words: &mut Words<'_>) -> Result<Program> {
 struct Parser {
     program: Program,
     /// Definitions of values, with their lines, in the order of the text.
-    definitions: Vec<(Value, ValueDef, usize)>,
+    definitions: Vec<(Value, ValueData, usize)>,
     line: usize,
     /// The block whose terminator is still to come.
     open: Option<Block>,
@@ -170,13 +172,19 @@ impl Parser {
         let is_jumpdest = words.flag("jumpdest");
         let is_clone = words.flag("clone");
         let is_cold = words.flag("cold");
+        let merged_into: Option<Block> = match words.peek().starts_with("merged-into=") {
+            true => Some(words.entity("merged-into=b", "`merged-into=` and a block")?),
+            false => None,
+        };
         let first_inst = self.program.insts.len() as u32;
+        let first_target = self.program.target_pool.len() as u32;
         let first_output = self.program.output_pool.len() as u32;
         self.program.blocks.push(BlockData {
             pc,
             end_pc,
             insts: Span { start: first_inst, end: first_inst },
             outputs: Span { start: first_output, end: first_output },
+            likely_targets: Span { start: first_target, end: first_target },
             stack: StackEffect::default(),
             gas: 0,
             terminator: Terminator::Stop,
@@ -185,6 +193,7 @@ impl Parser {
             is_jumpdest,
             is_clone,
             is_cold,
+            merged_into: merged_into.into(),
         });
         self.add_to_chunk(block, chunk);
         self.open = Some(block);
@@ -221,6 +230,12 @@ impl Parser {
                 self.program.output_pool.push(Output { slot, value });
                 self.program.blocks[block].outputs.end += 1;
             }
+            "likely" => {
+                while !words.peek().is_empty() {
+                    self.program.target_pool.push(words.entity("b", "a block")?);
+                    self.program.blocks[block].likely_targets.end += 1;
+                }
+            }
             _ if head.starts_with('i') => {
                 self.parse_inst(head, words)?;
                 self.program.blocks[block].insts.end += 1;
@@ -234,23 +249,28 @@ impl Parser {
         Ok(())
     }
 
-    /// `v1 = input -1` or `v1 = const 0x2`.
+    /// `v1 = input -1`, `v1 = const 0x2` or `v1 = unused`.
     fn parse_definition(&mut self, head: &str, words: &mut Words<'_>) -> Result<()> {
-        let value = entity(head, "v", "a value")?;
+        let (value, mut bits) = parse_typed(head)?;
         words.literal("=", "`=`")?;
         let def = match words.next("`input` or `const`")? {
             "input" => ValueDef::Input(words.number("", "a slot")?),
             "const" => {
                 let word = words.next("a word in hexadecimal")?;
                 let digits = word.strip_prefix("0x").filter(|digits| !digits.is_empty());
-                digits
+                let word = digits
                     .and_then(|digits| U256::from_str_radix(digits, 16).ok())
-                    .map(ValueDef::Const)
-                    .ok_or_else(|| unexpected("a word in hexadecimal", word))?
+                    .ok_or_else(|| unexpected("a word in hexadecimal", word))?;
+                bits = constant_bits(word);
+                ValueDef::Const(word)
+            }
+            "unused" => {
+                bits = 0;
+                ValueDef::Unused
             }
             other => return Err(unexpected("`input` or `const`", other)),
         };
-        self.definitions.push((value, def, self.line));
+        self.definitions.push((value, ValueData { def, uses: 0, bits }, self.line));
         Ok(())
     }
 
@@ -267,9 +287,10 @@ impl Parser {
             .ok_or_else(|| unexpected("an amount of gas and `:`", after))?;
         let mut result = PackedOption::default();
         if words.peek().starts_with('v') {
-            let value: Value = words.entity("v", "a value")?;
+            let (value, bits) = parse_typed(words.next("a value")?)?;
             words.literal("=", "`=`")?;
-            self.definitions.push((value, ValueDef::Result(inst), self.line));
+            let def = ValueDef::Result(inst);
+            self.definitions.push((value, ValueData { def, uses: 0, bits }, self.line));
             result = value.into();
         }
         let opcode = parse_opcode(words.next("an opcode")?)?;
@@ -287,7 +308,7 @@ impl Parser {
     /// Puts the definitions in order of value, of which none may be missing.
     fn place_values(&mut self) -> core::result::Result<(), ParseError> {
         self.definitions.sort_by_key(|&(value, _, line)| (value, line));
-        for (value, def, line) in self.definitions.drain(..) {
+        for (value, data, line) in self.definitions.drain(..) {
             let next = self.program.values.next_key();
             if value < next {
                 return Err(ParseError { line, kind: ParseErrorKind::DefinedTwice(value) });
@@ -295,10 +316,20 @@ impl Parser {
             if value > next {
                 return Err(ParseError { line, kind: ParseErrorKind::NotDefined(next) });
             }
-            self.program.values.push(ValueData { def, uses: 0 });
+            self.program.values.push(data);
         }
         Ok(())
     }
+}
+
+/// A value where it is defined: `v1`, or `v1:64` if its bits are bounded.
+fn parse_typed(word: &str) -> Result<(Value, u16)> {
+    const EXPECTED: &str = "a value, or a value, `:` and its bits";
+    let Some((name, bits)) = word.split_once(':') else {
+        return Ok((entity(word, "v", EXPECTED)?, WORD_BITS));
+    };
+    let bits = bits.parse().map_err(|_| unexpected(EXPECTED, word))?;
+    Ok((entity(name, "v", EXPECTED)?, bits))
 }
 
 fn parse_terminator(head: &str, words: &mut Words<'_>) -> Result<Terminator> {

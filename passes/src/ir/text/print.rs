@@ -2,6 +2,7 @@
 
 use crate::ir::entities::{Block, Inst, Value};
 use crate::ir::program::{BlockData, JumpTarget, Program, Terminator, ValueDef};
+use crate::ir::width::WORD_BITS;
 use core::fmt::{self, Display, Formatter};
 
 impl Display for Program {
@@ -47,7 +48,11 @@ impl BlockPrinter<'_> {
         }
         f.write_str(if data.is_jumpdest { " jumpdest" } else { "" })?;
         f.write_str(if data.is_clone { " clone" } else { "" })?;
-        writeln!(f, "{}", if data.is_cold { " cold" } else { "" })?;
+        f.write_str(if data.is_cold { " cold" } else { "" })?;
+        if let Some(goal) = data.merged_into.expand() {
+            write!(f, " merged-into={goal}")?;
+        }
+        writeln!(f)?;
         let stack = data.stack;
         let (needed, growth, delta) = (stack.needed, stack.growth, stack.delta);
         writeln!(f, "  stack needed={needed} growth={growth} delta={delta}")?;
@@ -65,6 +70,13 @@ impl BlockPrinter<'_> {
         for output in self.program.outputs(block) {
             writeln!(f, "  output {} {}", output.slot, output.value)?;
         }
+        if !data.likely_targets.is_empty() {
+            f.write_str("  likely")?;
+            for target in self.program.likely_targets(block) {
+                write!(f, " {target}")?;
+            }
+            writeln!(f)?;
+        }
         writeln!(f, "  {}", data.terminator)
     }
 
@@ -78,7 +90,7 @@ impl BlockPrinter<'_> {
         }
         write!(f, "  {inst} pc={} height={} after={}: ", data.pc, data.height, data.gas_after)?;
         if let Some(result) = data.result.expand() {
-            write!(f, "{result} = ")?;
+            write!(f, "{} = ", self.typed(result))?;
         }
         write!(f, "{}", data.opcode)?;
         for (index, arg) in self.program.args(inst).iter().enumerate() {
@@ -108,15 +120,31 @@ impl BlockPrinter<'_> {
         }
     }
 
+    /// A value as its definition names it: with its bits, if they are bounded.
+    fn typed(&self, value: Value) -> Typed {
+        Typed(value, self.program.values.get(value).map_or(WORD_BITS, |data| data.bits))
+    }
+
     fn define_next(&mut self, f: &mut Formatter<'_>) -> fmt::Result {
         let value = Value::from_u32(self.next_value);
         self.next_value += 1;
         match self.program.values[value].def {
-            ValueDef::Input(slot) => writeln!(f, "  {value} = input {slot}"),
+            ValueDef::Input(slot) => writeln!(f, "  {} = input {slot}", self.typed(value)),
             ValueDef::Const(word) => writeln!(f, "  {value} = const {word:#x}"),
+            ValueDef::Unused => writeln!(f, "  {value} = unused"),
             // Printed with its instruction.
             ValueDef::Result(_) => Ok(()),
         }
+    }
+}
+
+/// A value and its bits.
+struct Typed(Value, u16);
+
+impl Display for Typed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(value, bits) = self;
+        if *bits < WORD_BITS { write!(f, "{value}:{bits}") } else { write!(f, "{value}") }
     }
 }
 

@@ -1,12 +1,14 @@
 //! Blocks, instructions and values: order, extent, definitions and uses.
 
 use super::{Defect, Entity, VerifyError, ensure};
+use crate::analysis::resolve_jumps::MAX_TARGETS;
 use crate::decode::stays_instruction;
 use crate::ir::effects::Effects;
 use crate::ir::entities::{Block, Inst, Value};
 use crate::ir::program::{
     BlockData, InstData, JumpTarget, Output, Program, Span, Terminator, ValueDef,
 };
+use crate::ir::width::{WORD_BITS, constant_bits, result_bits};
 use cranelift_entity::{SecondaryMap, packed_option::PackedOption};
 
 /// Verifies everything but bounds, gas, chunks and entries.
@@ -42,7 +44,7 @@ impl Checker<'_> {
         let program = self.program;
         let start = program.blocks.values().next().map(|data| data.pc);
         ensure(start == Some(0), Entity::Program, Defect::NoStart)?;
-        let (mut last, mut next_inst, mut next_output) = (None, 0, 0);
+        let (mut last, mut next_inst, mut next_output, mut next_target) = (None, 0, 0, 0);
         for (block, data) in program.blocks.iter() {
             let is_after = |(pc, end_pc)| pc < data.pc && end_pc <= data.pc;
             let in_order = (data.is_clone || last.is_none_or(is_after))
@@ -50,17 +52,21 @@ impl Checker<'_> {
                 && data.end_pc <= program.code_len;
             let entity = Entity::Block(block);
             ensure(in_order, entity, Defect::BytesOutOfOrder)?;
-            let inst_follows = follows(data.insts, next_inst, program.insts.len());
-            ensure(inst_follows, entity, Defect::InstSpan)?;
-            let follows = follows(data.outputs, next_output, program.output_pool.len());
+            let follows = follows(data.insts, next_inst, program.insts.len());
+            ensure(follows, entity, Defect::InstSpan)?;
+            let follows = self::follows(data.outputs, next_output, program.output_pool.len());
             ensure(follows, entity, Defect::OutputSpan)?;
+            let targets = data.likely_targets;
+            let follows = self::follows(targets, next_target, program.target_pool.len());
+            ensure(follows, entity, Defect::TargetSpan)?;
             if !data.is_clone {
                 last = Some((data.pc, data.end_pc));
             }
-            (next_inst, next_output) = (data.insts.end, data.outputs.end);
+            (next_inst, next_output, next_target) = (data.insts.end, data.outputs.end, targets.end);
         }
         let complete = next_inst as usize == program.insts.len()
-            && next_output as usize == program.output_pool.len();
+            && next_output as usize == program.output_pool.len()
+            && next_target as usize == program.target_pool.len();
         ensure(complete, Entity::Program, Defect::Leftover)
     }
 
@@ -73,7 +79,45 @@ impl Checker<'_> {
             self.check_inst(block, data, inst, inst_data)?;
         }
         self.check_terminator(block, data)?;
+        self.check_merged(block, data)?;
+        self.check_likely_targets(block, data)?;
         self.check_outputs(block, data)
+    }
+
+    /// The targets that are predicted for a block's jump.
+    fn check_likely_targets(&self, block: Block, data: &BlockData) -> Result<(), VerifyError> {
+        let entity = Entity::Block(block);
+        let targets = self.program.likely_targets(block);
+        let is_computed = matches!(
+            data.terminator,
+            Terminator::Jump(JumpTarget::Dynamic(_))
+                | Terminator::Branch { target: JumpTarget::Dynamic(_), .. }
+        );
+        let is_ordered = targets.windows(2).all(|pair| pair[0] < pair[1]);
+        let are_few = targets.len() <= MAX_TARGETS && (is_computed || targets.is_empty());
+        ensure(is_ordered && are_few, entity, Defect::LikelyTargets)?;
+        for &target in targets {
+            let data = self.program.blocks.get(target);
+            ensure(data.is_some(), entity, Defect::Missing(Entity::Block(target)))?;
+            let is_jumpdest = data.is_some_and(|data| data.is_jumpdest);
+            ensure(is_jumpdest, entity, Defect::NotJumpDest(target))?;
+        }
+        Ok(())
+    }
+
+    /// What a block is merged into.
+    fn check_merged(&self, block: Block, data: &BlockData) -> Result<(), VerifyError> {
+        let Some(goal) = data.merged_into.expand() else { return Ok(()) };
+        let is_like = goal < block
+            && self.program.blocks.get(goal).is_some_and(|goal| {
+                let same_bounds = (goal.stack, goal.gas) == (data.stack, data.gas);
+                let same_size = goal.insts.len() == data.insts.len()
+                    && goal.outputs.len() == data.outputs.len();
+                let are_targets = goal.is_jumpdest && data.is_jumpdest;
+                goal.merged_into.is_none() && are_targets && same_bounds && same_size
+            });
+        let ends = data.terminator.next_block().is_none();
+        ensure(is_like && ends, Entity::Block(block), Defect::MergedInto(goal))
     }
 
     fn check_inst(
@@ -113,6 +157,10 @@ impl Checker<'_> {
             let defined_here = def == Some(&ValueDef::Result(inst));
             ensure(defined_here, entity, Defect::ResultDefinition(result))?;
             self.owner[result] = block.into();
+            let values = &self.program.values;
+            let least = result_bits(data.opcode, self.program.args(inst), values);
+            let bits = values[result].bits;
+            ensure(bits >= least, Entity::Value(result), Defect::TooNarrow { bits, least })?;
         }
         Ok(())
     }
@@ -128,7 +176,7 @@ impl Checker<'_> {
             Some(owner) => ensure(owner == block, user, Defect::ForeignValue(value)),
             None => {
                 self.owner[value] = block.into();
-                let is_result = matches!(data.def, ValueDef::Result(_));
+                let is_result = matches!(data.def, ValueDef::Result(_) | ValueDef::Unused);
                 ensure(!is_result, user, Defect::UseBeforeDefinition(value))
             }
         }
@@ -159,7 +207,9 @@ impl Checker<'_> {
     fn check_next(&self, block: Block, next: Block) -> Result<(), VerifyError> {
         let entity = Entity::Block(block);
         let exists = self.program.blocks.is_valid(next);
-        ensure(exists, entity, Defect::Missing(Entity::Block(next)))
+        ensure(exists, entity, Defect::Missing(Entity::Block(next)))?;
+        let stays = self.program.goal(next) == next;
+        ensure(stays, entity, Defect::LeadsToMerged(next))
     }
 
     fn check_target(&mut self, block: Block, target: JumpTarget) -> Result<(), VerifyError> {
@@ -169,7 +219,9 @@ impl Checker<'_> {
                 let data = self.program.blocks.get(target);
                 ensure(data.is_some(), entity, Defect::Missing(Entity::Block(target)))?;
                 let is_jumpdest = data.is_some_and(|data| data.is_jumpdest || data.is_clone);
-                ensure(is_jumpdest, entity, Defect::NotJumpDest(target))
+                ensure(is_jumpdest, entity, Defect::NotJumpDest(target))?;
+                let stays = self.program.goal(target) == target;
+                ensure(stays, entity, Defect::LeadsToMerged(target))
             }
             JumpTarget::Dynamic(value) => self.check_use(block, value, entity),
             JumpTarget::Invalid => Ok(()),
@@ -214,12 +266,20 @@ impl Checker<'_> {
             let entity = Entity::Value(value);
             match data.def {
                 ValueDef::Input(slot) => ensure(slot < 0, entity, Defect::InputSlot(slot))?,
-                ValueDef::Const(_) => {}
+                ValueDef::Const(_) | ValueDef::Unused => {}
                 ValueDef::Result(inst) => {
                     let result = self.program.insts.get(inst).and_then(|i| i.result.expand());
                     ensure(result == Some(value), entity, Defect::NotItsResult(inst))?;
                 }
             }
+            let least = match data.def {
+                ValueDef::Input(_) => WORD_BITS,
+                ValueDef::Const(word) => constant_bits(word),
+                // Checked with its instruction.
+                ValueDef::Result(_) | ValueDef::Unused => 0,
+            };
+            let bits = data.bits;
+            ensure((least..=WORD_BITS).contains(&bits), entity, Defect::TooNarrow { bits, least })?;
             let (found, expected) = (data.uses, self.uses[value]);
             ensure(found == expected, entity, Defect::UseCount { found, expected })?;
         }

@@ -161,6 +161,33 @@ fn terminators() {
 }
 
 #[test]
+fn merged_blocks() {
+    // b1 and b3 are the same; b2 jumps to b1, and b0 to anywhere.
+    let code = alloy_primitives::hex!("5f3556 5b5f5ffd 5b600356 5b5f5ffd");
+    let options = PassOptions { compile_all: true, ..PassOptions::default() };
+    let sound = analyze(&code, &options).expect("a sound program");
+    assert_eq!(verify(&sound, Stage::Complete), Ok(()));
+    assert_eq!(sound.blocks[block(3)].merged_into.expand(), Some(block(1)));
+    let broken = |change: &dyn Fn(&mut Program)| {
+        let mut program = sound.clone();
+        change(&mut program);
+        verify(&program, Stage::Complete).expect_err("the program isn't sound any more")
+    };
+    let jump = Terminator::Jump(JumpTarget::Block(block(3)));
+    let error = broken(&|p| p.blocks[block(2)].terminator = jump.clone());
+    assert_eq!(error, at_block(2, Defect::LeadsToMerged(block(3))));
+    let error = broken(&|p| p.blocks[block(3)].merged_into = block(3).into());
+    assert_eq!(error, at_block(3, Defect::MergedInto(block(3))));
+    let error = broken(&|p| p.blocks[block(3)].merged_into = block(2).into());
+    assert_eq!(error, at_block(3, Defect::MergedInto(block(2))));
+    let error = broken(&|p| p.blocks[block(1)].gas += 1);
+    assert_eq!(error, at_block(3, Defect::MergedInto(block(1))));
+    let alias = sound.blocks[block(3)].entry.expect("a JUMPDEST has an entry point");
+    let error = broken(&|p| p.entries[alias].block = block(3));
+    assert_eq!(error, VerifyError { entity: Entity::Entry(alias), defect: Defect::EntryMismatch });
+}
+
+#[test]
 fn bounds_and_gas() {
     let error = broken(|p| p.blocks[block(0)].stack.growth = 0);
     assert!(matches!(error.defect, Defect::HeightOutOfBounds(_)), "{error}");

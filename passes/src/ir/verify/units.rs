@@ -5,7 +5,7 @@ use super::{Defect, Entity, VerifyError, ensure};
 use crate::MAX_ENTRIES;
 use crate::ir::entities::{Block, Chunk, Entry};
 use crate::ir::program::{ChunkData, Program, Terminator};
-use cranelift_entity::{EntityRef, EntitySet, SecondaryMap};
+use cranelift_entity::{EntityRef, EntitySet, SecondaryMap, packed_option::PackedOption};
 
 /// Verifies chunks and entries.
 pub(super) fn verify(program: &Program) -> Result<(), VerifyError> {
@@ -49,7 +49,7 @@ impl Ways {
             let successors = [data.terminator.next_block(), data.terminator.static_target()];
             for successor in successors.into_iter().flatten() {
                 ways.counts[successor] += 1;
-                if program.blocks[successor].chunk != data.chunk && !data.is_cold {
+                if program.blocks[successor].chunk != data.chunk && data.is_compiled() {
                     ways.crossed.insert(successor);
                 }
             }
@@ -83,16 +83,26 @@ fn check_chunk(
 }
 
 fn check_entries(program: &Program) -> Result<(), VerifyError> {
-    let mut next_block = 0;
+    let mut named =
+        SecondaryMap::<Entry, PackedOption<Block>>::with_capacity(program.entries.len());
+    for (block, data) in program.blocks.iter() {
+        if let Some(entry) = data.entry.expand().filter(|&entry| program.entries.is_valid(entry)) {
+            named[entry] = block.into();
+        }
+    }
+    let mut last = None;
     for (entry, data) in program.entries.iter() {
-        let matches = program.blocks.get(data.block).is_some_and(|block| {
-            block.entry.expand() == Some(entry)
+        let matches = named[entry].expand().is_some_and(|named| {
+            let block = &program.blocks[named];
+            program.goal(named) == data.block
                 && block.pc == data.pc
                 && block.is_jumpdest == data.is_jumpdest
+                && program.blocks[data.block].entry.is_some()
         });
-        let in_order = data.block.index() >= next_block;
+        let place = (data.block, data.pc);
+        let in_order = last.is_none_or(|last| last < place);
         ensure(matches && in_order, Entity::Entry(entry), Defect::EntryMismatch)?;
-        next_block = data.block.index() + 1;
+        last = Some(place);
     }
     Ok(())
 }
@@ -106,7 +116,7 @@ fn check_block(program: &Program, ways: &Ways, block: Block) -> Result<(), Verif
     let is_continuation = ways.continuations.contains(block);
     let is_crossed = ways.crossed.contains(block);
     let Some(entry) = data.entry.expand() else {
-        let needless = data.is_cold || !(is_continuation || is_crossed);
+        let needless = !data.is_compiled() || !(is_continuation || is_crossed);
         return ensure(needless, entity, Defect::EntryMissing);
     };
     ensure(!data.is_cold, entity, Defect::EntryNeedless)?;
@@ -114,7 +124,7 @@ fn check_block(program: &Program, ways: &Ways, block: Block) -> Result<(), Verif
         let defect = Defect::Missing(Entity::Entry(entry));
         return Err(VerifyError { entity, defect });
     };
-    ensure(entry_data.block == block, entity, Defect::EntryMismatch)?;
+    ensure(entry_data.block == program.goal(block), entity, Defect::EntryMismatch)?;
     let asked_for = data.is_jumpdest || is_continuation || is_crossed;
     ensure(asked_for, entity, Defect::EntryNeedless)?;
     let exact = entry_data.is_continuation == is_continuation;
