@@ -9,7 +9,7 @@ use crate::{
     translate::{Scratch, chunk_signature, translate_chunk},
 };
 use cranelift_codegen::{
-    Context,
+    CodegenResult, Context,
     control::ControlPlane,
     ir::{self, AbiParam, InstBuilder, MemFlagsData, types},
     isa::{self, CallConv, LookupError, OwnedTargetIsa},
@@ -320,7 +320,7 @@ impl Compiler {
         let (chunk, pc) = place;
         let isa = &*self.isa;
         let start = Instant::now();
-        let optimized = self.context.optimize(isa, &mut self.control_plane);
+        let optimized = prepare(&mut self.context, isa, &self.options, &mut self.control_plane);
         let optimized_at = Instant::now();
         let compiled = optimized.and_then(|()| {
             let (func, domtree) = (&self.context.func, &self.context.domtree);
@@ -398,6 +398,22 @@ impl Compiler {
         b.seal_all_blocks();
         b.finalize(target);
     }
+}
+
+/// What comes before lowering: Cranelift's own passes. The baseline does without those that only
+/// improve the code; as the translator makes no aliases, there are none to resolve then.
+fn prepare(
+    context: &mut Context,
+    isa: &dyn isa::TargetIsa,
+    options: &CompilerOptions,
+    control_plane: &mut ControlPlane,
+) -> CodegenResult<()> {
+    if options.opt_level.optimises() || options.verify {
+        return context.optimize(isa, control_plane);
+    }
+    context.compute_cfg();
+    context.compute_domtree();
+    context.eliminate_unreachable_code(isa)
 }
 
 /// The entry points of a program: those of its chunks, and those that always hand over.
