@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod chart;
 pub mod level;
 
 use cranevm_cli::{Environment, Fixture, InputError, fixture::FixtureDb, shipped};

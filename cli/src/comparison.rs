@@ -17,6 +17,8 @@ pub struct Run {
     pub first: Duration,
     /// The median of the following times.
     pub median: Duration,
+    /// Hand-overs to the interpreter, for one of the following runs, in the mean.
+    pub hand_overs: f64,
 }
 
 /// A transaction that the EVM refused: it isn't valid in its environment.
@@ -40,9 +42,10 @@ pub fn run_interleaved(
     for session in &mut sessions {
         let start = Instant::now();
         let outcome = session.run().map_err(|error| refused(&error))?;
-        runs.push(Run { outcome, first: start.elapsed(), median: Duration::ZERO });
+        runs.push(Run { outcome, first: start.elapsed(), median: Duration::ZERO, hand_overs: 0.0 });
     }
     let mut times = vec![Vec::new(); runners.len()];
+    let warm: Vec<u64> = runners.iter().map(|runner| runner.hand_overs()).collect();
     let begin = Instant::now();
     let mut round = 0;
     while repeat.goes_on(round, begin) {
@@ -55,8 +58,10 @@ pub fn run_interleaved(
         }
         round += 1;
     }
-    for (run, times) in runs.iter_mut().zip(&times) {
-        run.median = measure::median(times);
+    for (index, run) in runs.iter_mut().enumerate() {
+        run.median = measure::median(&times[index]);
+        let hand_overs = runners[index].hand_overs().saturating_sub(warm[index]);
+        run.hand_overs = hand_overs as f64 / round.max(1) as f64;
     }
     Ok(runs)
 }

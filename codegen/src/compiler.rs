@@ -18,11 +18,12 @@ use cranelift_codegen::{
 use cranelift_entity::EntityRef;
 use cranelift_frontend::FunctionBuilder;
 use cranevm_passes::{
-    PassOptions, ThreadLimits, analyze,
+    PassOptions, ThreadLimits, analyze, analyze_timed,
     ir::{
         entities::Chunk,
         program::{JumpStats, Program},
     },
+    timing::PassTimes,
 };
 use revm_primitives::hardfork::SpecId;
 use std::{
@@ -73,8 +74,14 @@ pub struct CompiledCode {
     pub opcodes: u32,
     /// Where its jumps lead.
     pub jumps: JumpStats,
+    /// Basic blocks of the analysed program.
+    pub blocks: u32,
+    /// Instructions of Cranelift's IR, before its own passes. Compile time follows this number.
+    pub clif_instructions: u32,
     /// Time spent.
     pub timings: CompileTimings,
+    /// Time spent in each pass of the analysis: what `timings.parse` consists of.
+    pub pass_times: PassTimes,
 }
 
 /// An entry point of compiled code.
@@ -134,6 +141,8 @@ pub struct Compiler {
     scratch: Scratch,
     trampoline: Vec<u8>,
     absent_stub: Vec<u8>,
+    /// Instructions built for the contract at hand.
+    clif_instructions: u32,
 }
 
 impl fmt::Debug for Compiler {
@@ -175,6 +184,7 @@ impl Compiler {
             scratch: Scratch::default(),
             trampoline: Vec::new(),
             absent_stub: Vec::new(),
+            clif_instructions: 0,
         };
         let mut unused = CompileTimings::default();
         compiler.build_trampoline();
@@ -199,6 +209,7 @@ impl Compiler {
             let function = self.compile_timed(&program, chunk, &mut compiled.timings)?;
             compiled.functions[CompiledCode::function_of(chunk.index()) as usize] = function;
         }
+        compiled.clif_instructions = self.clif_instructions;
         Ok(compiled)
     }
 
@@ -214,8 +225,9 @@ impl Compiler {
     ) -> Result<(Program, CompiledCode), CompileError> {
         let mut timings = CompileTimings::default();
         let start = Instant::now();
-        let program = self.analyze(code, spec_id)?;
+        let (program, pass_times) = analyze_timed(code, &self.pass_options(spec_id))?;
         timings.parse = start.elapsed();
+        self.clif_instructions = 0;
         let first = self.compile_timed(&program, Chunk::from_u32(0), &mut timings)?;
         let mut functions = vec![self.trampoline.clone(), self.absent_stub.clone(), first];
         functions.resize(FIRST_CHUNK + program.chunks.len(), Vec::new());
@@ -228,7 +240,10 @@ impl Compiler {
             entries: compiled_entries(&program),
             opcodes: program.opcode_count,
             jumps: program.jump_stats(),
+            blocks: program.blocks.len() as u32,
+            clif_instructions: self.clif_instructions,
             timings,
+            pass_times,
         };
         Ok((program, compiled))
     }
@@ -252,7 +267,11 @@ impl Compiler {
     /// # Errors
     /// When the bytecode is beyond a limit of the analysis.
     pub fn analyze(&self, code: &[u8], spec_id: SpecId) -> Result<Program, CompileError> {
-        let options = PassOptions {
+        Ok(analyze(code, &self.pass_options(spec_id))?)
+    }
+
+    fn pass_options(&self, spec_id: SpecId) -> PassOptions {
+        PassOptions {
             spec_id,
             chunk_limit: if self.options.opt_level.optimises() {
                 OPTIMISED_CHUNK_OPCODES
@@ -264,8 +283,7 @@ impl Compiler {
             thread_limits: ThreadLimits::default(),
             verify: self.options.verify,
             skip: self.options.skipped_passes(),
-        };
-        Ok(analyze(code, &options)?)
+        }
     }
 
     /// Compiles one chunk of an analysed program, and shows what became of it.
@@ -299,6 +317,7 @@ impl Compiler {
         }
         let start = Instant::now();
         self.translate(program, chunk, false);
+        self.clif_instructions += self.context.func.dfg.num_insts() as u32;
         timings.translate += start.elapsed();
         Ok(self.finish(place(program, chunk), timings)?.code_buffer().to_vec())
     }

@@ -272,6 +272,13 @@ impl JitBackend {
         }
     }
 
+    /// Runs of resident programs that compiled code handed over to the interpreter, so far. For
+    /// measurements: a contract that hands over gains less than it could.
+    #[doc(hidden)]
+    pub fn hand_overs(&self) -> u64 {
+        self.inner.as_ref().map_or(0, |inner| inner.cache().hand_overs())
+    }
+
     /// Validates an EVM's own cache; see [`ProgramCache::epoch`].
     #[inline]
     pub(crate) fn epoch(&self) -> u64 {

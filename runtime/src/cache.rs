@@ -61,6 +61,11 @@ impl ProgramCache {
         self.programs.len()
     }
 
+    /// Runs of resident programs that were handed over to the interpreter.
+    pub(crate) fn hand_overs(&self) -> u64 {
+        self.programs.iter().map(|resident| resident.program.hand_overs()).sum()
+    }
+
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }

@@ -80,6 +80,11 @@ impl CompiledProgram {
         Self { func, key, kind, backing, code_len, _share }
     }
 
+    /// Runs of this program that were handed over to the interpreter.
+    pub(crate) fn hand_overs(&self) -> u64 {
+        self.backing.hand_overs()
+    }
+
     /// Runs a frame from the interpreter's pc until it ends or suspends, with the EVM's own tables
     /// for what isn't native, and leaves the action in the interpreter; `false`, and nothing done,
     /// if the frame isn't one of this program.

@@ -1,6 +1,9 @@
 //! `cranevm bench`: compile time, code size, and time on both engines, of whole transactions.
 
-use super::Opt;
+use super::{
+    Opt,
+    phases::{Passes, Phases},
+};
 use crate::terminal;
 use crate::terminal::say;
 use clap::Args;
@@ -10,7 +13,8 @@ use cranevm_cli::{
     measure::{self, Repeat, median, nanos},
     shipped, spec,
 };
-use cranevm_codegen::{CompileTimings, Compiler, CompilerOptions};
+use cranevm_codegen::{CompileTimings, CompiledCode, Compiler, CompilerOptions};
+use cranevm_passes::{pipeline::Pass, timing::PassTimes};
 use revm::primitives::hardfork::SpecId;
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -47,26 +51,27 @@ struct Row {
     opt: &'static str,
     bytecode_len: usize,
     opcodes: u32,
+    blocks: u32,
     chunks: usize,
+    entries: usize,
     compile_ns: u64,
     phases_ns: Phases,
+    /// What `phases_ns.parse` consists of.
+    passes_ns: Passes,
+    clif_instructions: u32,
     code_bytes: usize,
+    /// The first transaction, with the compilation of all that it calls.
+    first_ns: u64,
     interp_ns: u64,
     native_ns: u64,
+    /// To the interpreter, in a transaction after the first.
+    hand_overs: f64,
     gas_interp: u64,
     gas_native: u64,
     r#match: bool,
     /// For people; the JSON says only whether there are any.
     #[serde(skip)]
     differences: Vec<String>,
-}
-
-#[derive(Debug, Default, Serialize)]
-struct Phases {
-    parse: u64,
-    translate: u64,
-    optimize: u64,
-    codegen: u64,
 }
 
 impl Command {
@@ -145,9 +150,8 @@ impl Command {
             let compiled = compiler.compile(code, spec)?;
             result.times.push(start.elapsed());
             result.phases.push(compiled.timings);
-            result.code_bytes = compiled.code_bytes();
-            result.chunks = compiled.chunks();
-            result.opcodes = compiled.opcodes;
+            result.passes.push(compiled.pass_times);
+            result.last = Some(compiled);
         }
         Ok(result)
     }
@@ -157,9 +161,9 @@ impl Command {
 struct Compilation {
     times: Vec<Duration>,
     phases: Vec<CompileTimings>,
-    code_bytes: usize,
-    chunks: usize,
-    opcodes: u32,
+    passes: Vec<PassTimes>,
+    /// Sizes and counts are the same each time.
+    last: Option<CompiledCode>,
 }
 
 impl Compilation {
@@ -167,13 +171,20 @@ impl Compilation {
         let phase = |of: fn(&CompileTimings) -> Duration| {
             nanos(median(&self.phases.iter().map(of).collect::<Vec<_>>()))
         };
+        let pass = |pass: Pass| {
+            let times: Vec<_> = self.passes.iter().map(|times| times.of(pass)).collect();
+            (pass.name(), nanos(median(&times)))
+        };
+        let count = |of: fn(&CompiledCode) -> usize| self.last.as_ref().map_or(0, of);
         Row {
             name: fixture.name.clone(),
             spec: spec.into(),
             opt: opt.name(),
             bytecode_len,
-            opcodes: self.opcodes,
-            chunks: self.chunks,
+            opcodes: self.last.as_ref().map_or(0, |code| code.opcodes),
+            blocks: self.last.as_ref().map_or(0, |code| code.blocks),
+            chunks: count(CompiledCode::chunks),
+            entries: count(|code| code.entries.len()),
             compile_ns: nanos(median(&self.times)),
             phases_ns: Phases {
                 parse: phase(|t| t.parse),
@@ -181,9 +192,13 @@ impl Compilation {
                 optimize: phase(|t| t.optimize),
                 codegen: phase(|t| t.codegen),
             },
-            code_bytes: self.code_bytes,
+            passes_ns: Pass::ALL.into_iter().map(pass).collect(),
+            clif_instructions: self.last.as_ref().map_or(0, |code| code.clif_instructions),
+            code_bytes: count(CompiledCode::code_bytes),
+            first_ns: 0,
             interp_ns: 0,
             native_ns: 0,
+            hand_overs: 0.0,
             gas_interp: 0,
             gas_native: 0,
             r#match: false,
@@ -196,6 +211,8 @@ impl Row {
     fn with_runs(self, interpreted: &Run, native: &Run) -> Self {
         let differences = comparison::differences(interpreted, native);
         Self {
+            first_ns: nanos(native.first),
+            hand_overs: native.hand_overs,
             interp_ns: nanos(interpreted.median),
             native_ns: nanos(native.median),
             gas_interp: interpreted.outcome.result.tx_gas_used(),
@@ -206,7 +223,7 @@ impl Row {
         }
     }
 
-    fn cells(&self) -> [String; 11] {
+    fn cells(&self) -> [String; 13] {
         let per_byte = measure::us_per_byte(self.compile_ns, self.bytecode_len);
         let speed = self.interp_ns as f64 / self.native_ns.max(1) as f64;
         [
@@ -216,10 +233,12 @@ impl Row {
             self.chunks.to_string(),
             measure::time(Duration::from_nanos(self.compile_ns)),
             format!("{per_byte:.2}"),
+            measure::count(self.clif_instructions),
             measure::count(self.code_bytes as u64),
             measure::time(Duration::from_nanos(self.interp_ns)),
             measure::time(Duration::from_nanos(self.native_ns)),
             format!("{speed:.2}x"),
+            self.hand_overs.to_string(),
             // Colour would count as text in the column's width.
             if self.r#match { "yes" } else { "NO" }.into(),
         ]
@@ -234,10 +253,12 @@ fn print_table(rows: &[Row]) {
         "chunks",
         "compile",
         "us/byte",
+        "CLIF",
         "code/B",
         "interpreter",
         "native",
         "speed",
+        "hand-overs",
         "equal",
     ]);
     for row in rows {

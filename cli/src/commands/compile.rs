@@ -1,7 +1,10 @@
 //! `cranevm compile`: compile times and code sizes of many contracts, one after the other on one
 //! thread.
 
-use super::Opt;
+use super::{
+    Opt,
+    phases::{Passes, PhaseTotals, Phases, passes},
+};
 use crate::terminal;
 use crate::terminal::say;
 use clap::Args;
@@ -13,7 +16,7 @@ use cranevm_cli::{
     spec,
 };
 use cranevm_codegen::{CompileError, CompiledCode, Compiler, CompilerOptions, PassSet};
-use cranevm_passes::ir::program::JumpStats;
+use cranevm_passes::{ir::program::JumpStats, pipeline::Pass};
 use indicatif::ProgressBar;
 use liblzma::read::XzDecoder;
 use revm::primitives::hardfork::SpecId;
@@ -52,25 +55,39 @@ pub(crate) struct Command {
 #[derive(Serialize)]
 struct Row<'a> {
     name: &'a str,
+    opt: &'static str,
     bytecode_len: usize,
+    opcodes: u32,
     compile_ns: u64,
+    phases_ns: Phases,
+    /// What `phases_ns.parse` consists of.
+    passes_ns: Passes,
+    clif_instructions: u32,
     code_bytes: usize,
+    blocks: u32,
     chunks: usize,
     jumps: Jumps,
+    entries: usize,
     /// `ok` or `failed`.
     status: &'static str,
     error: Option<String>,
 }
 
-/// The last line of JSON.
+/// The last line of JSON. Sums are over all contracts.
 #[derive(Serialize)]
 struct Summary {
+    opt: &'static str,
     contracts: usize,
     failed: usize,
     bytecode_len: usize,
-    code_bytes: usize,
+    opcodes: u64,
     compile_ns: u64,
+    phases_ns: Phases,
+    passes_ns: Passes,
+    clif_instructions: u64,
+    code_bytes: usize,
     us_per_byte: UsPerByte,
+    code_bytes_per_byte: CodeBytesPerByte,
     jumps: Jumps,
 }
 
@@ -93,6 +110,15 @@ impl From<JumpStats> for Jumps {
     }
 }
 
+/// Bytes of machine code per byte of bytecode.
+#[derive(Serialize)]
+struct CodeBytesPerByte {
+    /// Of all contracts together.
+    total: f64,
+    /// The mean of the contracts' own.
+    mean: f64,
+}
+
 /// Microseconds of compilation per byte of bytecode: of all together, and quantiles over contracts.
 #[derive(Serialize)]
 struct UsPerByte {
@@ -100,6 +126,7 @@ struct UsPerByte {
     p50: f64,
     p90: f64,
     p99: f64,
+    max: f64,
 }
 
 impl Command {
@@ -116,7 +143,7 @@ impl Command {
             spec: self.spec,
             json: self.json,
             bar: terminal::progress(None, "contracts"),
-            totals: Totals::default(),
+            totals: Totals { opt: self.opt.name(), ..Totals::default() },
         };
         if !self.json {
             batch.bar.suspend(print_header);
@@ -213,17 +240,24 @@ impl Batch {
         result: &Result<CompiledCode, Failure>,
         time: Duration,
     ) -> Result<(), CommandError> {
-        let (code_bytes, chunks, jumps, error) = match result {
-            Ok(compiled) => (compiled.code_bytes(), compiled.chunks(), compiled.jumps.into(), None),
-            Err(error) => (0, 0, Jumps::default(), Some(error.to_string())),
+        let (compiled, error) = match result {
+            Ok(compiled) => (Some(compiled), None),
+            Err(error) => (None, Some(error.to_string())),
         };
         let row = Row {
             name,
+            opt: self.totals.opt,
             bytecode_len: code.len(),
+            opcodes: compiled.map_or(0, |code| code.opcodes),
             compile_ns: nanos(time),
-            code_bytes,
-            chunks,
-            jumps,
+            phases_ns: compiled.map(|code| Phases::from(&code.timings)).unwrap_or_default(),
+            passes_ns: compiled.map(|code| passes(&code.pass_times)).unwrap_or_default(),
+            clif_instructions: compiled.map_or(0, |code| code.clif_instructions),
+            code_bytes: compiled.map_or(0, CompiledCode::code_bytes),
+            blocks: compiled.map_or(0, |code| code.blocks),
+            chunks: compiled.map_or(0, CompiledCode::chunks),
+            entries: compiled.map_or(0, |code| code.entries.len()),
+            jumps: compiled.map_or_else(Jumps::default, |code| code.jumps.into()),
             status: if error.is_none() { "ok" } else { "failed" },
             error,
         };
@@ -291,52 +325,76 @@ fn text_line(row: &Row<'_>, time: Duration) -> String {
 
 #[derive(Default)]
 struct Totals {
+    opt: &'static str,
     bytecode_len: usize,
+    opcodes: u64,
     code_bytes: usize,
+    clif_instructions: u64,
     time: Duration,
+    phases: PhaseTotals,
     failed: usize,
     contracts: usize,
     jumps: Jumps,
     /// Picoseconds per byte of each contract that isn't empty: integers, so that they sort.
     ps_per_byte: Vec<u64>,
+    /// Sum of the contracts' bytes of machine code per byte.
+    code_bytes_per_byte: f64,
 }
 
 impl Totals {
     fn add(&mut self, row: &Row<'_>, time: Duration) {
         self.contracts += 1;
         self.bytecode_len += row.bytecode_len;
+        self.opcodes += u64::from(row.opcodes);
         self.code_bytes += row.code_bytes;
+        self.clif_instructions += u64::from(row.clif_instructions);
         self.time += time;
         self.jumps.constant += row.jumps.constant;
         self.jumps.resolved += row.jumps.resolved;
         self.jumps.unresolved += row.jumps.unresolved;
+        self.phases.add(&row.phases_ns, &row.passes_ns);
         self.failed += usize::from(row.error.is_some());
         if row.error.is_none() && row.bytecode_len > 0 {
             let per_byte = row.compile_ns.saturating_mul(1000) / row.bytecode_len as u64;
             self.ps_per_byte.push(per_byte);
+            self.code_bytes_per_byte += row.code_bytes as f64 / row.bytecode_len as f64;
         }
     }
 
-    fn finish(self, json: bool) -> Result<(), CommandError> {
+    fn summary(self) -> Summary {
         let at = |q: f64| quantile(&self.ps_per_byte, q) as f64 / 1e6;
-        let summary = Summary {
+        Summary {
+            opt: self.opt,
             contracts: self.contracts,
             failed: self.failed,
             bytecode_len: self.bytecode_len,
-            code_bytes: self.code_bytes,
+            opcodes: self.opcodes,
             compile_ns: nanos(self.time),
             us_per_byte: UsPerByte {
                 total: us_per_byte(nanos(self.time), self.bytecode_len),
                 p50: at(0.5),
                 p90: at(0.9),
                 p99: at(0.99),
+                max: at(1.0),
             },
+            phases_ns: self.phases.phases,
+            passes_ns: self.phases.passes,
+            clif_instructions: self.clif_instructions,
+            code_bytes: self.code_bytes,
             jumps: self.jumps,
-        };
+            code_bytes_per_byte: CodeBytesPerByte {
+                total: self.code_bytes as f64 / self.bytecode_len.max(1) as f64,
+                mean: self.code_bytes_per_byte / self.ps_per_byte.len().max(1) as f64,
+            },
+        }
+    }
+
+    fn finish(self, json: bool) -> Result<(), CommandError> {
+        let summary = self.summary();
         if json {
             say!("{}", terminal::json(&summary)?);
         } else {
-            print_summary(&summary, self.time);
+            print_summary(&summary);
         }
         match summary.failed {
             0 => Ok(()),
@@ -348,22 +406,47 @@ impl Totals {
     }
 }
 
-fn print_summary(summary: &Summary, time: Duration) {
-    let UsPerByte { total, p50, p90, p99 } = summary.us_per_byte;
+fn print_summary(summary: &Summary) {
     say!(
-        "{} contracts, {} failed; {} bytes of bytecode to {} bytes of code in {}",
+        "\n{} contracts at {}, {} failed: {} bytes of bytecode, {} opcodes",
         measure::count(summary.contracts as u64),
+        summary.opt,
         summary.failed,
         measure::count(summary.bytecode_len as u64),
-        measure::count(summary.code_bytes as u64),
-        measure::time(time),
+        measure::count(summary.opcodes),
     );
     let Jumps { constant, resolved, unresolved } = summary.jumps;
     let [constant, resolved, unresolved] = [constant, resolved, unresolved].map(measure::count);
     say!("jumps: {constant} constant, {resolved} resolved, {unresolved} unresolved");
-    say!(
-        "us per byte: {total:.3} in total; by contract: median {p50:.3}, p90 {p90:.3}, p99 {p99:.3}"
+    say!("{}", phase_table(summary).trim_fmt());
+    let UsPerByte { total, p50, p90, p99, max } = summary.us_per_byte;
+    let mut table = terminal::table(&["per byte", "total", "mean", "p50", "p90", "p99", "max"]);
+    let time = |value: f64| format!("{value:.3}");
+    table.add_row(
+        ["us", &time(total), "", &time(p50), &time(p90), &time(p99), &time(max)].map(str::to_owned),
     );
+    let CodeBytesPerByte { total, mean } = summary.code_bytes_per_byte;
+    let bytes = |value: f64| format!("{value:.1}");
+    table.add_row(["code/B", &bytes(total), &bytes(mean), "", "", "", ""].map(str::to_owned));
+    say!("{}", table.trim_fmt());
+}
+
+/// Where the time went. Passes are parts of `parse`.
+fn phase_table(summary: &Summary) -> comfy_table::Table {
+    let mut table = terminal::table(&["phase", "time", "share"]);
+    let Phases { parse, translate, optimize, codegen } = summary.phases_ns;
+    let phases =
+        [("parse", parse), ("translate", translate), ("optimize", optimize), ("codegen", codegen)];
+    let passes = Pass::ALL.map(|pass| {
+        let time = summary.passes_ns.get(pass.name()).copied().unwrap_or_default();
+        (format!("  {}", pass.name()), time)
+    });
+    let [first, rest @ ..] = phases.map(|(name, time)| (name.to_owned(), time));
+    for (name, ns) in [first].into_iter().chain(passes).chain(rest) {
+        let share = 100.0 * ns as f64 / summary.compile_ns.max(1) as f64;
+        table.add_row([name, measure::time(Duration::from_nanos(ns)), format!("{share:.1} %")]);
+    }
+    table
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod compile;
 pub(crate) mod explain;
+mod phases;
 pub(crate) mod run;
 pub(crate) mod statetest;
 

@@ -127,6 +127,11 @@ impl EngineRunner {
         Compilations { succeeded: stats.compilations_succeeded, failed: stats.compilations_failed }
     }
 
+    /// Runs that compiled code handed over to the interpreter so far.
+    pub fn hand_overs(&self) -> u64 {
+        self.backend.as_ref().map_or(0, JitBackend::hand_overs)
+    }
+
     /// Drops all compiled programs if together they take more than `bytes`. Those in use live on
     /// until their users are done.
     pub fn trim(&self, bytes: u64) {

@@ -149,7 +149,9 @@ impl EvmCompilerFn {
         host: &mut H,
         instructions: &InstructionTable<EthInterpreter, H>,
     ) -> Outcome {
+        // In two steps, so that the context is built where it stays.
         let mut context = new_context(tables, ordinal, interpreter, host, instructions);
+        attach(&mut context, interpreter);
         // SAFETY: the trampoline of a live program; the context's pointers are valid during the
         // call, and no reference to what they point to is used until it returns.
         let status = unsafe { (self.0)(NonNull::from(&mut context)) };
@@ -180,6 +182,7 @@ fn leave_unfinished(
         Outcome::AbsentEntry => tables.absent_pc(context.entry as usize),
         Outcome::HandOver => context.pc as usize,
     };
+    tables.count_hand_over();
     interpreter.bytecode.absolute_jump(pc);
     let len = context.stack_len(context.stack_top);
     // SAFETY: compiled code keeps the stack within its 1024 words (each region's bounds are checked
@@ -199,8 +202,8 @@ fn interpret<H: Host>(
     interpreter.bytecode.set_action(action);
 }
 
-/// Lays a context over an interpreter. It holds pointers, not borrows: the caller enters compiled
-/// code with it before it uses any of the arguments again.
+/// A context over an interpreter, to be completed by [`attach`]. It holds pointers, not borrows: the
+/// caller enters compiled code with it before it uses any of the arguments again.
 #[inline(always)]
 fn new_context<'a, H: Host>(
     tables: &ProgramTables,
@@ -215,7 +218,7 @@ fn new_context<'a, H: Host>(
         stack.reserve_exact(STACK_LIMIT - stack.len());
     }
     let stack_base = stack.as_mut_ptr();
-    let mut context = EvmContext {
+    EvmContext {
         gas: interpreter.gas.remaining(),
         stack_top: stack_base.wrapping_add(stack.len()),
         entry: u64::from(ordinal),
@@ -240,13 +243,18 @@ fn new_context<'a, H: Host>(
         in_debt: false,
         panic: None,
         _borrows: PhantomData,
-    };
+    }
+}
+
+/// Fills in what points into the interpreter itself. The caller uses the interpreter no more until
+/// compiled code returns.
+#[inline(always)]
+fn attach(context: &mut EvmContext<'_>, interpreter: &mut Interpreter<EthInterpreter>) {
     context.refresh_memory(interpreter);
     // Last, for the uses of the interpreter above would invalidate them.
     context.interpreter = ptr::from_mut(interpreter);
     // SAFETY: a field of the interpreter just borrowed.
     context.input = unsafe { &raw const (*context.interpreter).input };
-    context
 }
 
 /// Interprets up to the next entry point, or to the end of the run: then the action is set.

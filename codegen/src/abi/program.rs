@@ -17,7 +17,7 @@ use std::{
     ptr::NonNull,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicPtr, AtomicU32, Ordering},
+        atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -47,6 +47,8 @@ pub(super) struct ProgramTables {
     pub(super) entries: Box<[CompiledEntry]>,
     /// (pc, ordinal) of the entry points at which a frame begins or resumes, by pc.
     resume: Box<[(u32, u32)]>,
+    /// Runs that were handed over to the interpreter.
+    hand_overs: AtomicU64,
 }
 
 impl ProgramTables {
@@ -78,6 +80,7 @@ impl ProgramTables {
             absent_hits: code.functions.iter().map(|_| AtomicU32::new(0)).collect(),
             entries: code.entries.clone().into_boxed_slice(),
             resume: resume.into_boxed_slice(),
+            hand_overs: AtomicU64::new(0),
         }
     }
 
@@ -104,6 +107,10 @@ impl ProgramTables {
         let entry = &self.entries[ordinal];
         self.absent_hits[entry.function as usize].fetch_add(1, Ordering::Relaxed);
         entry.pc as usize
+    }
+
+    pub(super) fn count_hand_over(&self) {
+        self.hand_overs.fetch_add(1, Ordering::Relaxed);
     }
 
     fn bytes(&self) -> usize {
@@ -205,6 +212,12 @@ impl NativeProgram {
             }
         }
         Ok(())
+    }
+
+    /// How often a run was handed over to the interpreter so far. Each costs at least the
+    /// interpretation of what is left of the run.
+    pub fn hand_overs(&self) -> u64 {
+        self.tables().hand_overs.load(Ordering::Relaxed)
     }
 
     /// How many frames met a chunk that was absent.

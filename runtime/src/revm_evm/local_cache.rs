@@ -110,18 +110,19 @@ mod tests {
     #[test]
     fn contracts_that_share_a_place_keep_their_own_programs() {
         let (backend, mut cache) = (backend(), LocalCache::default());
-        for _ in 0..2 {
+        let mut run_all = || {
             for n in 0..3 * AT_HAND {
-                let keys = [key(n), RuntimeCacheKey { spec_id: SpecId::OSAKA, ..key(n) }];
-                for key in keys {
+                for key in [key(n), RuntimeCacheKey { spec_id: SpecId::OSAKA, ..key(n) }] {
                     let program = cache.program(&backend, &key, stop).unwrap();
                     assert_eq!(program.key, key);
                 }
             }
-        }
-        // The second round didn't ask the backend again.
-        let asked = backend.stats();
-        assert_eq!(asked.lookup_hits + asked.lookup_misses, 6 * AT_HAND as u64);
+            backend.stats().lookup_hits
+        };
+        // The first round compiles, which begins epochs; the second asks for what is there.
+        run_all();
+        let asked = run_all();
+        assert_eq!(run_all(), asked, "the answers weren't kept");
     }
 
     #[test]
