@@ -43,13 +43,13 @@ where
         // The fork that the frame was begun with: what the interpreter would go by.
         let spec_id = interpreter.runtime_flag.spec_id;
         let gas_table = instructions.gas_table();
-        if !ForkSchedule::matches(&mut self.schedule, spec_id, gas_table, context.gas_params()) {
-            return false;
-        }
         let code_hash = interpreter.bytecode.get_or_calculate_hash();
         let key = RuntimeCacheKey { code_hash, spec_id };
         let code = || interpreter.bytecode.original_bytes();
-        match self.cache.program(&self.backend, &key, code) {
+        let schedule = &mut self.schedule;
+        let is_priced_right =
+            || ForkSchedule::matches(schedule, spec_id, gas_table, context.gas_params());
+        match self.cache.program(&self.backend, &key, code, is_priced_right) {
             Some(program) => {
                 program.run(interpreter, context, instructions.instruction_table(), gas_table)
             }

@@ -31,13 +31,16 @@ pub(super) struct LocalCache {
 type Answer = Option<Arc<CompiledProgram>>;
 
 impl LocalCache {
-    /// The program for `key`, whose bytecode is `code`; `None` to interpret.
+    /// The program for `key`, whose bytecode is `code`; `None` to interpret, as always where
+    /// `is_priced_right` says no. That is asked only if something depends on it: comparing prices
+    /// costs more than the rest, and nothing would be compiled for the wrong ones.
     #[inline]
     pub(super) fn program(
         &mut self,
         backend: &JitBackend,
         key: &RuntimeCacheKey,
         code: impl FnOnce() -> Bytes,
+        is_priced_right: impl FnOnce() -> bool,
     ) -> Option<&CompiledProgram> {
         // Before the lookup: if the backend changes during it, the next frame sees another epoch
         // and asks again.
@@ -46,13 +49,15 @@ impl LocalCache {
             self.start_over(epoch);
         }
         let place = usize::from(key.code_hash[31]) % AT_HAND;
-        let is_at_hand = self
-            .at_hand
-            .as_deref()
-            .is_some_and(|at_hand| at_hand[place].as_ref().is_some_and(|(at, _)| at == key));
-        if !is_at_hand {
-            let answer = self.fetch(backend, key, code);
-            self.at_hand.get_or_insert_default()[place] = Some((*key, answer));
+        let at_hand = self.at_hand.as_deref().and_then(|at_hand| at_hand[place].as_ref());
+        match at_hand.filter(|(at, _)| at == key) {
+            Some((_, None)) => return None,
+            _ if !is_priced_right() => return None,
+            Some(_) => {}
+            None => {
+                let answer = self.fetch(backend, key, code);
+                self.at_hand.get_or_insert_default()[place] = Some((*key, answer));
+            }
         }
         let (_, answer) = self.at_hand.as_deref()?[place].as_ref()?;
         answer.as_deref()
@@ -113,7 +118,7 @@ mod tests {
         let mut run_all = || {
             for n in 0..3 * AT_HAND {
                 for key in [key(n), RuntimeCacheKey { spec_id: SpecId::OSAKA, ..key(n) }] {
-                    let program = cache.program(&backend, &key, stop).unwrap();
+                    let program = cache.program(&backend, &key, stop, || true).unwrap();
                     assert_eq!(program.key, key);
                 }
             }
@@ -128,15 +133,35 @@ mod tests {
     #[test]
     fn what_is_at_hand_is_of_this_epoch() {
         let (backend, mut cache) = (backend(), LocalCache::default());
-        assert!(cache.program(&backend, &key(1), stop).is_some());
+        assert!(cache.program(&backend, &key(1), stop, || true).is_some());
         backend.set_enabled(false).unwrap();
-        assert!(cache.program(&backend, &key(1), stop).is_none());
+        assert!(cache.program(&backend, &key(1), stop, || true).is_none());
         backend.set_enabled(true).unwrap();
         // Held, so that a new program can't be at its address.
         let before = backend.get_compiled(key(1).code_hash, key(1).spec_id).unwrap();
-        assert!(std::ptr::eq(&*before, cache.program(&backend, &key(1), stop).unwrap()));
+        assert!(std::ptr::eq(&*before, cache.program(&backend, &key(1), stop, || true).unwrap()));
         backend.clear_resident();
-        assert!(!std::ptr::eq(&*before, cache.program(&backend, &key(1), stop).unwrap()));
+        assert!(!std::ptr::eq(&*before, cache.program(&backend, &key(1), stop, || true).unwrap()));
+    }
+
+    #[test]
+    fn nothing_is_compiled_for_other_prices_nor_run() {
+        let (backend, mut cache) = (backend(), LocalCache::default());
+        assert!(cache.program(&backend, &key(1), stop, || false).is_none());
+        assert_eq!(backend.stats().compilations_dispatched, 0);
+        assert!(cache.program(&backend, &key(1), stop, || true).is_some());
+        assert!(cache.program(&backend, &key(1), stop, || true).is_some());
+        assert!(cache.program(&backend, &key(1), stop, || false).is_none());
+        assert!(cache.program(&backend, &key(1), stop, || true).is_some());
+    }
+
+    #[test]
+    fn prices_do_not_matter_to_what_is_interpreted() {
+        let (backend, mut cache) = (backend(), LocalCache::default());
+        let refused = || Bytes::from(vec![0; 1 << 20]);
+        assert!(cache.program(&backend, &key(1), refused, || true).is_none());
+        let asked = || panic!("compared prices for an interpreted frame");
+        assert!(cache.program(&backend, &key(1), refused, asked).is_none());
     }
 
     #[test]
@@ -145,7 +170,7 @@ mod tests {
         // Too long to be compiled, so cheap to be refused.
         let code = Bytes::from(vec![0; 1 << 20]);
         for n in 0..MAX_ANSWERS + 2 {
-            assert!(cache.program(&backend, &key(n), || code.clone()).is_none());
+            assert!(cache.program(&backend, &key(n), || code.clone(), || true).is_none());
         }
         assert!(cache.answers.len() <= MAX_ANSWERS);
     }
