@@ -34,6 +34,8 @@ pub(super) enum Content {
     Word(Word),
     /// The two halves of a word that only moves.
     Halves([ir::Value; 2]),
+    /// Its limbs, in floating-point registers: others are scarce.
+    Limbs([ir::Value; 4]),
 }
 
 /// The state of the block being translated. Kept between blocks for its allocations.
@@ -353,6 +355,14 @@ impl Translator<'_, '_> {
         }
         self.consume(value);
         let (stack, base) = (self.stack(), self.slot_offset(slot));
+        // A load of half a word waits for limbs that were stored shortly before to reach the cache: it
+        // is shorter to compile, but slower to run.
+        if self.optimises {
+            return Content::Limbs(
+                [0, 8, 16, 24]
+                    .map(|offset| self.b.ins().load(types::F64, trusted(), stack, base + offset)),
+            );
+        }
         Content::Halves(
             [0, 16]
                 .map(|offset| self.b.ins().load(types::I8X16, unaligned(), stack, base + offset)),
@@ -362,6 +372,12 @@ impl Translator<'_, '_> {
     fn store_content(&mut self, slot: i16, content: &Content) {
         match content {
             Content::Word(word) => self.store_slot(slot, word),
+            Content::Limbs(limbs) => {
+                let (stack, base) = (self.stack(), self.slot_offset(slot));
+                for (limb, offset) in limbs.iter().zip([0, 8, 16, 24]) {
+                    self.b.ins().store(trusted(), *limb, stack, base + offset);
+                }
+            }
             Content::Halves(halves) => {
                 let (stack, base) = (self.stack(), self.slot_offset(slot));
                 for (half, offset) in halves.iter().zip([0, 16]) {
