@@ -46,38 +46,44 @@ unsafe fn execute<H: Host>(
     gas_after: u64,
     next_pc: Option<u64>,
 ) -> u64 {
-    caught(context, move |context| {
-        // SAFETY: the context's pointers are valid while it runs, and typed as `H`'s builtin
-        // table was chosen for them.
-        let (interpreter, host, instructions) = unsafe {
-            (
-                &mut *context.interpreter,
-                &mut *context.host.cast::<H>(),
-                &*context.instructions.cast::<InstructionTable<EthInterpreter, H>>(),
-            )
-        };
-        let len = context.stack_len(top);
-        // SAFETY: `top` is within the stack's 1024 words. The instruction's arguments are written;
-        // words below them may be stale or never written, and aren't read before compiled code or a
-        // hand-over has written them.
-        unsafe { interpreter.stack.data_mut().set_len(len) };
-        if let Some(pc) = next_pc {
-            interpreter.bytecode.absolute_jump(pc as usize);
-        }
-        let Some(mut gas) = GasWindow::open(context, gas_after) else {
-            return OUT_OF_GAS;
-        };
-        let instruction = instructions[opcode as usize & 0xff];
-        let result = gas.with_interpreter(interpreter, |interpreter| {
+    // SAFETY: the context's pointers are valid while it runs, and typed as `H`'s builtin table was
+    // chosen for them.
+    let (interpreter, host, instructions) = unsafe {
+        (
+            &mut *context.interpreter,
+            &mut *context.host.cast::<H>(),
+            &*context.instructions.cast::<InstructionTable<EthInterpreter, H>>(),
+        )
+    };
+    let len = context.stack_len(top);
+    // SAFETY: `top` is within the stack's 1024 words. The instruction's arguments are written;
+    // words below them may be stale or never written, and aren't read before compiled code or a
+    // hand-over has written them.
+    unsafe { interpreter.stack.data_mut().set_len(len) };
+    if let Some(pc) = next_pc {
+        interpreter.bytecode.absolute_jump(pc as usize);
+    }
+    let Some(mut gas) = GasWindow::open(context, gas_after) else {
+        return OUT_OF_GAS;
+    };
+    let instruction = instructions[opcode as usize & 0xff];
+    // Only the instruction reaches the host, which may panic. Catching around it alone keeps all
+    // else in one function.
+    let attempt = catch_unwind(AssertUnwindSafe(|| {
+        gas.with_interpreter(interpreter, |interpreter| {
             instruction.execute(InstructionContext { interpreter, host })
-        });
-        if result.is_ok() && interpreter.gas.memory().words_num as u64 * 32 != context.memory_len {
-            context.refresh_memory(interpreter);
-        }
-        // CREATE may clear the return data and go on without suspending (EIP-8037).
-        context.return_data_len = interpreter.return_data.0.len() as u64;
-        gas.close(context, result)
-    })
+        })
+    }));
+    let result = match attempt {
+        Ok(result) => result,
+        Err(payload) => return keep_panic(context, payload),
+    };
+    if result.is_ok() && interpreter.gas.memory().words_num as u64 * 32 != context.memory_len {
+        context.refresh_memory(interpreter);
+    }
+    // CREATE may clear the return data and go on without suspending (EIP-8037).
+    context.return_data_len = interpreter.return_data.0.len() as u64;
+    gas.close(context, result)
 }
 
 /// A delegated instruction inside a block: its result is left in its slot.

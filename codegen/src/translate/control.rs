@@ -333,8 +333,14 @@ impl Translator<'_, '_> {
     /// The edge to a known block.
     fn block_edge(&mut self, to: Block) -> Edge {
         let excess = self.excess_gas(to);
-        self.return_gas(excess);
         let data = &self.program.blocks[to];
+        if data.chunk == self.chunk && !data.is_cold && matches!(self.kind(to), Kind::Single(_)) {
+            // Given back where the way leads, and not before the branch.
+            self.note_edge(to, excess);
+            let block = Goal::Block(self.clif_block(to));
+            return Edge { to: block, args: Vec::new(), needs_memory: false };
+        }
+        self.return_gas(excess);
         if data.is_cold {
             return Edge { to: Goal::Cold(data.pc), args: Vec::new(), needs_memory: true };
         }
@@ -350,15 +356,11 @@ impl Translator<'_, '_> {
         let block = self.clif_block(to);
         let gas = self.gas();
         match self.kind(to) {
-            Kind::Single(_) => {
-                self.note_edge(to);
-                Edge { to: Goal::Block(block), args: Vec::new(), needs_memory: false }
-            }
             Kind::Merge => {
-                self.note_edge(to);
+                self.note_edge(to, 0);
                 Edge::written(block, &[gas])
             }
-            Kind::Leader | Kind::Absent => {
+            _ => {
                 let stack = self.stack_at(0);
                 Edge::written(block, &[stack, gas])
             }
@@ -374,7 +376,7 @@ impl Translator<'_, '_> {
         }
         let header = self.headers[index].take()?;
         if !is_repeat {
-            self.note_edge(to);
+            self.note_edge(to, 0);
         }
         let args = self.loop_arguments(&header);
         let edge = Edge { to: Goal::Block(header.again), args, needs_memory: !is_repeat };

@@ -42,6 +42,8 @@ pub(super) struct Known {
     edges: u32,
     /// Gas left; where several edges meet it is a parameter instead.
     gas: Option<ir::Value>,
+    /// Gas to give back first.
+    excess: u64,
     known_memory: u64,
     carried: Vec<(i16, Word)>,
     unwritten: Vec<(i16, Word)>,
@@ -123,14 +125,15 @@ impl Translator<'_, '_> {
         self.program.block_insts(block).any(|inst| !is_plain(self.program.insts[inst].opcode))
     }
 
-    /// Notes what is known on an edge to a block of the region, where the stack is flushed.
-    pub(super) fn note_edge(&mut self, to: Block) {
+    /// Notes what is known on an edge to a block of the region, where the stack is flushed. `excess`
+    /// is the gas to give back there.
+    pub(super) fn note_edge(&mut self, to: Block, excess: u64) {
         let index = self.index_of(to);
         let state = &self.state;
         let known = &mut self.known[index];
         known.edges += 1;
         if known.edges == 1 {
-            known.gas = state.gas;
+            (known.gas, known.excess) = (state.gas, excess);
             known.known_memory = state.known_memory;
             known.carried.clone_from(&state.carried);
             known.unwritten.clone_from(&state.unwritten);
@@ -162,6 +165,7 @@ impl Translator<'_, '_> {
             Kind::Single(_) => known.unwritten,
             _ => Vec::new(),
         };
+        self.return_gas(known.excess);
     }
 }
 
