@@ -6,7 +6,7 @@
 //! quarter of a cycle and a cache miss.
 //!
 //! Each number comes from a process of its own under `callgrind`, which collects only within
-//! [`measured`]: this program again, with the hidden option `--work`.
+//! `measured`: this program again, with the hidden option `--work`.
 
 #![deny(unsafe_code)]
 

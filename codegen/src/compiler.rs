@@ -38,7 +38,7 @@ const BASELINE_CHUNK_OPCODES: u32 = 400;
 
 /// Most opcodes in a chunk of the optimising tiers. Larger chunks have fewer jumps between them,
 /// which save and restore registers; above, register allocation gets slower per opcode.
-const OPTIMISED_CHUNK_OPCODES: u32 = 2500;
+const OPTIMISED_CHUNK_OPCODES: u32 = 1000;
 
 /// Time spent in each phase of a compilation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -20,7 +20,8 @@ use std::{
 /// A program's trampoline: runs from the context's entry ordinal, returns a status.
 pub type RawEvmCompilerFn = unsafe extern "C" fn(NonNull<EvmContext<'_>>) -> u64;
 
-/// A compiled contract, callable. Doesn't keep the code alive: a [`NativeProgram`] does.
+/// A compiled contract, callable. Doesn't keep the code alive: a
+/// [`NativeProgram`](super::NativeProgram) does.
 #[derive(Clone, Copy, Debug, Hash)]
 pub struct EvmCompilerFn(RawEvmCompilerFn);
 
@@ -68,7 +69,8 @@ impl EvmCompilerFn {
     /// A panic of the host is carried through compiled code and goes on unwinding here.
     ///
     /// # Safety
-    /// - The program must be alive, and its [`NativeProgram`] must have been made by this crate.
+    /// - The program must be alive, and its
+    ///   [`NativeProgram`](super::NativeProgram) must have been made by this crate.
     /// - The interpreter's bytecode must be the one compiled, its spec the one compiled for, and
     ///   `gas_table` revm's table of that spec.
     /// - `interpreter` must be in a state that revm brings about: its pc at an instruction, its

@@ -242,7 +242,7 @@ impl Walk {
             match successors(*block).get(*visited) {
                 Some(successor) => {
                     *visited += 1;
-                    successor.into_iter().for_each(|&successor| self.enter(successor));
+                    successor.iter().for_each(|&successor| self.enter(successor));
                 }
                 None => {
                     self.postorder.push(*block);

@@ -35,7 +35,7 @@ use std::collections::VecDeque;
 pub struct ThreadLimits {
     /// Most instructions of a function that is copied to its calls.
     pub copied_function: u32,
-    /// Most instructions copied in all, in percent of those of the code.
+    /// Most instructions copied in all, in percent of those of the code; short code may double.
     pub growth_percent: u32,
     /// Most instructions in a path.
     pub path: u32,
@@ -47,6 +47,13 @@ impl ThreadLimits {
 
     /// Jumps aren't followed.
     pub const NONE: Self = Self { copied_function: 0, growth_percent: 0, path: 0 };
+
+    /// Instructions that may be copied from code of so many.
+    fn budget(&self, instructions: usize) -> u64 {
+        let instructions = instructions as u64;
+        let share = u64::from(self.growth_percent) * instructions / 100;
+        if self.growth_percent == 0 { 0 } else { share.max(instructions.min(SHORT_CODE)) }
+    }
 }
 
 impl Default for ThreadLimits {
@@ -54,6 +61,9 @@ impl Default for ThreadLimits {
         Self { copied_function: 48, growth_percent: 40, path: 1000 }
     }
 }
+
+/// Instructions of short code.
+const SHORT_CODE: u64 = 200;
 
 /// How deep below the top the JUMPDEST offsets on the stack are remembered in clones.
 const MAX_DEPTH: usize = 32;
@@ -87,7 +97,7 @@ pub(crate) fn thread_jumps(
         references: &references,
         failing: &failing,
         limits,
-        budget: u64::from(limits.growth_percent) * decoded.instructions.len() as u64 / 100,
+        budget: limits.budget(decoded.instructions.len()),
         reached: EntitySet::with_capacity(count),
         escaping: EntitySet::with_capacity(count),
         pending: Vec::new(),

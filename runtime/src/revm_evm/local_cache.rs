@@ -18,13 +18,16 @@ const MAX_ANSWERS: usize = 4096;
 /// Answers at hand. A transaction seldom calls more contracts than this in turn.
 const AT_HAND: usize = 16;
 
+/// The last answers, each at the place of its key.
+type AtHand = [Option<(RuntimeCacheKey, Answer)>; AT_HAND];
+
 /// The backend's answers of one epoch.
 #[derive(Default)]
 pub(super) struct LocalCache {
     epoch: u64,
     answers: HashMap<RuntimeCacheKey, Answer>,
     /// Some of `answers`, each at the place that its code hash ends in. Allocated when first used.
-    at_hand: Option<Box<[Option<(RuntimeCacheKey, Answer)>; AT_HAND]>>,
+    at_hand: Option<Box<AtHand>>,
 }
 
 /// `None` is "interpret".
