@@ -10,8 +10,8 @@
 //! *segments* of the bytecode), after a branch a *clone* of the block begins.
 //!
 //! A block becomes part of a path if nothing else refers to it, or if it belongs to a function
-//! that is short and calls no other, a return address is on the stack, and the budget lasts. No block is in a path twice, and headers of loops are
-//! in none. Where a path ends, the JUMPDEST offsets left on the stack *escape*: a computed jump
+//! that is short and calls no other, a return address is on the stack, and the budget lasts. Only such functions are in a path twice, and headers of
+//! loops are in none. Where a path ends, the JUMPDEST offsets left on the stack *escape*: a computed jump
 //! may go there. What no path comes by and no offset escapes for isn't reached.
 //!
 //! Copies change nothing: gas, stack bounds, and the pc at which a block hands over are those of
@@ -394,15 +394,14 @@ impl Threader<'_> {
         if self.failing.contains(block)
             || self.references.is_loop_header(block)
             || path.instructions + length > self.limits.path
-            || self.visited[block] == Some(path.first).into()
         {
             return false;
         }
-        if self.references.count(block) == 1 {
-            return true;
-        }
         if path.leaf_blocks > 0 {
             return true;
+        }
+        if self.references.count(block) == 1 {
+            return self.visited[block] != Some(path.first).into();
         }
         let Some(leaf) = self.leaf(block).filter(|_| path.offsets.any()) else { return false };
         let is_worth_it = u64::from(leaf.instructions) <= self.budget;
