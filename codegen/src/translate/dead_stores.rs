@@ -5,8 +5,10 @@
 //! the successor's head. Nothing else does: the successor's instructions find their arguments in
 //! SSA, and at its end the word is gone.
 //!
-//! Words travel so only into blocks without calls, across which they would only be spilled, and
-//! only a few at a time: each way that writes them back has code for all of them.
+//! Words travel so only into blocks without calls, across which they would only be spilled, only
+//! where no other successor inherits them, which might not kill them, and only a few at a time: each
+//! way that writes them back has code for all of them. A block that goes back to its loop's header
+//! leaves nothing unwritten but the loop's own words.
 
 use super::{Translator, regions::is_plain};
 use cranevm_passes::{
@@ -25,11 +27,14 @@ impl Translator<'_, '_> {
         }
         let data = &self.program.blocks[block];
         let successors = [data.terminator.next_block(), data.terminator.static_target()];
-        let Some(successor) =
-            successors.into_iter().flatten().find(|&successor| self.takes_words(block, successor))
-        else {
+        let mut inheriting =
+            successors.into_iter().flatten().filter(|&to| self.inherits(block, to));
+        let (Some(successor), None) = (inheriting.next(), inheriting.next()) else {
             return Vec::new();
         };
+        if self.back_target().is_some() || !self.makes_no_calls(successor) {
+            return Vec::new();
+        }
         let slots = self.program.outputs(block).iter().rev().map(|out| out.slot - data.stack.delta);
         let mut dead: Vec<i16> =
             slots.filter(|&slot| self.kills(successor, slot)).take(MAX_UNWRITTEN).collect();
@@ -37,14 +42,16 @@ impl Translator<'_, '_> {
         dead
     }
 
-    /// Whether a successor starts with what is in SSA at the block's end, and makes no calls.
-    fn takes_words(&self, block: Block, successor: Block) -> bool {
+    /// Whether a successor starts with what is in SSA at the block's end.
+    fn inherits(&self, block: Block, successor: Block) -> bool {
         self.is_inside(successor)
             && self.kind(successor) == Kind::Single(self.index_of(block) as u32)
-            && !matches!(
-                self.program.blocks[successor].terminator,
-                Terminator::Suspend { .. } | Terminator::HandOver { .. }
-            )
+    }
+
+    /// Whether a block makes no calls.
+    fn makes_no_calls(&self, successor: Block) -> bool {
+        let terminator = &self.program.blocks[successor].terminator;
+        !matches!(terminator, Terminator::Suspend { .. } | Terminator::HandOver { .. })
             && self.program.block_insts(successor).all(|inst| {
                 let opcode = self.program.insts[inst].opcode;
                 let is_memory = matches!(opcode, Opcode::MLOAD | Opcode::MSTORE | Opcode::MSTORE8);

@@ -158,7 +158,8 @@ impl Translator<'_, '_> {
         let is_complete = known.edges == place.predecessors;
         let state = &mut self.state;
         state.height = place.height.into();
-        state.known_memory = known.known_memory;
+        // What an edge that is still to come knows may be less.
+        state.known_memory = if is_complete { known.known_memory } else { self.initial_memory };
         state.carried = if is_complete { known.carried } else { Vec::new() };
         state.gas = known.gas;
         state.unwritten = match place.kind {

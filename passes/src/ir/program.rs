@@ -319,7 +319,10 @@ impl Program {
     /// at constant offsets. Memory never shrinks.
     pub fn initial_memory(&self) -> u64 {
         let mut len = 0u64;
-        for inst in self.block_insts(Block::from_u32(0)) {
+        let first = Block::from_u32(0);
+        // Only those of its first segment: after a hand-over, a frame may enter at the second.
+        let end_pc = self.blocks[first].end_pc;
+        for inst in self.block_insts(first).filter(|&inst| self.insts[inst].pc < end_pc) {
             let width = match self.insts[inst].opcode {
                 Opcode::MLOAD | Opcode::MSTORE => 32,
                 Opcode::MSTORE8 => 1,

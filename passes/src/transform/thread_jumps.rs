@@ -401,15 +401,25 @@ impl Threader<'_> {
             return true;
         }
         if self.references.count(block) == 1 {
-            return self.visited[block] != Some(path.first).into();
+            // Unless what refers to it was copied.
+            return match self.visited[block].expand() {
+                None => true,
+                Some(first) => first != path.first && self.take(length),
+            };
         }
         let Some(leaf) = self.leaf(block).filter(|_| path.offsets.any()) else { return false };
-        let is_worth_it = u64::from(leaf.instructions) <= self.budget;
+        let is_worth_it = self.take(leaf.instructions);
         if is_worth_it {
-            self.budget -= u64::from(leaf.instructions);
             path.leaf_blocks = leaf.blocks;
         }
         is_worth_it
+    }
+
+    /// Takes instructions from the budget, if it has as many.
+    fn take(&mut self, instructions: u32) -> bool {
+        let left = self.budget.checked_sub(instructions.into());
+        self.budget = left.unwrap_or(self.budget);
+        left.is_some()
     }
 
     /// The function that begins at a block, if it is short and calls no other.
