@@ -97,6 +97,23 @@ impl Opcode {
         self.info().is_some_and(|info| info.is_active(spec))
     }
 
+    /// Whether compiled code makes the result itself, of words or of what lies in the frame: never
+    /// by revm's instruction, which a chain may have replaced.
+    pub fn is_computed(self) -> bool {
+        self <= Self::CLZ
+            || matches!(
+                self,
+                Self::ADDRESS
+                    | Self::CALLER
+                    | Self::CALLVALUE
+                    | Self::CALLDATALOAD
+                    | Self::CALLDATASIZE
+                    | Self::RETURNDATASIZE
+                    | Self::MSIZE
+                    | Self::GAS
+            )
+    }
+
     /// Effects besides those on the stack. An unassigned byte ends the frame by failing.
     #[inline]
     pub fn effects(self) -> Effects {

@@ -78,19 +78,7 @@ pub(crate) fn remove_dropped(
 
 /// Whether an instruction only computes or observes, and by compiled code's own means.
 fn is_removable(opcode: Opcode) -> bool {
-    let is_computed = opcode.get() <= Opcode::CLZ.get()
-        || matches!(
-            opcode,
-            Opcode::ADDRESS
-                | Opcode::CALLER
-                | Opcode::CALLVALUE
-                | Opcode::CALLDATALOAD
-                | Opcode::CALLDATASIZE
-                | Opcode::RETURNDATASIZE
-                | Opcode::MSIZE
-                | Opcode::GAS
-        );
-    is_computed && opcode.effects().is_removable()
+    opcode.is_computed() && opcode.effects().is_removable()
 }
 
 #[cfg(test)]

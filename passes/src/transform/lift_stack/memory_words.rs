@@ -90,19 +90,7 @@ impl MemoryWords {
 
     /// Notes any other instruction.
     pub(super) fn other(&mut self, opcode: Opcode) {
-        let is_computing = opcode.get() <= Opcode::CLZ.get()
-            || matches!(
-                opcode,
-                Opcode::ADDRESS
-                    | Opcode::CALLER
-                    | Opcode::CALLVALUE
-                    | Opcode::CALLDATALOAD
-                    | Opcode::CALLDATASIZE
-                    | Opcode::RETURNDATASIZE
-                    | Opcode::MSIZE
-                    | Opcode::GAS
-            );
-        if !is_computing {
+        if !opcode.is_computed() {
             self.words.clear();
         }
     }
