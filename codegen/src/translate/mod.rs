@@ -29,6 +29,7 @@ use cranelift_codegen::{
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranevm_passes::{
+    PassSet,
     analysis::regions::{Kind, Regions},
     ir::{
         entities::{Block, Chunk, Inst, Value},
@@ -94,7 +95,7 @@ pub(crate) fn translate_chunk(
         optimises: options.opt_level.optimises(),
         counts_blocks: options.force_hand_over.is_some(),
         marks,
-        keeps_dead_stores: options.no_dse,
+        keeps_dead_stores: options.skipped_passes().contains(PassSet::DEAD_STORES),
         default_call_conv: target.default_call_conv,
         b: builder,
         regions: Regions::find(program, chunk),
