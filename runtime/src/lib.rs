@@ -3,7 +3,8 @@
 //! - [`runtime`]: the shared [`JitBackend`](runtime::JitBackend) that compiles contracts and keeps
 //!   the programs, its configuration, and what a lookup says;
 //! - [`revm_evm`]: [`JitEvm`](revm_evm::JitEvm), which wraps a revm EVM and runs its frames
-//!   natively where a program is there, and in revm's interpreter where not.
+//!   natively where a program is there, and in revm's interpreter where not;
+//! - `alloy_evm` (feature `alloy-evm`): the same behind alloy-evm's `EvmFactory`.
 //!
 //! ```no_run
 //! use cranevm::{
@@ -41,6 +42,9 @@ mod stats;
 mod tuning;
 
 pub mod revm_evm;
+
+#[cfg(feature = "alloy-evm")]
+pub mod alloy_evm;
 
 /// The compiling backend: configuration, lookups, programs, statistics.
 pub mod runtime {

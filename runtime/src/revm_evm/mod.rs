@@ -1,6 +1,6 @@
 //! [`JitEvm`]: a revm EVM whose frames run natively where a program is there.
 //!
-//! Only [`EvmTr::frame_run`] differs from the wrapped EVM;
+//! Only [`EvmTr::frame_run`](revm::handler::EvmTr::frame_run) differs from the wrapped EVM;
 //! transaction validation, frame set-up, precompiles, the journal and custom handlers are the
 //! wrapped EVM's. Native code keeps the whole state of a frame in revm's own `Interpreter`, with
 //! its real pc, whenever it lets go of it. So each run of a frame, also one that goes on after a
@@ -25,7 +25,6 @@ mod schedule;
 
 use crate::runtime::JitBackend;
 use local_cache::LocalCache;
-use revm::handler::EvmTr;
 use schedule::ForkSchedule;
 use std::{
     fmt,
@@ -49,7 +48,7 @@ pub struct JitEvm<EVM> {
     schedule: Option<Box<ForkSchedule>>,
 }
 
-impl<EVM: EvmTr> JitEvm<EVM> {
+impl<EVM> JitEvm<EVM> {
     /// Wraps `inner`, which runs what `backend` has compiled.
     pub fn new(inner: EVM, backend: JitBackend) -> Self {
         Self { inner, backend, cache: LocalCache::default(), schedule: None }
@@ -59,9 +58,7 @@ impl<EVM: EvmTr> JitEvm<EVM> {
     pub fn disabled(inner: EVM) -> Self {
         Self::new(inner, JitBackend::disabled())
     }
-}
 
-impl<EVM> JitEvm<EVM> {
     /// The wrapped EVM.
     pub const fn inner(&self) -> &EVM {
         &self.inner
