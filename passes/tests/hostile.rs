@@ -5,6 +5,9 @@ use cranevm_passes::{AnalysisError, MAX_CODE_LEN, MAX_ENTRIES, PassOptions, anal
 use programs::Random;
 use revm_primitives::hardfork::SpecId;
 
+#[expect(unreachable_pub, reason = "public for the crate that it is a module of")]
+#[path = "../../tests/src/hostile.rs"]
+mod hostile;
 mod programs;
 
 /// The longest code that any fork runs: Amsterdam's init code.
@@ -41,6 +44,29 @@ fn check_linear(code: &[u8], what: &str) {
             assert!(found > limit && limit == MAX_ENTRIES, "{what}: {found}");
         }
         Err(error) => panic!("{what}: {error}"),
+    }
+}
+
+/// Items for each byte of the program of a code; `None` if it is refused.
+fn items_per_byte(code: &[u8], compile_all: bool) -> Option<f64> {
+    let program = analyze(code, &PassOptions { compile_all, ..options() }).ok()?;
+    Some(size(&program) as f64 / code.len() as f64)
+}
+
+/// The worst codes known make as many items for each byte at any length.
+#[test]
+fn the_worst_codes_known() {
+    for hostile in hostile::ALL {
+        for compile_all in [false, true] {
+            let items = |len| items_per_byte(&(hostile.code)(len), compile_all);
+            let (name, short) = (hostile.name, items(24 * 1024));
+            let short = short.expect("a contract's length is never refused");
+            assert!(short <= 20.0, "{name}: {short} items a byte");
+            if let Some(long) = items(LEN) {
+                println!("{name}: {short:.2} and {long:.2} items a byte");
+                assert!(long <= 1.3 * short, "{name}: {short} and {long} items a byte");
+            }
+        }
     }
 }
 

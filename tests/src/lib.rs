@@ -16,6 +16,7 @@ pub mod database;
 pub mod differential;
 pub mod engines;
 pub mod fixtures;
+pub mod hostile;
 pub mod observation;
 pub mod parallel;
 pub mod programs;
