@@ -3,13 +3,15 @@
 use crate::{
     assembly::disassemble,
     check::{Checker, Mismatch, Tally},
-    engines::NativeSettings,
     parallel,
     programs::Program,
     rng::mix,
     shrink::shrink,
 };
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 /// Programs of a run without `CRANEVM_PROGRAMS`.
 const DEFAULT_PROGRAMS: usize = 20_000;
@@ -41,6 +43,8 @@ pub struct Summary {
     pub tally: Tally,
     /// Programs that revm refused to execute as invalid transactions.
     pub refused: usize,
+    /// The program that took longest on its engines, and how long.
+    pub slowest: (Duration, u64),
 }
 
 impl Plan {
@@ -69,29 +73,31 @@ impl Plan {
     pub fn run(&self) -> Summary {
         let programs = if self.only.is_some() { 1 } else { self.programs };
         let always = if self.only.is_some() { usize::MAX } else { 2 };
-        let workers = parallel::for_each(
-            programs,
-            || Worker { checker: Checker::of(NativeSettings::all()), done: 0, refused: 0 },
-            |worker, index| worker.run(self.program_seed(index), always, index as u64),
-        );
+        let workers = parallel::for_each(programs, Worker::default, |worker, index| {
+            worker.run(self.program_seed(index), always, index as u64)
+        });
         let mut summary = Summary::default();
         for worker in workers {
             summary.tally.add(&worker.checker.tally());
             summary.refused += worker.refused;
+            summary.slowest = summary.slowest.max(worker.slowest);
         }
         summary
     }
 }
 
 /// Engines of one thread.
+#[derive(Default)]
 struct Worker {
     checker: Checker,
     done: usize,
     refused: usize,
+    slowest: (Duration, u64),
 }
 
 impl Worker {
     fn run(&mut self, seed: u64, always: usize, turn: u64) {
+        let start = Instant::now();
         let program = Program::generate(seed);
         let (expected, mismatch) = self.checker.compare_some(&program.to_case(), always, turn);
         if let Some(mismatch) = mismatch {
@@ -99,6 +105,7 @@ impl Worker {
         }
         self.refused += usize::from(!expected.all_executed());
         self.done += 1;
+        self.slowest = self.slowest.max((start.elapsed(), seed));
         if self.done.is_multiple_of(CLEAR_INTERVAL) {
             self.checker.clear();
         }

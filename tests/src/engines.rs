@@ -120,6 +120,8 @@ impl NativeSettings {
 #[derive(Debug)]
 pub struct Engine {
     name: String,
+    /// Whether it enters and leaves native code all the time.
+    forces_hand_overs: bool,
     /// `None` is the interpreter.
     backend: Option<JitBackend>,
 }
@@ -127,7 +129,7 @@ pub struct Engine {
 impl Engine {
     /// revm's interpreter: the oracle.
     pub fn interpreter() -> Self {
-        Self { name: "interpreter".into(), backend: None }
+        Self { name: "interpreter".into(), forces_hand_overs: false, backend: None }
     }
 
     /// Native code.
@@ -155,7 +157,11 @@ impl Engine {
             options.verify = true;
         });
         match backend {
-            Ok(backend) => Self { name: settings.name(), backend: Some(backend) },
+            Ok(backend) => Self {
+                name: settings.name(),
+                forces_hand_overs: settings.force_hand_over.is_some(),
+                backend: Some(backend),
+            },
             Err(error) => panic!("{}: no backend: {error}", settings.name()),
         }
     }
@@ -163,6 +169,11 @@ impl Engine {
     /// The interpreter's name or the settings, for messages.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it enters and leaves native code every few blocks, which is slow.
+    pub fn forces_hand_overs(&self) -> bool {
+        self.forces_hand_overs
     }
 
     /// The backend of a native engine.

@@ -14,7 +14,9 @@ const RACES_PERCENT: u64 = 2;
 fn generated_programs_agree() {
     let plan = Plan::from_env();
     let summary = plan.run();
+    let (time, seed) = summary.slowest;
     println!("{plan:?}: {}; {} refused", summary.tally, summary.refused);
+    println!("slowest: {time:.1?} for CRANEVM_PROGRAM={seed}");
     let races = summary.tally.race_count();
     assert!(races * 100 <= summary.tally.compared * RACES_PERCENT, "{}", summary.tally);
     if plan.only.is_none() {

@@ -1,4 +1,4 @@
-//! Statements that jump, except loops.
+//! Statements that branch and jump, except loops and internal calls.
 
 use super::{values, writer::Writer};
 use crate::assembly::{Item, Label};
@@ -13,13 +13,15 @@ impl Writer<'_> {
         if self.depth >= MAX_DEPTH {
             return self.expression();
         }
-        match self.rng.weighted(&[45, 25, 10, 7, 10, 3]) {
+        match self.rng.weighted(&[40, 22, 9, 6, 10, 3, 6, 6]) {
             0 => self.loops(),
             1 => self.branch(),
             2 => self.computed_jump(),
             3 => self.jump_table(),
             4 => self.internal_call(),
-            _ => self.bad_jump(),
+            5 => self.bad_jump(),
+            6 => self.cycle_of_many_entries(),
+            _ => self.kill_many_words(),
         }
     }
 
@@ -44,7 +46,7 @@ impl Writer<'_> {
     }
 
     /// A condition that isn't known when compiling, nor always the same.
-    fn condition(&mut self) {
+    pub(super) fn condition(&mut self) {
         self.operand();
         match self.rng.below(4) {
             0 => self.apply(ISZERO, 1, 1),
@@ -151,39 +153,51 @@ impl Writer<'_> {
         self.place(end);
     }
 
-    /// A call of an internal function: the return address is on the stack.
-    fn internal_call(&mut self) {
-        let back = self.new_label();
-        let reuse = self.rng.percent(40);
-        let function = match self.functions.first() {
-            Some(&known) if reuse => known,
-            _ => {
-                let function = self.new_label();
-                self.functions.push(function);
-                function
-            }
-        };
-        self.push_label(back);
-        self.operand();
-        self.push_label(function);
-        self.apply(JUMP, 1, 0);
-        self.place(back);
-        // The function has replaced return address and argument by its result.
-        self.height -= 1;
+    /// Many words, of which each way of a branch takes off or overwrites all in its own manner.
+    fn kill_many_words(&mut self) {
+        let height = self.height;
+        for _ in 0..self.rng.range(5, 30) {
+            self.operand();
+        }
+        let (otherwise, end) = (self.new_label(), self.new_label());
+        self.condition();
+        self.push_label(otherwise);
+        self.apply(JUMPI, 2, 0);
+        let full = self.height;
+        self.kill_down_to(height);
+        if self.rng.percent(70) {
+            self.push_label(end);
+            self.apply(JUMP, 1, 0);
+        } else {
+            self.end_of_frame();
+        }
+        self.height = full;
+        self.place(otherwise);
+        self.kill_down_to(height);
+        self.place(end);
     }
 
-    /// The bodies of the functions called: `(return address, argument) -> result`.
-    pub(super) fn function_bodies(&mut self) {
-        self.depth = MAX_DEPTH;
-        for function in std::mem::take(&mut self.functions) {
-            self.place(function);
-            self.height = 2;
-            self.fuel = 3;
-            self.balanced_body(3);
-            let opcode = self.rng.pick(&[NOT, ISZERO, JUMPDEST]);
-            self.op(opcode);
-            self.op(SWAP1);
-            self.op(JUMP);
+    fn kill_down_to(&mut self, height: usize) {
+        while self.height > height {
+            let above = self.height - height;
+            match self.rng.below(5) {
+                0 if above >= 2 => {
+                    let opcode = self.rng.pick(&[ADD, XOR, SUB, LT, DIV]);
+                    self.apply(opcode, 2, 1);
+                }
+                1 if above >= 3 => {
+                    // Overwrites a word below the top.
+                    let depth = self.rng.below((above - 2).min(15)) as u8;
+                    self.op(SWAP2 + depth);
+                    self.apply(POP, 1, 0);
+                }
+                2 => {
+                    let offset = self.rng.below(8) * 32;
+                    self.push(U256::from(offset));
+                    self.apply(MSTORE, 2, 0);
+                }
+                _ => self.apply(POP, 1, 0),
+            }
         }
     }
 

@@ -10,8 +10,8 @@ use crate::assembly::Label;
 use alloy_primitives::U256;
 use revm::bytecode::opcode::*;
 
-/// Most words below the counter that a loop changes.
-const MAX_WORDS: usize = 6;
+/// Most words below the counter that a loop changes: more than native code keeps in registers.
+const MAX_WORDS: usize = 9;
 
 /// Opcodes from one word to one that native code calls a builtin for, and some that it doesn't.
 const UNARY: [u8; 11] = [
@@ -154,7 +154,7 @@ impl Writer<'_> {
     }
 
     /// Changes of the words below the counter, statements above it, and loops.
-    fn loop_body(&mut self, words: usize) {
+    pub(super) fn loop_body(&mut self, words: usize) {
         self.depth += 1;
         for _ in 0..self.rng.below(5) {
             if self.depth < MAX_DEPTH && self.rng.percent(8) {
@@ -181,7 +181,7 @@ impl Writer<'_> {
     fn change_word(&mut self, words: usize) {
         let depth = self.rng.range(1, words) as u8;
         let other = self.rng.range(1, words) as u8;
-        match self.rng.below(6) {
+        match self.rng.below(7) {
             0 => {
                 let opcode = self.enabled(&UNARY, NOT);
                 self.op(SWAP1 + depth - 1);
@@ -216,8 +216,22 @@ impl Writer<'_> {
                     self.op(SWAP1 + swap - 1);
                 }
             }
+            5 => self.combine_words(words, depth),
             _ => self.store_word(depth),
         }
+    }
+
+    /// Combines all words into one of them.
+    fn combine_words(&mut self, words: usize, into: u8) {
+        self.push(U256::ONE);
+        for depth in 1..=words {
+            // Below the sum and the counter.
+            self.apply(DUP2 + depth as u8, 0, 1);
+            let opcode = self.rng.pick(&[ADD, XOR, SUB, OR]);
+            self.apply(opcode, 2, 1);
+        }
+        self.op(SWAP1 + into);
+        self.apply(POP, 1, 0);
     }
 
     /// Stores a word below the counter, in storage or memory.

@@ -13,13 +13,17 @@
 //! | `writer` | a contract: the stack-aware writer, its prologue and epilogue |
 //! | `expressions` | arithmetic, environment, stack shuffling |
 //! | `memory` | memory, storage, copies, logs |
-//! | `control` | branches, jumps of all kinds, internal calls |
+//! | `control` | branches, jumps of all kinds |
+//! | `functions` | internal functions that call each other |
 //! | `loops` | loops of several shapes, one after and inside another |
+//! | `cycles` | cycles of blocks with several entries |
 //! | `calls` | calls, creations, ends of frames |
 
 mod calls;
 mod control;
+mod cycles;
 mod expressions;
+mod functions;
 mod loops;
 mod memory;
 pub mod opcodes;

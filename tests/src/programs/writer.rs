@@ -27,6 +27,8 @@ pub(super) struct Writer<'r> {
     pub(super) depth: usize,
     /// Bodies of internal functions, written after the main code.
     pub(super) functions: Vec<Label>,
+    /// The first of them that what is being written may call.
+    pub(super) first_callable: usize,
     next_label: u32,
 }
 
@@ -46,6 +48,7 @@ pub(super) fn contract(rng: &mut Rng, spec: SpecId) -> Vec<Item> {
         fuel,
         depth: 0,
         functions: Vec::new(),
+        first_callable: 0,
         next_label: 0,
     };
     writer.prologue();
