@@ -280,6 +280,8 @@ impl Compiler {
             },
             one_block_per_chunk: self.options.one_block_per_chunk,
             compile_all: self.options.compile_all,
+            // Baseline code is what a frame waits for that runs already.
+            enter_loops: !self.options.opt_level.optimises(),
             thread_limits: ThreadLimits::default(),
             verify: self.options.verify,
             skip: self.options.skipped_passes(),

@@ -20,7 +20,9 @@ mod error;
 mod options;
 mod translate;
 
-pub use abi::{EvmCompilerFn, EvmContext, NativeProgram, RawEvmCompilerFn};
+pub use abi::{
+    EvmCompilerFn, EvmContext, NativeProgram, NativeRun, RawEvmCompilerFn, collapse_halt_reason,
+};
 pub use compiler::{ChunkListing, CompileTimings, CompiledCode, CompiledEntry, Compiler};
 pub use cranevm_passes::PassSet;
 pub use error::CompileError;

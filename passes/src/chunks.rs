@@ -16,7 +16,7 @@ use crate::analysis::control_flow::{BlockShape, ControlFlow};
 use crate::ir::entities::{Block, Chunk};
 use crate::ir::program::{ChunkData, EntryData, JumpTarget, Program, Span, Terminator};
 use crate::transform::thread_jumps::Threaded;
-use crate::{AnalysisError, MAX_ENTRIES};
+use crate::{AnalysisError, MAX_ENTRIES, PassOptions};
 use core::iter::Peekable;
 use cranelift_entity::{EntityRef, EntitySet};
 
@@ -28,9 +28,9 @@ use cranelift_entity::{EntityRef, EntitySet};
 pub(crate) fn cut_chunks(
     program: &mut Program,
     threaded: &Threaded,
-    chunk_limit: u32,
-    one_block_per_chunk: bool,
+    options: &PassOptions,
 ) -> Result<(), AnalysisError> {
+    let PassOptions { chunk_limit, one_block_per_chunk, .. } = *options;
     let flow = &threaded.flow;
     for block in threaded.cold.iter() {
         program.blocks[block].is_cold = true;
@@ -62,10 +62,13 @@ pub(crate) fn cut_chunks(
             program.blocks[block].chunk = chunk;
         }
     }
-    let crossed = crossed_into(program);
+    let mut entered = crossed_into(program);
+    if options.enter_loops {
+        add_loop_headers(program, flow, &mut entered);
+    }
     let mut merged = merged.into_iter().peekable();
     for chunk in program.chunks.keys() {
-        add_entries(program, threaded, &crossed, chunk, &mut merged);
+        add_entries(program, threaded, &entered, chunk, &mut merged);
     }
     let found = program.entries.len() + program.absent_targets().count();
     if found > MAX_ENTRIES {
@@ -156,13 +159,26 @@ fn crossed_into(program: &Program) -> EntitySet<Block> {
     crossed
 }
 
+/// Adds the headers of loops that a jump with a static target closes, even one that isn't compiled:
+/// then the frame that comes by it is interpreted.
+fn add_loop_headers(program: &Program, flow: &ControlFlow, entered: &mut EntitySet<Block>) {
+    for (tail, data) in program.blocks.iter() {
+        if let Some(head) = data.terminator.static_target()
+            && head <= tail
+            && flow.blocks[head].is_jumpdest
+        {
+            entered.insert(head);
+        }
+    }
+}
+
 /// Adds the entry points of a chunk: where computed jumps may lead, where frames begin and resume,
-/// and what another chunk leads to. After each block's come those of the blocks merged into it,
+/// and the blocks in `entered`: what another chunk leads to, and loops. After each block's come those of the blocks merged into it,
 /// which are taken from `merged`; a block that one of these leads to has its own too.
 fn add_entries(
     program: &mut Program,
     threaded: &Threaded,
-    crossed: &EntitySet<Block>,
+    entered: &EntitySet<Block>,
     chunk: Chunk,
     merged: &mut Peekable<impl Iterator<Item = (Block, Block)>>,
 ) {
@@ -177,7 +193,7 @@ fn add_entries(
         }
         let is_entered = threaded.escaping.contains(block)
             || threaded.flow.blocks[block].is_continuation
-            || crossed.contains(block)
+            || entered.contains(block)
             || !others.is_empty();
         if is_entered && program.blocks[block].is_compiled() {
             for &entered in [block].iter().chain(&others) {

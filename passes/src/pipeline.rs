@@ -71,7 +71,7 @@ pub(crate) fn run(
     if code.len() > MAX_CODE_LEN {
         return Err(AnalysisError::CodeTooLong { found: code.len(), limit: MAX_CODE_LEN });
     }
-    let PassOptions { spec_id, chunk_limit, one_block_per_chunk, compile_all, skip, .. } = *options;
+    let PassOptions { spec_id, chunk_limit, compile_all, skip, .. } = *options;
     let mut times = PassTimes::default();
 
     let decoded = times.time(Pass::Decode, || decode(code, spec_id));
@@ -103,9 +103,7 @@ pub(crate) fn run(
         });
         check(&program, Stage::GasSummed, options)?;
     }
-    times.time(Pass::CutChunks, || {
-        cut_chunks(&mut program, &threaded, chunk_limit, one_block_per_chunk)
-    })?;
+    times.time(Pass::CutChunks, || cut_chunks(&mut program, &threaded, options))?;
     check(&program, Stage::Complete, options)?;
     Ok((program, times))
 }

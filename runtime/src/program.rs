@@ -10,7 +10,7 @@ use crate::{
     lookup::RuntimeCacheKey,
     stats::{Gauge, Releases},
 };
-use cranevm_codegen::{EvmCompilerFn, NativeProgram};
+use cranevm_codegen::{EvmCompilerFn, NativeProgram, NativeRun};
 use revm::interpreter::{
     GasTable, Host, InstructionTable, Interpreter,
     interpreter::{EthInterpreter, STACK_LIMIT},
@@ -85,32 +85,43 @@ impl CompiledProgram {
         self.backing.hand_overs()
     }
 
-    /// Runs a frame from the interpreter's pc until it ends or suspends, with the EVM's own tables
-    /// for what isn't native, and leaves the action in the interpreter; `false`, and nothing done,
-    /// if the frame isn't one of this program.
+    /// Goes on with a frame natively from the entry point at its pc, as
+    /// [`EvmCompilerFn::go_on`] does, with the EVM's own tables for what isn't native. Nothing is
+    /// done if there is no such entry point, or the frame isn't one of this program.
     ///
     /// Whether the frame's code is this program's is told by its hash, which the caller has
     /// compared and revm vouches for. The checks here catch what would break memory safety: a pc
     /// beyond the code, or a stack without room.
     #[inline]
-    pub(crate) fn run<H: Host>(
+    pub(crate) fn go_on<H: Host>(
         &self,
         interpreter: &mut Interpreter<EthInterpreter>,
         host: &mut H,
         instructions: &InstructionTable<EthInterpreter, H>,
         gas_table: &GasTable,
-    ) -> bool {
+    ) -> NativeRun {
         let fits = interpreter.runtime_flag.spec_id == self.key.spec_id
             && interpreter.bytecode.is_legacy()
             && interpreter.bytecode.len() == self.code_len
             && interpreter.stack.data().capacity() >= STACK_LIMIT;
-        if fits {
-            // SAFETY: `self.backing` keeps the code alive during the call, for `self` is borrowed.
-            // It was compiled for this spec and for bytecode of this length (checked above) and of
-            // this hash (compared by the caller).
-            unsafe { self.func.run_in_place(interpreter, host, instructions, gas_table) };
+        if !fits {
+            return NativeRun::NotEntered;
         }
-        fits
+        // SAFETY: `self.backing` keeps the code alive during the call, for `self` is borrowed. It
+        // was compiled for this spec and for bytecode of this length (checked above) and of this
+        // hash (compared by the caller).
+        unsafe { self.func.go_on(interpreter, host, instructions, gas_table) }
+    }
+
+    /// Whether a frame of this program can go on natively at `pc` now.
+    #[inline]
+    pub(crate) fn is_enterable(&self, pc: usize) -> bool {
+        self.backing.is_enterable(pc)
+    }
+
+    /// Whether halts of frames that ran natively are reported as `OutOfGas`.
+    pub(crate) fn has_single_error(&self) -> bool {
+        self.backing.has_single_error()
     }
 }
 

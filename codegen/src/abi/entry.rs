@@ -25,6 +25,17 @@ pub type RawEvmCompilerFn = unsafe extern "C" fn(NonNull<EvmContext<'_>>) -> u64
 #[derive(Clone, Copy, Debug, Hash)]
 pub struct EvmCompilerFn(RawEvmCompilerFn);
 
+/// What [`EvmCompilerFn::go_on`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NativeRun {
+    /// There is no code for the frame's pc; nothing was done.
+    NotEntered,
+    /// The frame ended or suspended, and its action is in the interpreter.
+    Ended,
+    /// The interpreter goes on at its pc.
+    HandedOver,
+}
+
 impl From<RawEvmCompilerFn> for EvmCompilerFn {
     fn from(raw: RawEvmCompilerFn) -> Self {
         Self::new(raw)
@@ -101,32 +112,54 @@ impl EvmCompilerFn {
         instructions: &InstructionTable<EthInterpreter, H>,
         gas_table: &GasTable,
     ) {
+        // SAFETY: passed on to the caller.
+        if unsafe { self.go_on(interpreter, host, instructions, gas_table) } != NativeRun::Ended {
+            interpret(interpreter, host, instructions, gas_table);
+        }
+        // SAFETY: passed on to the caller.
+        if unsafe { self.tables() }.single_error {
+            collapse_halt_reason(interpreter.bytecode.action());
+        }
+    }
+
+    /// Goes on with a frame natively from the entry point at its pc, if there is one, until the
+    /// frame ends or suspends, or something isn't native.
+    ///
+    /// Whatever comes out, the interpreter is in a state of revm's, from which any engine can go on:
+    /// so a frame that the interpreter has begun enters code that was compiled meanwhile. Halts
+    /// keep their reason; [`collapse_halt_reason`] is the caller's.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[inline]
+    pub unsafe fn go_on<H: Host>(
+        self,
+        interpreter: &mut Interpreter<EthInterpreter>,
+        host: &mut H,
+        instructions: &InstructionTable<EthInterpreter, H>,
+        gas_table: &GasTable,
+    ) -> NativeRun {
         // SAFETY: a live program has its header before the trampoline, pointing to its tables.
         let tables = unsafe { self.tables() };
         debug_assert_eq!(tables.spec_id, interpreter.runtime_flag.spec_id);
-        let mut entry = tables.resume_ordinal(interpreter.bytecode.pc());
+        let Some(mut ordinal) = tables.any_ordinal(interpreter.bytecode.pc()) else {
+            return NativeRun::NotEntered;
+        };
         loop {
-            let Some(ordinal) = entry else {
-                interpret(interpreter, host, instructions, gas_table);
-                break;
-            };
             // SAFETY: passed on to the caller; `ordinal` is one of the program's.
             match unsafe { self.enter(tables, ordinal, interpreter, host, instructions) } {
                 Outcome::Ended(result) => {
                     if interpreter.bytecode.action().is_none() {
                         interpreter.halt(result);
                     }
-                    break;
+                    return NativeRun::Ended;
                 }
-                _ if tables.force_hand_over.is_none() => entry = None,
+                _ if tables.force_hand_over.is_none() => return NativeRun::HandedOver,
                 _ => match step_to_entry(tables, interpreter, host, instructions, gas_table) {
-                    Some(ordinal) => entry = Some(ordinal),
-                    None => break,
+                    Some(next) => ordinal = next,
+                    None => return NativeRun::Ended,
                 },
             }
-        }
-        if tables.single_error {
-            collapse_halt_reason(interpreter.bytecode.action());
         }
     }
 
@@ -282,7 +315,7 @@ fn step_to_entry<H: Host>(
 
 /// Reports an exceptional halt as `OutOfGas`. A fatal error of the database isn't a halt of the
 /// EVM, and stays what it is.
-fn collapse_halt_reason(action: &mut Option<InterpreterAction>) {
+pub fn collapse_halt_reason(action: &mut Option<InterpreterAction>) {
     if let Some(InterpreterAction::Return(result)) = action
         && result.result.is_halt()
         && result.result != InstructionResult::FatalExternalError

@@ -13,7 +13,7 @@ mod program;
 
 pub use context::EvmContext;
 pub(crate) use context::offsets;
-pub use entry::{EvmCompilerFn, RawEvmCompilerFn};
+pub use entry::{EvmCompilerFn, NativeRun, RawEvmCompilerFn, collapse_halt_reason};
 pub use outcome::Outcome;
 pub(crate) use outcome::{STATUS_ABSENT_ENTRY, STATUS_CONTINUE, STATUS_HAND_OVER, STATUS_PANICKED};
 pub use program::NativeProgram;

@@ -14,7 +14,7 @@ use crate::{
 };
 use revm_primitives::hardfork::SpecId;
 use std::{
-    ptr::NonNull,
+    ptr::{self, NonNull},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
@@ -42,6 +42,8 @@ pub(super) struct ProgramTables {
     pub(super) jump_map: Box<[u16]>,
     /// Ordinal -> code address.
     pub(super) addresses: Box<[AtomicPtr<u8>]>,
+    /// The address of entry points whose chunk isn't there.
+    absent_stub: *const u8,
     /// By function: frames that met it absent.
     absent_hits: Box<[AtomicU32]>,
     pub(super) entries: Box<[CompiledEntry]>,
@@ -77,6 +79,7 @@ impl ProgramTables {
             force_hand_over: code.force_hand_over,
             jump_map,
             addresses,
+            absent_stub: address(CompiledCode::ABSENT_STUB as usize),
             absent_hits: code.functions.iter().map(|_| AtomicU32::new(0)).collect(),
             entries: code.entries.clone().into_boxed_slice(),
             resume: resume.into_boxed_slice(),
@@ -84,22 +87,36 @@ impl ProgramTables {
         }
     }
 
-    /// The ordinal of the entry point at which a frame with this pc begins or resumes.
-    pub(super) fn resume_ordinal(&self, pc: usize) -> Option<u32> {
-        if pc == 0 {
-            return Some(0);
-        }
+    /// The ordinal of the entry point at which a frame with this pc resumes.
+    fn resume_ordinal(&self, pc: usize) -> Option<u32> {
         let pc = u32::try_from(pc).ok()?;
         let index = self.resume.binary_search_by_key(&pc, |&(entry_pc, _)| entry_pc).ok()?;
         Some(self.resume[index].1)
     }
 
     /// The ordinal of any entry point at this pc. The stack is in memory there.
+    #[inline]
     pub(super) fn any_ordinal(&self, pc: usize) -> Option<u32> {
+        if pc == 0 {
+            return Some(0);
+        }
         match self.jump_map.get(pc) {
             Some(&ordinal) if ordinal != 0 => Some(u32::from(ordinal) - 1),
             _ => self.resume_ordinal(pc),
         }
+    }
+
+    /// Whether there is an entry point at this pc whose chunk is there. If the chunk is absent, this
+    /// counts as a frame that met it.
+    pub(super) fn is_enterable(&self, pc: usize) -> bool {
+        let Some(ordinal) = self.any_ordinal(pc) else { return false };
+        // Only the address itself is looked at: the code behind it is settled by entering.
+        let address = self.addresses[ordinal as usize].load(Ordering::Relaxed);
+        let is_absent = ptr::eq(address, self.absent_stub);
+        if is_absent {
+            self.absent_pc(ordinal as usize);
+        }
+        !is_absent
     }
 
     /// Counts a frame that met an absent entry point; the pc where it goes on.
@@ -212,6 +229,18 @@ impl NativeProgram {
             }
         }
         Ok(())
+    }
+
+    /// Whether a frame whose pc is this can go on natively now: there is an entry point, and its
+    /// chunk is there. If the chunk is absent, [`absent_hits`](Self::absent_hits) counts this.
+    #[inline]
+    pub fn is_enterable(&self, pc: usize) -> bool {
+        self.tables().is_enterable(pc)
+    }
+
+    /// Whether exceptional halts are reported as `OutOfGas`.
+    pub fn has_single_error(&self) -> bool {
+        self.tables().single_error
     }
 
     /// How often a run was handed over to the interpreter so far. Each costs at least the

@@ -1,7 +1,8 @@
 //! Running frames, and the transaction-level traits of revm with the mainnet handler.
 
-use super::{ForkSchedule, JitEvm};
+use super::{ForkSchedule, JitEvm, interpret::Running};
 use crate::lookup::RuntimeCacheKey;
+use cranevm_codegen::{NativeRun, collapse_halt_reason};
 use revm::{
     Database, DatabaseCommit,
     context::{
@@ -15,7 +16,9 @@ use revm::{
         evm::{ContextDbError, FrameInitResult},
         instructions::InstructionProvider,
     },
-    interpreter::{Host, InterpreterResult, interpreter::EthInterpreter},
+    interpreter::{
+        Host, InterpreterResult, interpreter::EthInterpreter, interpreter_types::LoopControl,
+    },
     primitives::{Address, Bytes},
     state::EvmState,
 };
@@ -49,12 +52,18 @@ where
         let schedule = &mut self.schedule;
         let is_priced_right =
             || ForkSchedule::matches(schedule, spec_id, gas_table, context.gas_params());
-        match self.cache.program(&self.backend, &key, code, is_priced_right) {
-            Some(program) => {
-                program.run(interpreter, context, instructions.instruction_table(), gas_table)
-            }
-            None => false,
+        let Some(program) = self.cache.program(&self.backend, &key, code, is_priced_right) else {
+            return false;
+        };
+        let instructions = instructions.instruction_table();
+        let mut running = Running { interpreter, host: context, instructions, gas_table };
+        if running.enter(program) != NativeRun::Ended {
+            running.go_on_with(program);
         }
+        if program.has_single_error() {
+            collapse_halt_reason(interpreter.bytecode.action());
+        }
+        true
     }
 }
 

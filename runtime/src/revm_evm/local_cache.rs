@@ -44,7 +44,7 @@ impl LocalCache {
         key: &RuntimeCacheKey,
         code: impl FnOnce() -> Bytes,
         is_priced_right: impl FnOnce() -> bool,
-    ) -> Option<&CompiledProgram> {
+    ) -> Option<&Arc<CompiledProgram>> {
         // Before the lookup: if the backend changes during it, the next frame sees another epoch
         // and asks again.
         let epoch = backend.epoch();
@@ -63,7 +63,7 @@ impl LocalCache {
             }
         }
         let (_, answer) = self.at_hand.as_deref()?[place].as_ref()?;
-        answer.as_deref()
+        answer.as_ref()
     }
 
     /// The answer for a key that isn't at hand.
@@ -142,9 +142,9 @@ mod tests {
         backend.set_enabled(true).unwrap();
         // Held, so that a new program can't be at its address.
         let before = backend.get_compiled(key(1).code_hash, key(1).spec_id).unwrap();
-        assert!(std::ptr::eq(&*before, cache.program(&backend, &key(1), stop, || true).unwrap()));
+        assert!(Arc::ptr_eq(&before, cache.program(&backend, &key(1), stop, || true).unwrap()));
         backend.clear_resident();
-        assert!(!std::ptr::eq(&*before, cache.program(&backend, &key(1), stop, || true).unwrap()));
+        assert!(!Arc::ptr_eq(&before, cache.program(&backend, &key(1), stop, || true).unwrap()));
     }
 
     #[test]

@@ -20,6 +20,7 @@
 
 mod execute;
 mod inspect;
+mod interpret;
 mod local_cache;
 mod schedule;
 
