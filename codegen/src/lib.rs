@@ -23,6 +23,7 @@ mod translate;
 pub use abi::{
     EvmCompilerFn, EvmContext, NativeProgram, NativeRun, RawEvmCompilerFn, collapse_halt_reason,
 };
+pub use builtins::delegated_instructions;
 pub use compiler::{ChunkListing, CompileTimings, CompiledCode, CompiledEntry, Compiler};
 pub use cranevm_passes::PassSet;
 pub use error::CompileError;

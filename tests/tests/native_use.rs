@@ -7,6 +7,7 @@
 
 use alloy_primitives::U256;
 use cranevm::revm_evm::JitEvm;
+use cranevm_codegen::delegated_instructions;
 use cranevm_tests::{
     assembly::Assembly,
     case::Case,
@@ -132,13 +133,45 @@ const REPLACEABLE: [u8; 14] = [
     MCOPY,
 ];
 
+/// Executes an opcode twice, on zeros.
+fn twice(opcode: u8) -> Case {
+    let zeros = |asm: Assembly| (0..6).fold(asm, |asm, _| asm.push(0));
+    let code = (0..2).fold(Assembly::new(), |asm, _| zeros(asm).op(opcode));
+    Case::new(SpecId::OSAKA, code.op(STOP).code())
+}
+
+/// Runs a case on an engine and returns how many instructions compiled code delegated.
+fn delegated(engine: &Engine, case: &Case) -> u64 {
+    let before = delegated_instructions();
+    assert!(engine.run(case).result().is_success());
+    engine.assert_compiled(case);
+    delegated_instructions() - before
+}
+
+/// An opcode's builtin runs, and not revm's instruction: that the results are the same doesn't tell.
+#[test]
+fn builtins_delegate_nothing_that_is_revms() {
+    on_deep_stack(|| {
+        let unforced = NativeSettings::all().into_iter().filter(|s| s.force_hand_over.is_none());
+        for settings in unforced {
+            let engine = Engine::native(settings);
+            for opcode in REPLACEABLE {
+                let count = delegated(&engine, &twice(opcode));
+                assert_eq!(count, 0, "{opcode:#x} on {}", engine.name());
+            }
+            // Those without a builtin are counted.
+            for opcode in [BALANCE, EXTCODESIZE, ORIGIN, SELFBALANCE] {
+                assert_eq!(delegated(&engine, &twice(opcode)), 2, "{opcode:#x}");
+            }
+        }
+    });
+}
+
 #[test]
 fn replaced_instructions_are_called() {
-    let zeros = |asm: Assembly| (0..6).fold(asm, |asm, _| asm.push(0));
-    let each_once = |opcode: &u8| (0..2).fold(Assembly::new(), |asm, _| zeros(asm).op(*opcode));
     on_deep_stack(|| {
         for opcode in &REPLACEABLE {
-            let case = Case::new(SpecId::OSAKA, each_once(opcode).op(STOP).code());
+            let case = twice(*opcode);
             let run = |engine: &Engine| {
                 counted_in(engine, &case, |evm| {
                     count_all!(evm: KECCAK256 SLOAD SSTORE TLOAD TSTORE LOG0 LOG1 LOG2 LOG3 LOG4);

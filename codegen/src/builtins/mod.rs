@@ -24,5 +24,6 @@ mod shift;
 mod storage;
 mod table;
 
+pub use delegate::delegated_instructions;
 pub(crate) use gas_window::GasWindow;
 pub(crate) use table::{Builtin, BuiltinTable, Signature, builtin_table};
