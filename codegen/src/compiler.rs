@@ -114,6 +114,12 @@ impl CompiledCode {
         self.functions.len().saturating_sub(FIRST_CHUNK)
     }
 
+    /// Puts the code of an absent chunk in its place. `code` must have been compiled by
+    /// [`Compiler::compile_chunk`] for this chunk of this program.
+    pub fn place_chunk(&mut self, chunk: Chunk, code: Vec<u8>) {
+        self.functions[Self::function_of(chunk.index()) as usize] = code;
+    }
+
     /// Bytes of machine code.
     pub fn code_bytes(&self) -> usize {
         self.functions.iter().map(Vec::len).sum()
@@ -207,7 +213,7 @@ impl Compiler {
         let (program, mut compiled) = self.compile_start(code, spec_id)?;
         for chunk in program.chunks.keys().skip(1) {
             let function = self.compile_timed(&program, chunk, &mut compiled.timings)?;
-            compiled.functions[CompiledCode::function_of(chunk.index()) as usize] = function;
+            compiled.place_chunk(chunk, function);
         }
         compiled.clif_instructions = self.clif_instructions;
         Ok(compiled)
@@ -249,8 +255,9 @@ impl Compiler {
     }
 
     /// Compiles one chunk of a program, for
-    /// [`NativeProgram::publish`](crate::NativeProgram::publish). Empty if the chunk has no entry
-    /// point, hence never runs.
+    /// [`NativeProgram::publish`](crate::NativeProgram::publish) or
+    /// [`CompiledCode::place_chunk`]. Empty if the chunk has no entry point, hence never runs.
+    /// Adds the time spent to `timings`.
     ///
     /// # Errors
     /// As [`compile`](Self::compile).
@@ -258,8 +265,9 @@ impl Compiler {
         &mut self,
         program: &Program,
         chunk: Chunk,
+        timings: &mut CompileTimings,
     ) -> Result<Vec<u8>, CompileError> {
-        self.compile_timed(program, chunk, &mut CompileTimings::default())
+        self.compile_timed(program, chunk, timings)
     }
 
     /// The analysed program that [`compile`](Self::compile) translates.

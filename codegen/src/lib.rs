@@ -25,6 +25,9 @@ pub use abi::{
 };
 pub use builtins::delegated_instructions;
 pub use compiler::{ChunkListing, CompileTimings, CompiledCode, CompiledEntry, Compiler};
-pub use cranevm_passes::PassSet;
+pub use cranevm_passes::{
+    PassSet,
+    ir::{entities::Chunk, program::Program},
+};
 pub use error::CompileError;
 pub use options::{CompilerOptions, OptimizationLevel};

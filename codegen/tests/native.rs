@@ -1,7 +1,8 @@
 //! Compiled frames against revm's interpreter, one frame at a time and without state.
 
 use cranevm_codegen::{
-    Compiler, CompilerOptions, NativeProgram, OptimizationLevel, code_memory::CodeRegion,
+    CompileTimings, Compiler, CompilerOptions, NativeProgram, OptimizationLevel,
+    code_memory::CodeRegion,
 };
 use revm_bytecode::Bytecode;
 use revm_interpreter::{
@@ -106,7 +107,9 @@ fn chunks_are_published_one_by_one() {
         let runner = scope.spawn(|| (0..2000).for_each(|_| check("meanwhile")));
         for (chunk, _) in analysed.chunks.iter().skip(1) {
             check("before");
-            let code = compiler.compile_chunk(&analysed, chunk).expect("compiles");
+            let code = compiler
+                .compile_chunk(&analysed, chunk, &mut CompileTimings::default())
+                .expect("compiles");
             program.publish(chunk.as_u32() as usize, &code, &region).expect("memory");
         }
         runner.join().expect("frames run while chunks come");

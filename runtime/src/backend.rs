@@ -1,58 +1,77 @@
 //! [`JitBackend`]: the handle that a node shares among its EVMs.
 //!
-//! This version compiles on the thread that asks: in blocking mode, or on
-//! [`compile_jit_sync`](JitBackend::compile_jit_sync). Other threads that ask for the same program
-//! meanwhile wait for it; lookups outside blocking mode never wait. What would need background
-//! threads or artifacts is refused: [`JitBackend::new`] returns a typed error, and calls that can't
-//! return one count a dropped command and log it.
+//! Contracts that run often are compiled in the background, by workers; lookups never wait for
+//! them. In blocking mode, and by [`compile_jit_sync`](JitBackend::compile_jit_sync), the calling
+//! thread compiles. What needs artifacts is refused: [`JitBackend::new`] returns a typed error, and
+//! calls that can't return one count a dropped command and log it.
 
 use crate::{
-    cache::ProgramCache,
-    compile::CompileService,
+    compile::{CompileService, Origin},
     config::RuntimeConfig,
     error::{CompileFailure, RuntimeError},
-    lookup::{AotRequest, InterpretReason, LookupDecision, LookupRequest, RuntimeCacheKey},
+    hotness::Cold,
+    lookup::{
+        AotRequest, InterpretReason, LookupDecision, LookupRequest, ProgramStatus, RuntimeCacheKey,
+    },
+    pool::Band,
     program::CompiledProgram,
-    stats::{Counters, RuntimeStatsSnapshot},
+    stats::RuntimeStatsSnapshot,
 };
-use alloy_primitives::B256;
+use alloy_primitives::{B256, Bytes};
 use cranevm_codegen::CompilerOptions;
 use revm::primitives::hardfork::SpecId;
 use std::{
     fmt,
     ops::ControlFlow,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
 /// Environment variable that marks a helper process.
 const HELPER_MARKER: &str = "REVMC_JIT_HELPER";
 
+/// Longest time that [`JitBackend::compile_jit_sync`] and blocking lookups take.
+const SYNC_LIMIT: Duration = Duration::from_secs(30);
+
 /// Compiles contracts and keeps their programs. A cheap handle: clones share everything.
 #[derive(Clone)]
 pub struct JitBackend {
     /// `None` for a handle that is disabled for good.
-    inner: Option<Arc<Inner>>,
+    shared: Option<Shared>,
 }
 
 /// What all clones of a handle share.
-struct Inner {
-    config: RuntimeConfig,
-    enabled: AtomicBool,
-    /// Calls of `pause` without their `resume`.
-    pause_depth: AtomicUsize,
-    /// Whether the log already tells that commands are dropped.
-    drop_logged: AtomicBool,
-    service: CompileService,
+#[derive(Clone)]
+struct Shared {
+    service: Arc<CompileService>,
+    /// Ends the threads, which hold `service` themselves, with the last handle.
+    _owner: Arc<Owner>,
+}
+
+struct Owner(Arc<CompileService>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.shut_down();
+    }
+}
+
+/// How an EVM is to run a contract.
+#[derive(Clone)]
+pub(crate) enum Consultation {
+    /// Natively.
+    Run(Arc<CompiledProgram>),
+    /// In the interpreter, and to count that.
+    Watch(Arc<Cold>),
+    /// In the interpreter.
+    Interpret,
 }
 
 impl JitBackend {
     /// A backend that compiles nothing, for ever. Costs nothing: no allocation, no environment, no
     /// thread. To switch on later, make a backend with [`new`](Self::new) and `enabled: false`.
     pub const fn disabled() -> Self {
-        Self { inner: None }
+        Self { shared: None }
     }
 
     /// A backend with `config`, overridden by the environment
@@ -88,46 +107,48 @@ impl JitBackend {
             ..Default::default()
         };
         adjust(&mut options);
-        let inner = Inner {
-            enabled: AtomicBool::new(config.enabled),
-            pause_depth: AtomicUsize::new(0),
-            drop_logged: AtomicBool::new(false),
-            service: CompileService::new(&config, options),
-            config,
-        };
-        Ok(Self { inner: Some(Arc::new(inner)) })
+        // In blocking mode whoever asks compiles: workers come with the first request for them.
+        let starts = config.enabled && !config.blocking;
+        let service = Arc::new(CompileService::new(config, options));
+        let _owner = Arc::new(Owner(Arc::clone(&service)));
+        if starts {
+            service.start_workers()?;
+        }
+        Ok(Self { shared: Some(Shared { service, _owner }) })
     }
 
     /// Says how to run a frame of `request`'s code. Never waits, except in
     /// [`blocking`](RuntimeConfig::blocking) mode, where it is
-    /// [`lookup_blocking`](Self::lookup_blocking).
-    ///
-    /// Outside blocking mode this version compiles only what
-    /// [`compile_jit_sync`](Self::compile_jit_sync) asks for; everything else stays
-    /// [`NotReady`](InterpretReason::NotReady).
+    /// [`lookup_blocking`](Self::lookup_blocking). A miss is counted; the one that reaches
+    /// [`jit_hot_threshold`](crate::runtime::RuntimeTuning::jit_hot_threshold) asks the workers to
+    /// compile the code.
     pub fn lookup(&self, request: LookupRequest) -> LookupDecision {
-        let Some(inner) = self.inner.as_deref().filter(|inner| inner.enabled()) else {
+        let Some(service) = self.service().filter(|service| service.is_enabled()) else {
             return LookupDecision::Interpret(InterpretReason::Disabled);
         };
-        if inner.config.blocking {
-            return inner.lookup_blocking(&request);
+        if service.config.blocking {
+            return service.lookup_blocking(&request);
         }
-        if !inner.config.tuning.should_compile(&request.code) {
+        if !service.tuning().should_compile(&request.code) {
             return LookupDecision::Interpret(InterpretReason::Ineligible);
         }
-        match inner.get_tracked(&request.key) {
-            Some(program) => LookupDecision::Compiled(program),
-            None => LookupDecision::Interpret(InterpretReason::NotReady),
+        if let Some(program) = service.get_tracked(&request.key) {
+            return LookupDecision::Compiled(program);
         }
+        if !service.is_hopeless(&request.key) {
+            let cold = service.cold.get(&request.key, service.cache.generation());
+            cold.observe(self, || request.code, 0);
+        }
+        LookupDecision::Interpret(InterpretReason::NotReady)
     }
 
     /// Like [`lookup`](Self::lookup), but compiles on a miss, on this thread, and waits for other
-    /// threads that are at it. Ignores whether the backend is enabled. Code that failed before
-    /// isn't tried again until the next `clear_*`, or, if it failed for want of code memory, until
-    /// a program is freed.
+    /// threads that are at it, 30 s at most. Ignores whether the backend is enabled. Code that
+    /// failed before isn't tried again until the next `clear_*`, or, if it failed for want of code
+    /// memory, until a program is freed.
     pub fn lookup_blocking(&self, request: LookupRequest) -> LookupDecision {
-        match &self.inner {
-            Some(inner) => inner.lookup_blocking(&request),
+        match self.service() {
+            Some(service) => service.lookup_blocking(&request),
             None => LookupDecision::Interpret(InterpretReason::Disabled),
         }
     }
@@ -135,7 +156,7 @@ impl JitBackend {
     /// The resident program, if there is one. Counts nothing and ignores whether the backend is
     /// enabled.
     pub fn get_compiled(&self, code_hash: B256, spec_id: SpecId) -> Option<Arc<CompiledProgram>> {
-        self.inner.as_ref()?.cache().get(&RuntimeCacheKey { code_hash, spec_id })
+        self.service()?.cache.get(&RuntimeCacheKey { code_hash, spec_id })
     }
 
     /// [`get_compiled`](Self::get_compiled), counted as a hit or a miss.
@@ -144,56 +165,85 @@ impl JitBackend {
         code_hash: B256,
         spec_id: SpecId,
     ) -> Option<Arc<CompiledProgram>> {
-        self.inner.as_ref()?.get_tracked(&RuntimeCacheKey { code_hash, spec_id })
+        self.service()?.get_tracked(&RuntimeCacheKey { code_hash, spec_id })
     }
 
-    /// Asks for a program to be compiled in the background. This version has no background: the
-    /// request is dropped and counted in
-    /// [`commands_dropped`](RuntimeStatsSnapshot::commands_dropped), and the first one is logged.
-    /// Use [`compile_jit_sync`](Self::compile_jit_sync).
+    /// Asks the workers to compile `request`, before what is merely hot. Never waits. Ignores
+    /// whether the backend is enabled. Nothing happens if the program is there or in the making, or
+    /// the code is ineligible or failed before. Where there is no room, or there are no workers, the
+    /// request is counted in [`commands_dropped`](RuntimeStatsSnapshot::commands_dropped).
     pub fn compile_jit(&self, request: LookupRequest) {
-        self.drop_commands("compile_jit", 1, Some(request.key));
+        if let Some(service) = self.service() {
+            service.submit(request.key, request.code, Origin::Explicit, None);
+        }
     }
 
-    /// Compiles on this thread, if the program isn't resident. Ignores whether the backend is
-    /// enabled. Unlike revmc, which returns `Ok` when the code is ineligible or its compilation
-    /// failed, this tells so: `Ok` means that there is a program.
+    /// Compiles on this thread, if the program isn't resident; if another thread is at it, waits
+    /// for that. Takes at most 30 s, and the time for one chunk of code. Ignores whether the
+    /// backend is enabled or paused. Unlike revmc, which returns `Ok` when the code is ineligible
+    /// or its compilation failed, this tells so: `Ok` means that there is a program.
     ///
     /// # Errors
     /// [`RuntimeError::Ineligible`] for code that is never compiled,
-    /// [`RuntimeError::CompileFailed`] with the reason, [`RuntimeError::NoBackend`] on a handle
-    /// from [`disabled`](Self::disabled).
+    /// [`RuntimeError::CompileFailed`] with the reason, [`RuntimeError::TimedOut`],
+    /// [`RuntimeError::NoBackend`] on a handle from [`disabled`](Self::disabled).
     pub fn compile_jit_sync(&self, request: LookupRequest) -> eyre::Result<()> {
-        let inner = self.inner.as_ref().ok_or(RuntimeError::NoBackend)?;
+        self.compile_jit_sync_timeout(request, SYNC_LIMIT)
+    }
+
+    /// [`compile_jit_sync`](Self::compile_jit_sync) with a limit of the caller's own. It is looked
+    /// at between chunks, so a call may take longer by the time for one of them.
+    ///
+    /// # Errors
+    /// As [`compile_jit_sync`](Self::compile_jit_sync).
+    pub fn compile_jit_sync_timeout(
+        &self,
+        request: LookupRequest,
+        limit: Duration,
+    ) -> eyre::Result<()> {
+        let service = self.service().ok_or(RuntimeError::NoBackend)?;
         let LookupRequest { key, code } = request;
-        if !inner.config.tuning.should_compile(&code) {
-            let limit = inner.config.tuning.jit_max_bytecode_len;
+        if !service.tuning().should_compile(&code) {
+            let limit = service.tuning().jit_max_bytecode_len;
             return Err(RuntimeError::Ineligible { key, code_len: code.len(), limit }.into());
         }
-        match inner.service.program(key, &code) {
+        match service.program(key, &code, deadline_in(limit)) {
             Ok(_) => Ok(()),
+            Err(failure) if matches!(*failure, CompileFailure::TimedOut) => {
+                Err(RuntimeError::TimedOut { key, limit }.into())
+            }
             Err(failure) => Err(RuntimeError::CompileFailed { key, failure }.into()),
         }
     }
 
-    /// Asks for an artifact. This version has none: the request is dropped, counted and logged as
-    /// [`compile_jit`](Self::compile_jit) says.
+    /// Waits until nothing is queued or compiling, at whatever level, and `on_compilation` has heard
+    /// of everything; `false` if that isn't so within `timeout`. While the backend is paused,
+    /// queued work stays. Mustn't be called from `on_compilation`, which it would wait for.
+    pub fn wait_idle(&self, timeout: Duration) -> bool {
+        let Some(service) = self.service() else { return true };
+        let deadline = deadline_in(timeout);
+        let ledger = &service.ledger;
+        ledger.pending.wait_none(deadline) && ledger.events.wait_drained(deadline)
+    }
+
+    /// Asks for an artifact. This version has none: the request is dropped, counted in
+    /// [`commands_dropped`](RuntimeStatsSnapshot::commands_dropped), and logged, once a minute.
     pub fn prepare_aot(&self, request: AotRequest) {
-        self.drop_commands("prepare_aot", 1, Some(request.key()));
+        self.drop_artifact_requests(1, Some(request.key()));
     }
 
     /// Asks for several artifacts; each is dropped as by [`prepare_aot`](Self::prepare_aot).
     pub fn prepare_aot_batch(&self, requests: Vec<AotRequest>) {
         let first = requests.first().map(AotRequest::key);
-        self.drop_commands("prepare_aot_batch", requests.len() as u64, first);
+        self.drop_artifact_requests(requests.len() as u64, first);
     }
 
     /// Forgets all programs and failures, also in live EVMs from their next frame on. Code frees
-    /// when its last user lets go of it. Never waits; compilations under way end, and serve only
-    /// who waits for them.
+    /// when its last user lets go of it. Never waits; what is queued is dropped when its turn comes,
+    /// and compilations under way serve only who waits for them.
     pub fn clear_resident(&self) {
-        if let Some(inner) = &self.inner {
-            inner.cache().clear();
+        if let Some(service) = self.service() {
+            service.cache.clear();
         }
     }
 
@@ -210,96 +260,159 @@ impl JitBackend {
     /// Whether lookups may answer with compiled code.
     #[inline]
     pub fn enabled(&self) -> bool {
-        self.inner.as_deref().is_some_and(Inner::enabled)
+        self.service().is_some_and(|service| service.is_enabled())
     }
 
-    /// Switches on or off. Takes effect in live EVMs at their next frame; programs stay resident.
+    /// Switches on or off. Takes effect in live EVMs at their next frame; programs stay resident,
+    /// and what is queued is compiled.
     ///
     /// # Errors
-    /// [`RuntimeError::NoBackend`] for switching on a handle from [`disabled`](Self::disabled).
+    /// [`RuntimeError::NoBackend`] for switching on a handle from [`disabled`](Self::disabled);
+    /// [`RuntimeError::Thread`] if no worker can be started: the backend stays off then.
     pub fn set_enabled(&self, enabled: bool) -> eyre::Result<()> {
-        match &self.inner {
-            Some(inner) => {
-                inner.enabled.store(enabled, Ordering::Relaxed);
-                inner.cache().bump_epoch();
-                Ok(())
-            }
-            None if enabled => Err(RuntimeError::NoBackend.into()),
-            None => Ok(()),
+        let Some(service) = self.service() else {
+            return if enabled { Err(RuntimeError::NoBackend.into()) } else { Ok(()) };
+        };
+        if enabled && !service.config.blocking {
+            service.start_workers()?;
         }
+        service.enabled.store(enabled, Ordering::Relaxed);
+        service.cache.bump_epoch();
+        Ok(())
     }
 
     /// Stops background compilation until the matching [`resume`](Self::resume). Calls nest. Never
-    /// waits.
+    /// waits: each worker ends the chunk that it is at, some milliseconds of work, and stops.
+    /// Requests are queued meanwhile. Holds for workers that are started later, too.
     ///
-    /// This version has no background compilation, so the only effect is that
-    /// [`is_paused`](Self::is_paused) says so; blocking lookups and
-    /// [`compile_jit_sync`](Self::compile_jit_sync) compile all the same. Nothing at all happens on
-    /// a handle from [`disabled`](Self::disabled).
+    /// Blocking lookups and [`compile_jit_sync`](Self::compile_jit_sync) compile all the same.
+    /// Nothing at all happens on a handle from [`disabled`](Self::disabled).
     pub fn pause(&self) {
-        if let Some(inner) = &self.inner {
-            // Saturating, so that a caller which only ever pauses can't wrap round to running.
-            let deeper = |depth: usize| Some(depth.saturating_add(1));
-            let _previous =
-                inner.pause_depth.fetch_update(Ordering::AcqRel, Ordering::Acquire, deeper);
+        if let Some(service) = self.service() {
+            service.pool.pause();
         }
     }
 
     /// Takes back one [`pause`](Self::pause). Without one, nothing happens.
     pub fn resume(&self) {
-        if let Some(inner) = &self.inner {
-            let _refused_at_zero =
-                inner.pause_depth.fetch_update(Ordering::AcqRel, Ordering::Acquire, |depth| {
-                    depth.checked_sub(1)
-                });
+        if let Some(service) = self.service() {
+            service.pool.resume();
         }
     }
 
     /// Whether there are more calls of [`pause`](Self::pause) than of [`resume`](Self::resume).
     pub fn is_paused(&self) -> bool {
-        self.inner.as_ref().is_some_and(|inner| inner.pause_depth.load(Ordering::Acquire) != 0)
+        self.service().is_some_and(|service| service.pool.is_paused())
     }
 
     /// The backend's statistics.
     pub fn stats(&self) -> RuntimeStatsSnapshot {
-        let Some(inner) = &self.inner else { return RuntimeStatsSnapshot::default() };
-        let service = &inner.service;
+        let Some(service) = self.service() else { return RuntimeStatsSnapshot::default() };
+        let ledger = &service.ledger;
         RuntimeStatsSnapshot {
             resident_entries: service.cache.len() as u64,
-            jit_code_bytes: service.pool.code_bytes(),
-            jit_data_bytes: service.pool.data_bytes(),
-            ..service.counters.snapshot()
+            events_queued: (service.pool.queued(Band::Hot) + ledger.events.len()) as u64,
+            command_queue_len: service.pool.queued(Band::Urgent) as u64,
+            pending_jobs: ledger.pending.get(),
+            jit_code_bytes: service.compilers.code_bytes(),
+            jit_data_bytes: service.compilers.data_bytes(),
+            ..ledger.counters.snapshot()
         }
+    }
+
+    /// What is known of one program. Counts nothing.
+    pub fn status(&self, key: &RuntimeCacheKey) -> ProgramStatus {
+        self.service().map_or(ProgramStatus::Unknown, |service| service.status(*key))
     }
 
     /// Runs of resident programs that compiled code handed over to the interpreter, so far. For
     /// measurements: a contract that hands over gains less than it could.
     #[doc(hidden)]
     pub fn hand_overs(&self) -> u64 {
-        self.inner.as_ref().map_or(0, |inner| inner.cache().hand_overs())
+        self.service().map_or(0, |service| service.cache.hand_overs())
     }
 
-    /// Validates an EVM's own cache; see [`ProgramCache::epoch`].
+    #[inline]
+    fn service(&self) -> Option<&Arc<CompileService>> {
+        self.shared.as_ref().map(|shared| &shared.service)
+    }
+
+    /// Counts and logs requests for artifacts.
+    fn drop_artifact_requests(&self, count: u64, first: Option<RuntimeCacheKey>) {
+        let Some(service) = self.service() else { return };
+        service.ledger.counters.commands_dropped.add(count);
+        if count > 0 && service.may_log() {
+            let error = RuntimeError::Unsupported { what: "artifacts", instead: "use compile_jit" };
+            tracing::warn!(?first, %error, "request dropped; further ones are only counted");
+        }
+    }
+}
+
+/// What an EVM needs.
+impl JitBackend {
+    /// How to run frames of `key`, whose bytecode is `code`. Holds for one [`epoch`](Self::epoch).
+    /// Never waits, except in blocking mode. Counts the lookup, but no heat: that is for each
+    /// frame, by [`Cold::observe`].
+    pub(crate) fn consult(
+        &self,
+        key: &RuntimeCacheKey,
+        code: impl FnOnce() -> Bytes,
+    ) -> Consultation {
+        let Some(service) = self.service().filter(|service| service.is_enabled()) else {
+            return Consultation::Interpret;
+        };
+        if service.config.blocking {
+            return match service.lookup_blocking(&LookupRequest { key: *key, code: code() }) {
+                LookupDecision::Compiled(program) => Consultation::Run(program),
+                LookupDecision::Interpret(_) => Consultation::Interpret,
+            };
+        }
+        if !service.tuning().should_compile(&code()) {
+            return Consultation::Interpret;
+        }
+        match service.get_tracked(key) {
+            Some(program) => Consultation::Run(program),
+            None if service.is_hopeless(key) => Consultation::Interpret,
+            None => Consultation::Watch(service.cold.get(key, service.cache.generation())),
+        }
+    }
+
+    /// Asks the workers to compile `code` before what is merely hot, for a frame that has burnt much
+    /// gas is running it now. Whether that was accepted.
+    #[allow(dead_code, reason = "for frames that are interpreted in slices")]
+    pub(crate) fn promote(&self, key: &RuntimeCacheKey, code: impl FnOnce() -> Bytes) -> bool {
+        self.submit(*key, code(), Origin::Gas, None)
+    }
+
+    /// Asks the workers to compile `code`; `cold` begins anew when that is over. Whether it was
+    /// accepted.
+    pub(crate) fn submit(
+        &self,
+        key: RuntimeCacheKey,
+        code: Bytes,
+        origin: Origin,
+        cold: Option<Arc<Cold>>,
+    ) -> bool {
+        self.service().is_some_and(|service| service.submit(key, code, origin, cold))
+    }
+
+    /// Validates an EVM's own cache; see
+    /// [`ProgramCache::epoch`](crate::cache::ProgramCache::epoch).
     #[inline]
     pub(crate) fn epoch(&self) -> u64 {
-        self.inner.as_ref().map_or(0, |inner| inner.cache().epoch())
+        self.service().map_or(0, |service| service.cache.epoch())
+    }
+
+    /// What an EVM notes in a program that it uses.
+    #[inline]
+    pub(crate) fn clock(&self) -> u32 {
+        self.service().map_or(0, |service| service.cache.clock())
     }
 
     /// Whether a lookup may compile.
     #[inline]
     pub(crate) fn is_blocking(&self) -> bool {
-        self.inner.as_ref().is_some_and(|inner| inner.config.blocking)
-    }
-
-    /// Counts and logs commands that can't be carried out.
-    fn drop_commands(&self, call: &'static str, count: u64, first: Option<RuntimeCacheKey>) {
-        let Some(inner) = &self.inner else { return };
-        inner.service.counters.commands_dropped.add(count);
-        if count > 0 && !inner.drop_logged.swap(true, Ordering::Relaxed) {
-            let what = "background compilation and artifacts";
-            let error = RuntimeError::Unsupported { what, instead: "use compile_jit_sync" };
-            tracing::warn!(call, ?first, %error, "request dropped; further ones are only counted");
-        }
+        self.service().is_some_and(|service| service.config.blocking)
     }
 }
 
@@ -313,44 +426,49 @@ impl fmt::Debug for JitBackend {
     }
 }
 
-impl Inner {
+impl CompileService {
     #[inline]
-    fn enabled(&self) -> bool {
+    fn is_enabled(&self) -> bool {
         self.enabled.load(Ordering::Relaxed)
     }
 
-    fn cache(&self) -> &ProgramCache {
-        &self.service.cache
-    }
-
-    fn counters(&self) -> &Counters {
-        &self.service.counters
-    }
-
     fn get_tracked(&self, key: &RuntimeCacheKey) -> Option<Arc<CompiledProgram>> {
-        let program = self.cache().get(key);
-        match program {
-            Some(_) => self.counters().lookup_hits.bump(),
-            None => self.counters().lookup_misses.bump(),
+        let program = self.cache.get(key);
+        match &program {
+            Some(program) => {
+                program.touch(self.cache.clock());
+                self.ledger.counters.lookup_hits.bump();
+            }
+            None => self.ledger.counters.lookup_misses.bump(),
         }
         program
     }
 
-    fn lookup_blocking(&self, request: &LookupRequest) -> LookupDecision {
-        if !self.config.tuning.should_compile(&request.code) {
+    /// Whether compiling `key` fails until the next clear. A shortage of memory passes earlier.
+    fn is_hopeless(&self, key: &RuntimeCacheKey) -> bool {
+        self.failure(key).is_some_and(|failure| !failure.is_shortage())
+    }
+
+    fn lookup_blocking(self: &Arc<Self>, request: &LookupRequest) -> LookupDecision {
+        if !self.tuning().should_compile(&request.code) {
             return LookupDecision::Interpret(InterpretReason::Ineligible);
         }
         if let Some(program) = self.get_tracked(&request.key) {
             return LookupDecision::Compiled(program);
         }
-        let attempt: Result<_, Arc<CompileFailure>> =
-            self.service.program(request.key, &request.code);
-        match attempt {
+        match self.program(request.key, &request.code, deadline_in(SYNC_LIMIT)) {
             Ok(program) => LookupDecision::Compiled(program),
             // Logged where it happened, once.
             Err(_) => LookupDecision::Interpret(InterpretReason::JitFailed),
         }
     }
+}
+
+/// A point in time; far away if the clock can't tell it.
+fn deadline_in(limit: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(limit.min(FAR)).unwrap_or(now)
 }
 
 /// Serves as helper process if this process was started as one: to be called first in `main`.

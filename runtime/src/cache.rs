@@ -8,15 +8,18 @@
 //!   filled in.
 
 use crate::{
-    compiler_pool::lock, error::CompileFailure, lookup::RuntimeCacheKey, program::CompiledProgram,
+    compiler_pool::{Tier, lock},
+    error::CompileFailure,
+    lookup::RuntimeCacheKey,
+    program::CompiledProgram,
 };
 use alloy_primitives::map::{DefaultHashBuilder, HashMap};
 use dashmap::DashMap;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, Weak,
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -25,6 +28,7 @@ struct Resident {
     program: Arc<CompiledProgram>,
     /// In which its compilation began.
     generation: u64,
+    tier: Tier,
 }
 
 /// Failures remembered. Beyond that the oldest is forgotten, and its code may be tried again.
@@ -37,6 +41,7 @@ pub(crate) struct ProgramCache {
     failures: Mutex<FailureLog>,
     generation: AtomicU64,
     epoch: AtomicU64,
+    clock: AtomicU32,
 }
 
 impl ProgramCache {
@@ -81,19 +86,69 @@ impl ProgramCache {
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
-    /// Makes a program resident, unless the cache was cleared since `generation`.
-    pub(crate) fn publish(&self, program: &Arc<CompiledProgram>, generation: u64) {
+    /// What programs note as their last use. It goes on with each publication and each turn of
+    /// housekeeping: a difference tells what was used later, not how long ago that was.
+    #[inline]
+    pub(crate) fn clock(&self) -> u32 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    /// Moves the clock on. It wraps round after some years of turns.
+    pub(crate) fn tick(&self) -> u32 {
+        self.clock.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// Whether this very program is resident.
+    pub(crate) fn holds(&self, program: &Weak<CompiledProgram>, key: &RuntimeCacheKey) -> bool {
+        self.programs.get(key).is_some_and(|resident| is(&resident, program))
+    }
+
+    /// The tier of the resident program, if there is one.
+    pub(crate) fn tier(&self, key: &RuntimeCacheKey) -> Option<Tier> {
+        self.programs.get(key).map(|resident| resident.tier)
+    }
+
+    /// Puts `better` in place of `program`, unless that isn't resident any more.
+    pub(crate) fn replace(
+        &self,
+        program: &Weak<CompiledProgram>,
+        better: &Arc<CompiledProgram>,
+    ) -> bool {
+        let replaced = match self.programs.get_mut(&better.key) {
+            Some(mut resident) if is(&resident, program) => {
+                better.touch(resident.program.last_use());
+                resident.tier = Tier::Full;
+                Some(std::mem::replace(&mut resident.program, Arc::clone(better)))
+            }
+            _ => None,
+        };
+        // The map's lock was released by the end of the statement above; freeing code comes after.
+        if replaced.is_some() {
+            self.bump_epoch();
+        }
+        replaced.is_some()
+    }
+
+    /// Makes a program resident, unless the cache was cleared since `generation`; `false` if so.
+    pub(crate) fn publish(
+        &self,
+        program: &Arc<CompiledProgram>,
+        tier: Tier,
+        generation: u64,
+    ) -> bool {
+        program.touch(self.tick());
         // Holds the lock of the key's shard.
         let entry = self.programs.entry(program.key);
         // A clear bumps the generation before it takes the locks of the map. So if it isn't seen
         // here, it comes by this entry later; and who published in a newer generation, before this
         // thread had the lock, makes it seen.
         if self.generation() != generation {
-            return;
+            return false;
         }
-        entry.insert(Resident { program: Arc::clone(program), generation });
+        entry.insert(Resident { program: Arc::clone(program), generation, tier });
         // The entry's lock was released by the end of the statement above.
         self.bump_epoch();
+        true
     }
 
     /// Remembers a failure, unless the cache was cleared since `generation`. `releases` is as for
@@ -121,6 +176,11 @@ impl ProgramCache {
         lock(&self.failures).clear();
         self.bump_epoch();
     }
+}
+
+/// Whether this is the program in the cache.
+fn is(resident: &Resident, program: &Weak<CompiledProgram>) -> bool {
+    std::ptr::eq(Arc::as_ptr(&resident.program), program.as_ptr())
 }
 
 /// A bounded map that forgets the oldest entry first.
@@ -182,15 +242,15 @@ mod tests {
     fn a_late_publication_leaves_the_newer_program() {
         let cache = ProgramCache::default();
         let pool = CompilerPool::new(CompilerOptions::default(), 0, reserve_for(1));
-        let compile = || Arc::new(pool.compile(key(1), &[0]).unwrap().0);
+        let compile = || Arc::new(pool.compile(key(1), &[0], || Ok(())).unwrap().0);
         let (late, newer) = (compile(), compile());
         let generation = cache.generation();
         cache.clear();
-        cache.publish(&newer, cache.generation());
-        cache.publish(&late, generation);
+        cache.publish(&newer, Tier::Full, cache.generation());
+        cache.publish(&late, Tier::Full, generation);
         assert!(cache.get(&key(1)).is_some_and(|resident| Arc::ptr_eq(&resident, &newer)));
         cache.clear();
-        cache.publish(&late, generation);
+        cache.publish(&late, Tier::Full, generation);
         assert!(cache.get(&key(1)).is_none());
         assert_eq!(cache.len(), 0);
     }

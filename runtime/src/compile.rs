@@ -1,124 +1,277 @@
-//! The way from a request to a resident program, on the calling thread.
+//! What all handles of a backend share, and the two ways from a request to a resident program: on
+//! the calling thread ([`CompileService::program`]), and through the pool
+//! ([`CompileService::submit`]).
 //!
 //! Order of an attempt: compile and load, publish (or remember the failure), wake who waits for it,
-//! tell `on_compilation`. So whoever hears of a program can look it up, and a slow callback delays
-//! only the thread that compiled.
+//! then account and tell `on_compilation`. So whoever hears of a program can look it up.
 
 use crate::{
-    CompileTimings,
     cache::ProgramCache,
-    compiler_pool::{CompilerPool, panic_message, reserve_for},
-    config::{CompilationEvent, CompilationKind, RuntimeConfig},
-    error::CompileFailure,
+    compiler_pool::{CompilerPool, Tier, lock, panic_message, reserve_for},
+    config::RuntimeConfig,
+    error::{CompileFailure, RuntimeError},
+    events::EventQueue,
     flights::{Attempt, Boarding, Flights},
-    lookup::RuntimeCacheKey,
-    stats::Counters,
+    hotness::{Cold, ColdTable},
+    housekeeping::{self, Bell},
+    jobs::{self, Contract, Job},
+    ledger::{Ledger, Ticket},
+    log_limit::LogLimit,
+    lookup::{ProgramStatus, RuntimeCacheKey},
+    pool::{Band, Pool, Station},
+    threads::Threads,
+    tuning::RuntimeTuning,
 };
+use alloy_primitives::Bytes;
 use cranevm_codegen::CompilerOptions;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
 
-type Callback = Arc<dyn Fn(CompilationEvent) + Send + Sync>;
+/// Stack of a worker, in bytes: Cranelift recurses over what it compiles.
+const WORKER_STACK: usize = 16 << 20;
+
+/// Why a contract is to be compiled in the background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Somebody asked for it.
+    Explicit,
+    /// It burnt much gas in the interpreter.
+    Gas,
+    /// It ran often.
+    Frames,
+}
 
 /// Compiles what isn't compiled yet, once.
 pub(crate) struct CompileService {
+    /// Without the callback, which `ledger.events` has.
+    pub(crate) config: RuntimeConfig,
+    pub(crate) enabled: AtomicBool,
     pub(crate) cache: ProgramCache,
-    pub(crate) pool: CompilerPool,
-    pub(crate) counters: Counters,
-    flights: Flights,
-    on_compilation: Option<Callback>,
+    pub(crate) compilers: CompilerPool,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) cold: ColdTable,
+    pub(crate) pool: Pool<Job>,
+    pub(crate) bell: Bell,
+    flights: Arc<Flights>,
+    threads: Arc<Threads>,
+    /// Which threads were started.
+    started: Mutex<Started>,
+    /// The same as `started.workers`, without the lock.
+    has_workers: AtomicBool,
     /// The generation of the cache, plus 1, for which the log tells of a shortage; 0: none yet.
     shortage_logged: AtomicU64,
+    saturation_log: LogLimit,
+}
+
+#[derive(Default)]
+struct Started {
+    workers: bool,
+    housekeeping: bool,
 }
 
 impl CompileService {
-    pub(crate) fn new(config: &RuntimeConfig, options: CompilerOptions) -> Self {
+    pub(crate) fn new(mut config: RuntimeConfig, options: CompilerOptions) -> Self {
         let tuning = &config.tuning;
+        let hot = tuning.jit_worker_count.saturating_mul(tuning.jit_worker_queue_capacity);
+        let events = EventQueue::new(config.on_compilation.take(), tuning.channel_capacity);
         Self {
+            enabled: AtomicBool::new(config.enabled),
             cache: ProgramCache::default(),
-            pool: CompilerPool::new(
+            compilers: CompilerPool::new(
                 options,
                 tuning.compiler_recycle_threshold,
                 reserve_for(tuning.resident_code_cache_bytes),
             ),
-            counters: Counters::default(),
-            flights: Flights::default(),
-            on_compilation: config.on_compilation.clone(),
+            ledger: Arc::new(Ledger { events, ..Ledger::default() }),
+            cold: ColdTable::new(tuning.jit_hot_threshold),
+            pool: Pool::new(tuning.channel_capacity, hot, usize::MAX),
+            bell: Bell::default(),
+            flights: Arc::default(),
+            threads: Arc::default(),
+            started: Mutex::default(),
+            has_workers: AtomicBool::new(false),
             shortage_logged: AtomicU64::new(0),
+            saturation_log: LogLimit::default(),
+            config,
         }
     }
 
+    pub(crate) fn tuning(&self) -> &RuntimeTuning {
+        &self.config.tuning
+    }
+
     /// The program of `key`: resident, or awaited from the thread that compiles it, or compiled
-    /// here from `code`.
-    pub(crate) fn program(&self, key: RuntimeCacheKey, code: &[u8]) -> Attempt {
+    /// here from `code`. Ends by `deadline`, but for the chunk at hand then.
+    pub(crate) fn program(
+        self: &Arc<Self>,
+        key: RuntimeCacheKey,
+        code: &[u8],
+        deadline: Instant,
+    ) -> Attempt {
         let generation = self.cache.generation();
         if let Some(known) = self.known(&key) {
             return known;
         }
-        let lead = match self.flights.board(key, generation) {
-            Boarding::Follow(flight) => return flight.wait(),
+        let lead = match self.flights.board(key, generation, true) {
             Boarding::Lead(lead) => lead,
+            // What only waits for a worker isn't worth waiting for.
+            Boarding::Follow(flight) => match self.flights.take_over(key, generation, &flight) {
+                Some(lead) => lead,
+                None => return flight.wait(deadline).unwrap_or_else(timed_out),
+            },
         };
         // A flight may have landed between the first look and the boarding.
         if let Some(known) = self.known(&key) {
             lead.land(known.clone());
             return known;
         }
-        let (attempt, event) = self.attempt(key, code, generation);
+        let attempt = self.attempt(key, code, generation, deadline);
         lead.land(attempt.clone());
-        self.tell(event);
         attempt
     }
 
     /// What is already known about `key`.
-    fn known(&self, key: &RuntimeCacheKey) -> Option<Attempt> {
-        self.cache.get(key).map(Ok).or_else(|| {
-            // Read before the failures: one that is remembered meanwhile is newer, and holds.
-            let releases = self.pool.releases();
-            self.cache.failure(key, releases).map(Err)
-        })
+    pub(crate) fn known(&self, key: &RuntimeCacheKey) -> Option<Attempt> {
+        self.cache.get(key).map(Ok).or_else(|| self.failure(key).map(Err))
     }
 
-    /// Compiles and publishes.
+    /// Why `key` can't be compiled, if it was tried and would fail again.
+    pub(crate) fn failure(&self, key: &RuntimeCacheKey) -> Option<Arc<CompileFailure>> {
+        // Read before the failures: one that is remembered meanwhile is newer, and holds.
+        let releases = self.compilers.releases();
+        self.cache.failure(key, releases)
+    }
+
+    /// What becomes of `key`.
+    pub(crate) fn status(&self, key: RuntimeCacheKey) -> ProgramStatus {
+        let generation = self.cache.generation();
+        match self.cache.tier(&key) {
+            Some(Tier::Baseline) => ProgramStatus::Baseline,
+            Some(Tier::Full) => ProgramStatus::Ready,
+            None if self.flights.contains(key, generation) => ProgramStatus::Pending,
+            None => match self.failure(&key) {
+                Some(failure) => ProgramStatus::Failed(failure),
+                None => match self.cold.frames(&key, generation) {
+                    Some(misses) => ProgramStatus::Cold { misses },
+                    None => ProgramStatus::Unknown,
+                },
+            },
+        }
+    }
+
+    /// Compiles and publishes on this thread.
     fn attempt(
-        &self,
+        self: &Arc<Self>,
         key: RuntimeCacheKey,
         code: &[u8],
         generation: u64,
-    ) -> (Attempt, CompilationEvent) {
-        self.counters.compilations_dispatched.bump();
-        let releases = self.pool.releases();
-        let start = Instant::now();
-        let (attempt, timings) = match self.pool.compile(key, code) {
+        deadline: Instant,
+    ) -> Attempt {
+        self.start_listening();
+        let mut ticket = Ticket::always(&self.ledger, key);
+        ticket.begin();
+        let releases = self.compilers.releases();
+        let keep_on = || match Instant::now() < deadline {
+            true => Ok(()),
+            false => Err(CompileFailure::TimedOut),
+        };
+        match self.compilers.compile(key, code, keep_on) {
             Ok((program, timings)) => {
                 let program = Arc::new(program);
-                self.cache.publish(&program, generation);
-                self.counters.compilations_succeeded.bump();
-                (Ok(program), timings)
+                self.cache.publish(&program, Tier::Full, generation);
+                ticket.add_timings(&timings);
+                ticket.succeed();
+                drop(ticket);
+                self.bell.ring();
+                Ok(program)
             }
             Err(failure) => {
-                self.log_failure(key, code.len(), &failure, generation);
-                let failure = Arc::new(failure);
-                self.cache.remember_failure(key, &failure, generation, releases);
-                self.counters.compilations_failed.bump();
-                (Err(failure), CompileTimings::default())
+                let failure = self.fail(key, code.len(), failure, generation, releases);
+                drop(ticket);
+                self.bell.ring();
+                Err(failure)
             }
+        }
+    }
+
+    /// Asks the pool to compile `code`; `false` if there is no need or no room. Never waits.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        key: RuntimeCacheKey,
+        code: Bytes,
+        origin: Origin,
+        cold: Option<Arc<Cold>>,
+    ) -> bool {
+        let tuning = self.tuning();
+        if !tuning.should_compile(&code) || self.known(&key).is_some() {
+            return false;
+        }
+        let generation = self.cache.generation();
+        let Boarding::Lead(lead) = self.flights.board(key, generation, false) else {
+            return false;
         };
-        let event = CompilationEvent {
-            code_hash: key.code_hash,
-            spec_id: key.spec_id,
-            duration: start.elapsed(),
-            kind: CompilationKind::Jit,
-            success: attempt.is_ok(),
-            timings,
+        let ticket = match self.start_workers() {
+            Ok(true) => Ticket::admit(&self.ledger, key, tuning.jit_max_pending_jobs),
+            // A thread that couldn't be started was logged.
+            Ok(false) | Err(_) => None,
         };
-        (attempt, event)
+        let accepted = ticket.is_some_and(|mut ticket| {
+            ticket.watch(cold);
+            let contract = Contract { ticket, lead, code, generation };
+            let band = match origin {
+                Origin::Explicit | Origin::Gas => Band::Urgent,
+                Origin::Frames => Band::Hot,
+            };
+            self.pool.push(band, Job::Contract(Box::new(contract))).is_ok()
+        });
+        if !accepted {
+            self.count_refused(origin);
+        }
+        accepted
+    }
+
+    /// Whether a line about refused work may be logged now.
+    pub(crate) fn may_log(&self) -> bool {
+        self.saturation_log.permits()
+    }
+
+    fn count_refused(&self, origin: Origin) {
+        let counters = &self.ledger.counters;
+        match origin {
+            Origin::Explicit => counters.commands_dropped.bump(),
+            Origin::Gas | Origin::Frames => counters.events_dropped.bump(),
+        }
+        if self.saturation_log.permits() {
+            tracing::warn!(
+                pending = self.ledger.pending.get(),
+                workers = self.tuning().jit_worker_count,
+                "no room for another compilation; refused ones are counted, and told of once a \
+                 minute"
+            );
+        }
+    }
+
+    /// Accounts for a failure that befell the compilation of `key`.
+    pub(crate) fn fail(
+        &self,
+        key: RuntimeCacheKey,
+        code_len: usize,
+        failure: CompileFailure,
+        generation: u64,
+        releases: u64,
+    ) -> Arc<CompileFailure> {
+        self.log_failure(key, code_len, &failure, generation);
+        let failure = Arc::new(failure);
+        if !failure.is_circumstantial() {
+            self.cache.remember_failure(key, &failure, generation, releases);
+        }
+        failure
     }
 
     /// Warns of a failure. A shortage of code memory strikes every contract from then on: the log
@@ -145,15 +298,113 @@ impl CompileService {
     fn is_first_shortage(&self, generation: u64) -> bool {
         self.shortage_logged.swap(generation + 1, Ordering::Relaxed) != generation + 1
     }
+}
 
-    /// Calls the client's callback, and contains its panics.
-    fn tell(&self, event: CompilationEvent) {
-        let Some(callback) = &self.on_compilation else { return };
-        // Unwind safety: nothing of this crate is lent to the callback.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(event))) {
-            tracing::error!(message = panic_message(&*panic), "on_compilation panicked");
+/// Threads.
+impl CompileService {
+    /// Starts what compiles in the background, if it isn't there yet; whether there is any.
+    ///
+    /// # Errors
+    /// If no worker can be started. It is tried again the next time.
+    pub(crate) fn start_workers(self: &Arc<Self>) -> Result<bool, RuntimeError> {
+        if self.has_workers.load(Ordering::Acquire) {
+            return Ok(true);
+        }
+        let count = self.tuning().jit_worker_count;
+        let mut started = lock(&self.started);
+        if started.workers || count == 0 || self.pool.is_stopping() {
+            return Ok(started.workers);
+        }
+        let mut running = 0;
+        for (index, station) in Station::several(count).into_iter().enumerate() {
+            let service = Arc::clone(self);
+            let name = worker_name(&self.config.thread_name, index);
+            let body = move || work(&service, station);
+            match self.threads.spawn(name, WORKER_STACK, body) {
+                Ok(()) => running += 1,
+                Err(error) if running == 0 => return Err(self.told(error)),
+                Err(error) => {
+                    tracing::warn!(%error, running, "fewer workers than configured");
+                    break;
+                }
+            }
+        }
+        started.workers = true;
+        self.has_workers.store(true, Ordering::Release);
+        if let Err(error) = self.start_housekeeping(&mut started) {
+            // Compilation goes on without; what it costs is in the message.
+            self.told(error);
+        }
+        Ok(true)
+    }
+
+    /// Starts the housekeeping thread if there is a callback for it to call.
+    fn start_listening(self: &Arc<Self>) {
+        if self.ledger.events.has_callback()
+            && let Err(error) = self.start_housekeeping(&mut lock(&self.started))
+        {
+            self.told(error);
         }
     }
+
+    fn start_housekeeping(self: &Arc<Self>, started: &mut Started) -> Result<(), RuntimeError> {
+        if started.housekeeping || self.pool.is_stopping() {
+            return Ok(());
+        }
+        let service = Arc::clone(self);
+        let name = self.config.thread_name.clone();
+        self.threads.spawn(name, 0, move || housekeeping::run(&service))?;
+        started.housekeeping = true;
+        Ok(())
+    }
+
+    fn told(&self, error: RuntimeError) -> RuntimeError {
+        if self.saturation_log.permits() {
+            tracing::error!(%error);
+        }
+        error
+    }
+
+    /// Ends all background work: drops what is queued, and waits for the threads as long as
+    /// configured. May be called by one of them.
+    pub(crate) fn shut_down(&self) {
+        self.pool.stop();
+        self.bell.ring();
+        self.ledger.events.close();
+        let timeout = self.tuning().shutdown_timeout;
+        if !self.threads.join_all(timeout) {
+            tracing::warn!(?timeout, "background threads didn't end in time, and are left alone");
+        }
+    }
+}
+
+/// What a worker does until the backend ends.
+fn work(service: &Arc<CompileService>, mut station: Station<Job>) {
+    if let Err(failure) = service.compilers.warm_up() {
+        tracing::debug!(%failure, "no compiler at hand yet");
+    }
+    while let Some(job) = service.pool.next(&mut station) {
+        // Unwind safety: a job that panicked is gone, and what it shares is consistent at any
+        // point, for the compilers' panics are caught further in.
+        let done = catch_unwind(AssertUnwindSafe(|| jobs::run(service, &station, job)));
+        match done {
+            Ok(Some(rest)) => station.set_aside(rest),
+            Ok(None) => {}
+            Err(panic) => {
+                tracing::error!(message = panic_message(&*panic), "a compilation job panicked");
+            }
+        }
+        service.bell.ring();
+    }
+}
+
+/// The workers of `revmc-backend` are `revmc-00`, `revmc-01` and so on.
+fn worker_name(thread_name: &str, index: usize) -> String {
+    format!("{}-{index:02}", thread_name.strip_suffix("-backend").unwrap_or(thread_name))
+}
+
+fn timed_out() -> Attempt {
+    Err(Arc::new(CompileFailure::TimedOut))
 }
 
 #[cfg(test)]
@@ -161,12 +412,17 @@ mod tests {
     use super::*;
     use alloy_primitives::keccak256;
     use revm::primitives::hardfork::SpecId;
+    use std::time::Duration;
 
     /// A service with one page for code.
-    fn service() -> CompileService {
+    fn service() -> Arc<CompileService> {
         let options = CompilerOptions::default();
-        let service = CompileService::new(&RuntimeConfig::default(), options);
-        CompileService { pool: CompilerPool::new(options, 0, 1), ..service }
+        let service = CompileService::new(RuntimeConfig::default(), options);
+        Arc::new(CompileService { compilers: CompilerPool::new(options, 0, 1), ..service })
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
     }
 
     fn key(code: &[u8]) -> RuntimeCacheKey {
@@ -180,41 +436,41 @@ mod tests {
     fn a_shortage_is_remembered_until_a_program_is_freed() {
         let service = service();
         // Not through the service, whose cache would keep it.
-        let (first, _) = service.pool.compile(key(FIRST), FIRST).unwrap();
-        let failure = service.program(key(SECOND), SECOND).unwrap_err();
+        let (first, _) = service.compilers.compile(key(FIRST), FIRST, || Ok(())).unwrap();
+        let failure = service.program(key(SECOND), SECOND, later()).unwrap_err();
         assert!(failure.is_shortage(), "{failure}");
         for _ in 0..3 {
-            let again = service.program(key(SECOND), SECOND).unwrap_err();
+            let again = service.program(key(SECOND), SECOND, later()).unwrap_err();
             assert!(Arc::ptr_eq(&again, &failure));
         }
-        assert_eq!(service.counters.compilations_dispatched.get(), 1);
+        assert_eq!(service.ledger.counters.compilations_dispatched.get(), 1);
         drop(first);
-        service.program(key(SECOND), SECOND).unwrap();
-        assert_eq!(service.counters.compilations_dispatched.get(), 2);
+        service.program(key(SECOND), SECOND, later()).unwrap();
+        assert_eq!(service.ledger.counters.compilations_dispatched.get(), 2);
         assert!(service.known(&key(SECOND)).is_some_and(|known| known.is_ok()));
     }
 
     #[test]
     fn a_shortage_is_forgotten_by_a_clear() {
         let service = service();
-        let _first = service.pool.compile(key(FIRST), FIRST).unwrap();
-        assert!(service.program(key(SECOND), SECOND).is_err());
+        let _first = service.compilers.compile(key(FIRST), FIRST, || Ok(())).unwrap();
+        assert!(service.program(key(SECOND), SECOND, later()).is_err());
         service.cache.clear();
         assert!(service.known(&key(SECOND)).is_none());
-        assert!(service.program(key(SECOND), SECOND).is_err());
-        assert_eq!(service.counters.compilations_dispatched.get(), 2);
+        assert!(service.program(key(SECOND), SECOND, later()).is_err());
+        assert_eq!(service.ledger.counters.compilations_dispatched.get(), 2);
     }
 
     #[test]
     fn the_log_tells_of_the_first_shortage_of_a_generation() {
         let service = service();
-        let _first = service.pool.compile(key(FIRST), FIRST).unwrap();
+        let _first = service.compilers.compile(key(FIRST), FIRST, || Ok(())).unwrap();
         let failure = CompileFailure::Panic { message: "no shortage".into() };
         service.log_failure(key(FIRST), 1, &failure, 0);
         assert!(service.is_first_shortage(0));
         assert!(!service.is_first_shortage(0));
         service.cache.clear();
-        assert!(service.program(key(SECOND), SECOND).is_err());
+        assert!(service.program(key(SECOND), SECOND, later()).is_err());
         assert!(!service.is_first_shortage(service.cache.generation()), "it was logged");
     }
 }

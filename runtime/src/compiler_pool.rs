@@ -1,7 +1,7 @@
 //! Compilers for whoever has something to compile, and the memory their code goes to.
 //!
 //! A compiler keeps its buffers between contracts, so a thread borrows one and gives it back. At
-//! most [`MAX_IDLE`] are kept. The region of code memory is reserved at the first compilation: a
+//! most [`MAX_IDLE`] a tier are kept. The region of code memory is reserved at the first compilation: a
 //! backend that never compiles costs no address space.
 
 use crate::{
@@ -11,7 +11,8 @@ use crate::{
     program::{CompiledProgram, Holdings, ProgramKind},
 };
 use cranevm_codegen::{
-    CompileError, Compiler, CompilerOptions, NativeProgram,
+    Chunk, CompileError, CompiledCode, Compiler, CompilerOptions, NativeProgram, OptimizationLevel,
+    Program,
     code_memory::{CodeMemoryError, CodeRegion},
 };
 use std::{
@@ -31,20 +32,42 @@ const UNLIMITED_RESERVE: usize = 8 << 30;
 /// the budget.
 const MIN_RESERVE: usize = 64 << 20;
 
+/// What a program was compiled for: to be there soon, or to be fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tier {
+    /// At [`OptimizationLevel::None`], in small chunks.
+    Baseline,
+    /// At the configured level.
+    Full,
+}
+
 /// Lends compilers and owns the code memory of a backend.
 pub(crate) struct CompilerPool {
-    options: CompilerOptions,
+    /// By tier.
+    levels: [Level; 2],
     /// Compilations after which a compiler isn't kept; 0: never.
     recycle_threshold: usize,
     reserve_bytes: usize,
-    idle: Mutex<Vec<PooledCompiler>>,
     region: Mutex<Option<Arc<CodeRegion>>>,
     holdings: Arc<Holdings>,
+}
+
+/// The compilers of one tier.
+struct Level {
+    options: CompilerOptions,
+    idle: Mutex<Vec<PooledCompiler>>,
 }
 
 struct PooledCompiler {
     compiler: Compiler,
     compilations: usize,
+}
+
+/// A contract that can run: the chunk that it starts in is there.
+pub(crate) struct Started {
+    pub(crate) program: CompiledProgram,
+    pub(crate) analysed: Program,
+    pub(crate) timings: CompileTimings,
 }
 
 impl CompilerPool {
@@ -54,43 +77,119 @@ impl CompilerPool {
         recycle_threshold: usize,
         reserve_bytes: usize,
     ) -> Self {
+        let baseline = CompilerOptions { opt_level: OptimizationLevel::None, ..options };
+        let level = |options| Level { options, idle: Mutex::default() };
         Self {
-            options,
+            levels: [level(baseline), level(options)],
             recycle_threshold,
             reserve_bytes,
-            idle: Mutex::default(),
             region: Mutex::default(),
             holdings: Arc::default(),
         }
     }
 
-    /// Compiles and loads a contract on this thread. A panic of the compiler becomes a failure.
+    /// The tier at which a contract is compiled first: [`Tier::Full`] if that is the baseline.
+    pub(crate) fn first_tier(&self) -> Tier {
+        match self.levels[Tier::Full as usize].options.opt_level.optimises() {
+            true => Tier::Baseline,
+            false => Tier::Full,
+        }
+    }
+
+    /// Compiles a contract at the full tier and loads it, on this thread. Asks `keep_on` before
+    /// each chunk, and ends with what that says. A panic of the compiler becomes a failure.
     pub(crate) fn compile(
         &self,
         key: RuntimeCacheKey,
         code: &[u8],
+        keep_on: impl Fn() -> Result<(), CompileFailure>,
     ) -> Result<(CompiledProgram, CompileTimings), CompileFailure> {
-        // Unwind safety: a compiler that panicked is dropped by the unwinding and never used again;
-        // the pool's own state is only touched between compilations.
-        contain_panic(|| self.compile_unguarded(key, code))
+        let (analysed, mut compiled) = self.begin(Tier::Full, key, code)?;
+        for chunk in analysed.chunks.keys().skip(1) {
+            keep_on()?;
+            let code = self.chunk(Tier::Full, &analysed, chunk, &mut compiled.timings)?;
+            compiled.place_chunk(chunk, code);
+        }
+        Ok((self.load(key, &compiled)?, compiled.timings))
     }
 
-    fn compile_unguarded(
+    /// Compiles at the first tier what a contract needs to start, and loads that.
+    pub(crate) fn start(
         &self,
         key: RuntimeCacheKey,
         code: &[u8],
-    ) -> Result<(CompiledProgram, CompileTimings), CompileFailure> {
+    ) -> Result<Started, CompileFailure> {
+        let (analysed, compiled) = self.begin(self.first_tier(), key, code)?;
+        let program = self.load(key, &compiled)?;
+        Ok(Started { program, analysed, timings: compiled.timings })
+    }
+
+    /// Analyses a contract, and compiles the chunk that it starts in.
+    pub(crate) fn begin(
+        &self,
+        tier: Tier,
+        key: RuntimeCacheKey,
+        code: &[u8],
+    ) -> Result<(Program, CompiledCode), CompileFailure> {
         // First, so that without memory for code no time goes into making it.
-        let region = self.region()?;
-        let mut pooled = self.borrow()?;
-        let compiled = pooled.compiler.compile(code, key.spec_id);
-        pooled.compilations += 1;
-        self.give_back(pooled);
-        let compiled = compiled?;
-        let native = NativeProgram::load(&compiled, &region)?;
+        self.region()?;
+        self.lend(tier, true, |compiler| compiler.compile_start(code, key.spec_id))
+    }
+
+    /// Compiles another chunk.
+    pub(crate) fn chunk(
+        &self,
+        tier: Tier,
+        analysed: &Program,
+        chunk: Chunk,
+        timings: &mut CompileTimings,
+    ) -> Result<Vec<u8>, CompileFailure> {
+        self.lend(tier, false, |compiler| compiler.compile_chunk(analysed, chunk, timings))
+    }
+
+    /// Places compiled code in memory.
+    pub(crate) fn load(
+        &self,
+        key: RuntimeCacheKey,
+        compiled: &CompiledCode,
+    ) -> Result<CompiledProgram, CompileFailure> {
+        let native = NativeProgram::load(compiled, &self.region()?)?;
         let holdings = Arc::clone(&self.holdings);
-        let program = CompiledProgram::new(key, ProgramKind::Jit, native, holdings);
-        Ok((program, compiled.timings))
+        Ok(CompiledProgram::new(key, ProgramKind::Jit, native, holdings))
+    }
+
+    /// Places another chunk of a program in memory.
+    pub(crate) fn publish(
+        &self,
+        program: &CompiledProgram,
+        chunk: Chunk,
+        code: &[u8],
+    ) -> Result<(), CompileFailure> {
+        Ok(program.publish(chunk, code, &self.region()?)?)
+    }
+
+    /// Builds a compiler for the first tier, so that the first contract doesn't wait for it.
+    pub(crate) fn warm_up(&self) -> Result<(), CompileFailure> {
+        self.region()?;
+        self.lend(self.first_tier(), false, |_| Ok(()))
+    }
+
+    /// Lends a compiler, and makes its panic a failure. `counts` towards its recycling.
+    fn lend<T>(
+        &self,
+        tier: Tier,
+        counts: bool,
+        work: impl FnOnce(&mut Compiler) -> Result<T, CompileError>,
+    ) -> Result<T, CompileFailure> {
+        // Unwind safety: a compiler that panicked is dropped by the unwinding and never used again;
+        // the pool's own state is only touched between compilations.
+        contain_panic(|| {
+            let mut pooled = self.borrow(tier)?;
+            let result = work(&mut pooled.compiler);
+            pooled.compilations += usize::from(counts);
+            self.give_back(tier, pooled);
+            Ok(result?)
+        })
     }
 
     /// Bytes of executable memory held by programs of this pool, wherever they are.
@@ -109,20 +208,21 @@ impl CompilerPool {
         self.holdings.releases.get()
     }
 
-    fn borrow(&self) -> Result<PooledCompiler, CompileError> {
-        let idle = lock(&self.idle).pop();
+    fn borrow(&self, tier: Tier) -> Result<PooledCompiler, CompileError> {
+        let level = &self.levels[tier as usize];
+        let idle = lock(&level.idle).pop();
         match idle {
             Some(pooled) => Ok(pooled),
-            None => Ok(PooledCompiler { compiler: Compiler::new(self.options)?, compilations: 0 }),
+            None => Ok(PooledCompiler { compiler: Compiler::new(level.options)?, compilations: 0 }),
         }
     }
 
-    fn give_back(&self, pooled: PooledCompiler) {
+    fn give_back(&self, tier: Tier, pooled: PooledCompiler) {
         let worn = self.recycle_threshold > 0 && pooled.compilations >= self.recycle_threshold;
         if worn {
             return;
         }
-        let mut idle = lock(&self.idle);
+        let mut idle = lock(&self.levels[tier as usize].idle);
         if idle.len() < MAX_IDLE {
             idle.push(pooled);
         }
@@ -193,29 +293,36 @@ mod tests {
     #[test]
     fn worn_compilers_are_dropped() {
         let pool = pool(2);
-        pool.give_back(PooledCompiler { compilations: 2, ..pool.borrow().unwrap() });
-        assert_eq!(lock(&pool.idle).len(), 0);
-        pool.give_back(PooledCompiler { compilations: 1, ..pool.borrow().unwrap() });
-        assert_eq!(lock(&pool.idle).len(), 1);
-        assert_eq!(pool.borrow().unwrap().compilations, 1);
+        pool.give_back(
+            Tier::Full,
+            PooledCompiler { compilations: 2, ..pool.borrow(Tier::Full).unwrap() },
+        );
+        assert_eq!(lock(&pool.levels[Tier::Full as usize].idle).len(), 0);
+        pool.give_back(
+            Tier::Full,
+            PooledCompiler { compilations: 1, ..pool.borrow(Tier::Full).unwrap() },
+        );
+        assert_eq!(lock(&pool.levels[Tier::Full as usize].idle).len(), 1);
+        assert_eq!(pool.borrow(Tier::Full).unwrap().compilations, 1);
     }
 
     #[test]
     fn never_recycles_at_zero_and_keeps_few() {
         let pool = pool(0);
-        let borrowed: Vec<_> = (0..MAX_IDLE + 3).map(|_| pool.borrow().unwrap()).collect();
+        let borrowed: Vec<_> =
+            (0..MAX_IDLE + 3).map(|_| pool.borrow(Tier::Full).unwrap()).collect();
         for compiler in borrowed {
-            pool.give_back(PooledCompiler { compilations: usize::MAX, ..compiler });
+            pool.give_back(Tier::Full, PooledCompiler { compilations: usize::MAX, ..compiler });
         }
-        assert_eq!(lock(&pool.idle).len(), MAX_IDLE);
+        assert_eq!(lock(&pool.levels[Tier::Full as usize].idle).len(), MAX_IDLE);
     }
 
     #[test]
     fn a_panic_is_a_failure_and_costs_the_compiler() {
         let pool = pool(0);
-        pool.give_back(pool.borrow().unwrap());
+        pool.give_back(Tier::Full, pool.borrow(Tier::Full).unwrap());
         let failed: Result<(), _> = contain_panic(|| {
-            let _compiler = pool.borrow()?;
+            let _compiler = pool.borrow(Tier::Full)?;
             panic!("chunk {} broke", 7);
         });
         let failure = failed.unwrap_err();
@@ -223,7 +330,7 @@ mod tests {
             matches!(&failure, CompileFailure::Panic { message } if message == "chunk 7 broke")
         );
         assert!(!failure.is_shortage(), "the same code would panic again");
-        assert_eq!(lock(&pool.idle).len(), 0);
+        assert_eq!(lock(&pool.levels[Tier::Full as usize].idle).len(), 0);
     }
 
     #[test]

@@ -128,6 +128,7 @@ impl RuntimeConfig {
             self.enabled = true;
             self.tuning.jit_hot_threshold = 0;
         }
+        self.tuning = self.tuning.normalized();
         self
     }
 

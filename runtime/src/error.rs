@@ -5,7 +5,7 @@
 
 use crate::lookup::RuntimeCacheKey;
 use cranevm_codegen::{CompileError, code_memory::CodeMemoryError};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// What went wrong in a call to the runtime.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -33,6 +33,25 @@ pub enum RuntimeError {
          make it with JitBackend::new (a configuration with enabled = false starts nothing)"
     )]
     NoBackend,
+    /// The operating system refused a thread.
+    #[error(
+        "thread {name} can't be started: {problem}; nothing is compiled in the background, \
+         compile_jit_sync still compiles on the calling thread"
+    )]
+    Thread {
+        /// The thread's name.
+        name: String,
+        /// What the system said.
+        problem: String,
+    },
+    /// A synchronous call didn't end in the time it was given. The compilation may still end.
+    #[error("code {code_hash} wasn't compiled within {limit:?}", code_hash = .key.code_hash)]
+    TimedOut {
+        /// The program asked for.
+        key: RuntimeCacheKey,
+        /// The time given.
+        limit: Duration,
+    },
     /// The code is never compiled.
     #[error(
         "code {code_hash} of {code_len} bytes isn't eligible for compilation: it is empty or \
@@ -67,6 +86,13 @@ pub enum CompileFailure {
     /// The compiler refused, or the code couldn't be loaded.
     #[error(transparent)]
     Compiler(#[from] CompileError),
+    /// It took longer than a caller waits; see
+    /// [`JitBackend::compile_jit_sync`](crate::runtime::JitBackend::compile_jit_sync).
+    #[error("compilation took longer than the time allowed for it")]
+    TimedOut,
+    /// Nobody compiles it any more: the backend ended, or a `clear_*` came before the work began.
+    #[error("the compilation was given up: the backend ended or was cleared")]
+    Abandoned,
     /// The compiler panicked: an error in it. The panic was contained.
     #[error("the compiler panicked: {message}")]
     Panic {
@@ -81,5 +107,10 @@ impl CompileFailure {
     pub(crate) fn is_shortage(&self) -> bool {
         use CodeMemoryError::{Exhausted, Os};
         matches!(self, Self::Compiler(CompileError::CodeMemory(Exhausted { .. } | Os { .. })))
+    }
+
+    /// Whether the failure came from outside, and tells nothing of the code.
+    pub(crate) fn is_circumstantial(&self) -> bool {
+        matches!(self, Self::TimedOut | Self::Abandoned)
     }
 }

@@ -35,10 +35,18 @@ mod compile;
 mod compiler_pool;
 mod config;
 mod error;
+mod events;
 mod flights;
+mod hotness;
+mod housekeeping;
+mod jobs;
+mod ledger;
+mod log_limit;
 mod lookup;
+mod pool;
 mod program;
 mod stats;
+mod threads;
 mod tuning;
 
 pub mod revm_evm;
@@ -55,7 +63,10 @@ pub mod runtime {
         backend::{JitBackend, maybe_run_jit_helper},
         config::{CompilationEvent, CompilationKind, JitMode, RuntimeConfig},
         error::{CompileFailure, RuntimeError},
-        lookup::{AotRequest, InterpretReason, LookupDecision, LookupRequest, RuntimeCacheKey},
+        lookup::{
+            AotRequest, InterpretReason, LookupDecision, LookupRequest, ProgramStatus,
+            RuntimeCacheKey,
+        },
         program::{CompiledProgram, ProgramKind},
         stats::RuntimeStatsSnapshot,
         tuning::RuntimeTuning,

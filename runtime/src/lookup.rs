@@ -1,6 +1,6 @@
 //! What a lookup asks and what it answers. Plain data.
 
-use crate::program::CompiledProgram;
+use crate::{error::CompileFailure, program::CompiledProgram};
 use alloy_primitives::{B256, Bytes};
 use revm::primitives::hardfork::SpecId;
 use std::{
@@ -52,6 +52,26 @@ impl AotRequest {
     pub(crate) fn key(&self) -> RuntimeCacheKey {
         RuntimeCacheKey { code_hash: self.code_hash, spec_id: self.spec_id }
     }
+}
+
+/// What a backend knows of a program; see [`JitBackend::status`](crate::runtime::JitBackend::status).
+#[derive(Clone, Debug)]
+pub enum ProgramStatus {
+    /// Nothing: never looked up, or forgotten.
+    Unknown,
+    /// Looked up, but not often enough.
+    Cold {
+        /// Misses counted towards the threshold.
+        misses: u32,
+    },
+    /// Waiting for a worker, or being compiled.
+    Pending,
+    /// Resident as compiled at first; better code may be on its way.
+    Baseline,
+    /// Resident, as compiled at the configured level.
+    Ready,
+    /// Compilation failed; the code is interpreted.
+    Failed(Arc<CompileFailure>),
 }
 
 /// Answers a lookup.

@@ -10,12 +10,20 @@ use crate::{
     lookup::RuntimeCacheKey,
     stats::{Gauge, Releases},
 };
-use cranevm_codegen::{EvmCompilerFn, NativeProgram, NativeRun};
+use cranevm_codegen::{
+    Chunk, CompileError, EvmCompilerFn, NativeProgram, NativeRun, code_memory::CodeRegion,
+};
 use revm::interpreter::{
     GasTable, Host, InstructionTable, Interpreter,
     interpreter::{EthInterpreter, STACK_LIMIT},
 };
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
 
 /// Where a program comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +46,9 @@ pub struct CompiledProgram {
     backing: NativeProgram,
     /// Bytes of the bytecode compiled.
     code_len: usize,
+    /// The backend's clock when it was last used; see
+    /// [`ProgramCache::clock`](crate::cache::ProgramCache::clock).
+    last_use: AtomicU32,
     /// After `backing`, for fields are dropped in their order: a release is told when the memory is
     /// free.
     _share: Share,
@@ -77,7 +88,35 @@ impl CompiledProgram {
         holdings.data_bytes.add(data_bytes);
         let _share = Share { holdings, data_bytes };
         let (func, code_len) = (backing.func(), backing.bytecode_len());
-        Self { func, key, kind, backing, code_len, _share }
+        Self { func, key, kind, backing, code_len, last_use: AtomicU32::new(0), _share }
+    }
+
+    /// Places a chunk that was absent; frames that run meanwhile meet it when they come by.
+    pub(crate) fn publish(
+        &self,
+        chunk: Chunk,
+        code: &[u8],
+        region: &Arc<CodeRegion>,
+    ) -> Result<(), CompileError> {
+        self.backing.publish(chunk.as_u32() as usize, code, region)
+    }
+
+    /// Bytes of executable memory and tables held.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.backing.code_bytes() + self.backing.data_bytes()) as u64
+    }
+
+    /// Notes a use: a load, and a store if the clock has gone on since the last.
+    #[inline]
+    pub(crate) fn touch(&self, clock: u32) {
+        if self.last_use.load(Relaxed) != clock {
+            self.last_use.store(clock, Relaxed);
+        }
+    }
+
+    /// The backend's clock when the program was last used.
+    pub(crate) fn last_use(&self) -> u32 {
+        self.last_use.load(Relaxed)
     }
 
     /// Runs of this program that were handed over to the interpreter.
@@ -130,8 +169,7 @@ impl fmt::Debug for CompiledProgram {
         f.debug_struct("CompiledProgram")
             .field("key", &self.key)
             .field("kind", &self.kind)
-            .field("code_bytes", &self.backing.code_bytes())
-            .field("data_bytes", &self.backing.data_bytes())
+            .field("bytes", &self.bytes())
             .finish_non_exhaustive()
     }
 }

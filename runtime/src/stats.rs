@@ -4,7 +4,7 @@
 //! read at one instant.
 
 use std::sync::atomic::{
-    AtomicU64,
+    AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -17,17 +17,19 @@ pub struct RuntimeStatsSnapshot {
     /// Lookups of eligible code answered without a resident program, and blocking lookups that had
     /// to compile.
     pub lookup_misses: u64,
-    /// Lookup observations lost. 0: none are queued.
+    /// Hot contracts that weren't queued because the queue was full or there are no workers (they
+    /// count anew), and events that `on_compilation` was too slow to hear.
     pub events_dropped: u64,
-    /// Requests for background compilation or artifacts that were refused.
+    /// Explicit requests for compilation or artifacts that were refused.
     pub commands_dropped: u64,
     /// Programs resident now.
     pub resident_entries: u64,
-    /// Lookup observations queued now. 0: none are queued.
+    /// Hot contracts waiting for a worker now, and events waiting for `on_compilation`.
     pub events_queued: u64,
-    /// Commands queued now. 0: none are queued.
+    /// Explicit requests waiting for a worker now.
     pub command_queue_len: u64,
-    /// Compilations begun and not ended.
+    /// Contracts accepted for compilation, waiting or under way, at whatever level. 0 means that
+    /// all is compiled that was asked for.
     pub pending_jobs: u64,
     /// Bytes of executable memory held by this backend's programs, resident or kept by callers;
     /// whole pages.
@@ -36,11 +38,13 @@ pub struct RuntimeStatsSnapshot {
     pub jit_data_bytes: u64,
     /// Programs evicted for the budget or for idleness. `clear_*` isn't eviction.
     pub evictions: u64,
-    /// Compilations begun.
+    /// Compilations begun: of a contract at one level. Those that succeeded, those that failed, and
+    /// those under way add up to this.
     pub compilations_dispatched: u64,
     /// Compilations that gave a program.
     pub compilations_succeeded: u64,
-    /// Compilations that failed.
+    /// Compilations that failed, or were given up because of a `clear_*`, an eviction or the end of
+    /// the backend.
     pub compilations_failed: u64,
     /// Helper processes started. This version has none, so this and all fields below are 0.
     pub jit_helper_spawns: u64,
@@ -91,6 +95,32 @@ impl Counter {
     }
 }
 
+/// A counter that threads share without sharing a cache line.
+#[derive(Debug, Default)]
+pub(crate) struct Striped([Stripe; STRIPES]);
+
+const STRIPES: usize = 8;
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Stripe(AtomicU64);
+
+impl Striped {
+    pub(crate) fn bump(&self) {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static STRIPE: usize = THREADS.fetch_add(1, Relaxed) % STRIPES;
+        }
+        // A thread that is ending counts on the first stripe.
+        let stripe = STRIPE.try_with(|stripe| *stripe).unwrap_or(0);
+        self.0[stripe].0.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.iter().map(|stripe| stripe.0.load(Relaxed)).sum()
+    }
+}
+
 /// A quantity that grows and shrinks.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge(AtomicU64);
@@ -128,9 +158,11 @@ impl Releases {
 /// The counters behind a [`RuntimeStatsSnapshot`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) lookup_hits: Counter,
-    pub(crate) lookup_misses: Counter,
+    pub(crate) lookup_hits: Striped,
+    pub(crate) lookup_misses: Striped,
+    pub(crate) events_dropped: Counter,
     pub(crate) commands_dropped: Counter,
+    pub(crate) evictions: Counter,
     pub(crate) compilations_dispatched: Counter,
     pub(crate) compilations_succeeded: Counter,
     pub(crate) compilations_failed: Counter,
@@ -140,16 +172,16 @@ impl Counters {
     /// The counters' values. Fields that aren't counters are left at zero for the caller to fill
     /// in.
     pub(crate) fn snapshot(&self) -> RuntimeStatsSnapshot {
-        // The ends are read before the beginnings, so that their difference never goes below what
-        // it was.
+        // The ends are read before the beginnings, so that they never exceed them.
         let succeeded = self.compilations_succeeded.get();
         let failed = self.compilations_failed.get();
         let dispatched = self.compilations_dispatched.get();
         RuntimeStatsSnapshot {
             lookup_hits: self.lookup_hits.get(),
             lookup_misses: self.lookup_misses.get(),
+            events_dropped: self.events_dropped.get(),
             commands_dropped: self.commands_dropped.get(),
-            pending_jobs: dispatched.saturating_sub(succeeded + failed),
+            evictions: self.evictions.get(),
             compilations_dispatched: dispatched,
             compilations_succeeded: succeeded,
             compilations_failed: failed,

@@ -7,6 +7,12 @@
 use crate::OptimizationLevel;
 use std::{num::NonZero, thread, time::Duration};
 
+/// Most threads that compile in the background.
+const MAX_WORKERS: usize = 256;
+
+/// Shortest interval of housekeeping.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Limits, thresholds and intervals of a [`JitBackend`](crate::runtime::JitBackend).
 #[derive(Clone, Copy, Debug)]
 pub struct RuntimeTuning {
@@ -103,6 +109,23 @@ impl RuntimeTuning {
             limit => limit,
         };
         !bytecode.is_empty() && bytecode.len() <= limit
+    }
+
+    /// Brings values that can't be meant into their range, as the fields' documentation says.
+    pub(crate) fn normalized(mut self) -> Self {
+        for capacity in [
+            &mut self.channel_capacity,
+            &mut self.max_events_per_drain,
+            &mut self.jit_max_pending_jobs,
+            &mut self.jit_worker_queue_capacity,
+        ] {
+            *capacity = (*capacity).max(1);
+        }
+        self.jit_worker_count = self.jit_worker_count.min(MAX_WORKERS);
+        for interval in [&mut self.event_drain_interval, &mut self.eviction_sweep_interval] {
+            *interval = (*interval).max(MIN_INTERVAL);
+        }
+        self
     }
 }
 

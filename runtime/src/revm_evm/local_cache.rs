@@ -5,9 +5,7 @@
 //! switching on or off) begins another epoch, and the cache starts empty.
 
 use crate::{
-    lookup::{LookupDecision, LookupRequest, RuntimeCacheKey},
-    program::CompiledProgram,
-    runtime::JitBackend,
+    backend::Consultation, lookup::RuntimeCacheKey, program::CompiledProgram, runtime::JitBackend,
 };
 use alloy_primitives::{Bytes, map::HashMap};
 use std::sync::Arc;
@@ -19,19 +17,16 @@ const MAX_ANSWERS: usize = 4096;
 const AT_HAND: usize = 16;
 
 /// The last answers, each at the place of its key.
-type AtHand = [Option<(RuntimeCacheKey, Answer)>; AT_HAND];
+type AtHand = [Option<(RuntimeCacheKey, Consultation)>; AT_HAND];
 
 /// The backend's answers of one epoch.
 #[derive(Default)]
 pub(super) struct LocalCache {
     epoch: u64,
-    answers: HashMap<RuntimeCacheKey, Answer>,
+    answers: HashMap<RuntimeCacheKey, Consultation>,
     /// Some of `answers`, each at the place that its code hash ends in. Allocated when first used.
     at_hand: Option<Box<AtHand>>,
 }
-
-/// `None` is "interpret".
-type Answer = Option<Arc<CompiledProgram>>;
 
 impl LocalCache {
     /// The program for `key`, whose bytecode is `code`; `None` to interpret, as always where
@@ -42,9 +37,25 @@ impl LocalCache {
         &mut self,
         backend: &JitBackend,
         key: &RuntimeCacheKey,
-        code: impl FnOnce() -> Bytes,
+        code: impl Fn() -> Bytes,
         is_priced_right: impl FnOnce() -> bool,
     ) -> Option<&Arc<CompiledProgram>> {
+        match self.answer(backend, key, code, is_priced_right) {
+            Consultation::Run(program) => Some(program),
+            Consultation::Watch(_) | Consultation::Interpret => None,
+        }
+    }
+
+    /// How to run a frame of `key`, whose bytecode is `code`, as [`program`](Self::program) says. A
+    /// frame that is to be watched was counted.
+    #[inline]
+    pub(super) fn answer(
+        &mut self,
+        backend: &JitBackend,
+        key: &RuntimeCacheKey,
+        code: impl Fn() -> Bytes,
+        is_priced_right: impl FnOnce() -> bool,
+    ) -> &Consultation {
         // Before the lookup: if the backend changes during it, the next frame sees another epoch
         // and asks again.
         let epoch = backend.epoch();
@@ -54,16 +65,25 @@ impl LocalCache {
         let place = usize::from(key.code_hash[31]) % AT_HAND;
         let at_hand = self.at_hand.as_deref().and_then(|at_hand| at_hand[place].as_ref());
         match at_hand.filter(|(at, _)| at == key) {
-            Some((_, None)) => return None,
-            _ if !is_priced_right() => return None,
+            Some((_, Consultation::Interpret)) => return &Consultation::Interpret,
+            _ if !is_priced_right() => return &Consultation::Interpret,
             Some(_) => {}
             None => {
-                let answer = self.fetch(backend, key, code);
+                let answer = self.fetch(backend, key, &code);
                 self.at_hand.get_or_insert_default()[place] = Some((*key, answer));
             }
         }
-        let (_, answer) = self.at_hand.as_deref()?[place].as_ref()?;
-        answer.as_ref()
+        match self.at_hand.as_deref().and_then(|at_hand| at_hand[place].as_ref()) {
+            Some((_, answer)) => {
+                match answer {
+                    Consultation::Run(program) => program.touch(backend.clock()),
+                    Consultation::Watch(cold) => cold.observe(backend, code, 0),
+                    Consultation::Interpret => {}
+                }
+                answer
+            }
+            None => &Consultation::Interpret,
+        }
     }
 
     /// The answer for a key that isn't at hand.
@@ -72,16 +92,12 @@ impl LocalCache {
         &mut self,
         backend: &JitBackend,
         key: &RuntimeCacheKey,
-        code: impl FnOnce() -> Bytes,
-    ) -> Answer {
+        code: impl Fn() -> Bytes,
+    ) -> Consultation {
         if self.answers.len() >= MAX_ANSWERS {
             self.answers.clear();
         }
-        let ask = || match backend.lookup(LookupRequest { key: *key, code: code() }) {
-            LookupDecision::Compiled(program) => Some(program),
-            LookupDecision::Interpret(_) => None,
-        };
-        self.answers.entry(*key).or_insert_with(ask).clone()
+        self.answers.entry(*key).or_insert_with(|| backend.consult(key, code)).clone()
     }
 
     /// Forgets the answers of another epoch.

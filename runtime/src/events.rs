@@ -1,0 +1,162 @@
+//! The queue between compilations and the client's `on_compilation`.
+//!
+//! Whoever compiled leaves an event and goes on; the housekeeping thread calls the callback. The
+//! queue is bounded, so a callback that blocks for ever costs its own events and that thread, and
+//! nothing else waits for it.
+
+use crate::{
+    compiler_pool::{lock, panic_message},
+    config::CompilationEvent,
+};
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Instant,
+};
+
+pub(crate) type Callback = Arc<dyn Fn(CompilationEvent) + Send + Sync>;
+
+/// Events on their way to the callback.
+#[derive(Default)]
+pub(crate) struct EventQueue {
+    state: Mutex<State>,
+    /// Nothing is queued, and the callback isn't running.
+    drained: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    callback: Option<Callback>,
+    capacity: usize,
+    queue: VecDeque<CompilationEvent>,
+    /// Calls of the callback under way.
+    calls: usize,
+}
+
+impl EventQueue {
+    /// A queue for `callback`; without one it stays empty.
+    pub(crate) fn new(callback: Option<Callback>, capacity: usize) -> Self {
+        let state = State { callback, capacity, ..State::default() };
+        Self { state: Mutex::new(state), drained: Condvar::new() }
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn has_callback(&self) -> bool {
+        lock(&self.state).callback.is_some()
+    }
+
+    /// Events waiting.
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.state).queue.len()
+    }
+
+    /// Leaves an event; `false` if it was lost because the queue is full.
+    pub(crate) fn push(&self, event: CompilationEvent) -> bool {
+        let mut state = lock(&self.state);
+        if state.callback.is_none() {
+            return true;
+        }
+        let fits = state.queue.len() < state.capacity;
+        if fits {
+            state.queue.push_back(event);
+        }
+        fits
+    }
+
+    /// Calls the callback for the oldest event, if there is one. Panics are contained.
+    pub(crate) fn deliver_one(&self) -> bool {
+        let mut state = lock(&self.state);
+        let Some(callback) = state.callback.clone() else { return false };
+        let Some(event) = state.queue.pop_front() else { return false };
+        state.calls += 1;
+        drop(state);
+        // Unwind safety: nothing of this crate is lent to the callback.
+        let called = catch_unwind(AssertUnwindSafe(|| callback(event)));
+        // Dropping the callback may end the backend that it holds a handle of, which locks again.
+        drop(callback);
+        if let Err(panic) = called {
+            tracing::error!(message = panic_message(&*panic), "on_compilation panicked");
+        }
+        let mut state = lock(&self.state);
+        state.calls -= 1;
+        if state.queue.is_empty() && state.calls == 0 {
+            self.drained.notify_all();
+        }
+        true
+    }
+
+    /// Lets go of the callback and of what is queued for it.
+    pub(crate) fn close(&self) {
+        let mut state = lock(&self.state);
+        let callback = state.callback.take();
+        state.queue.clear();
+        self.drained.notify_all();
+        drop(state);
+        // Not under the lock: it may hold handles of this backend or of others.
+        drop(callback);
+    }
+
+    /// Waits until the callback has heard everything; `false` if it hasn't by `deadline`.
+    pub(crate) fn wait_drained(&self, deadline: Instant) -> bool {
+        let mut state = lock(&self.state);
+        while !state.queue.is_empty() || state.calls > 0 {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
+            let waited = self.drained.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CompileTimings, config::CompilationKind};
+    use alloy_primitives::B256;
+    use revm::primitives::hardfork::SpecId;
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    fn event() -> CompilationEvent {
+        CompilationEvent {
+            code_hash: B256::ZERO,
+            spec_id: SpecId::CANCUN,
+            duration: Duration::ZERO,
+            kind: CompilationKind::Jit,
+            success: true,
+            timings: CompileTimings::default(),
+        }
+    }
+
+    #[test]
+    fn is_bounded_and_survives_panics() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let callback: Callback = Arc::new({
+            let calls = Arc::clone(&calls);
+            move |_| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                panic!("on purpose");
+            }
+        });
+        let queue = EventQueue::new(Some(callback), 2);
+        assert!(queue.push(event()) && queue.push(event()));
+        assert!(!queue.push(event()), "full");
+        assert!(!queue.wait_drained(Instant::now()));
+        assert!(queue.deliver_one() && queue.deliver_one() && !queue.deliver_one());
+        assert!(queue.wait_drained(Instant::now()));
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+        assert!(queue.push(event()));
+        queue.close();
+        assert_eq!((queue.len(), queue.deliver_one()), (0, false));
+    }
+
+    #[test]
+    fn nobody_listens() {
+        let queue = EventQueue::default();
+        assert!(queue.push(event()));
+        assert_eq!(queue.len(), 0);
+    }
+}

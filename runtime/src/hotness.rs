@@ -1,0 +1,245 @@
+//! How often contracts without a program run: counted where it happens, by who runs them.
+//!
+//! A [`Cold`] is the counter of one contract. An EVM keeps the ones it meets, so that a frame
+//! counts with one relaxed addition; the thread whose addition crosses the threshold asks for the
+//! compilation itself.
+//!
+//! The table is bounded by construction: a fixed number of buckets with a fixed number of places.
+//! In a full bucket the coldest counter makes room and the others are halved, so what ran long
+//! ago gives way to what runs now, and a flood of contracts that run once displaces nothing hot.
+//! Lock: a bucket's, for a search among its places.
+
+use crate::{compile::Origin, compiler_pool::lock, lookup::RuntimeCacheKey, runtime::JitBackend};
+use alloy_primitives::{Bytes, map::DefaultHashBuilder};
+use std::{
+    hash::BuildHasher,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+/// Gas burnt in the interpreter that promotes a contract by itself: in one frame, or in all since
+/// it was first seen. Some milliseconds of interpretation, about what the first compilation takes.
+pub(crate) const HOT_GAS: u64 = 1_000_000;
+
+/// Buckets of the table, a power of two.
+const BUCKETS: usize = 2048;
+/// Counters in a bucket. So the table has 16,384, of about 100 bytes each.
+const WAYS: usize = 8;
+
+/// One frame in the heat; below are 32 bits of gas. Each thread adds at most [`HOT_GAS`] before it
+/// sees the contract hot, so gas doesn't run over.
+const FRAME: u64 = 1 << 32;
+
+/// Counts the runs of a contract that has no program.
+#[derive(Debug)]
+pub(crate) struct Cold {
+    key: RuntimeCacheKey,
+    /// Of the cache, when counting began.
+    generation: u64,
+    /// Frames that make it hot.
+    threshold: u32,
+    /// Frames in the upper half, gas in the lower.
+    heat: AtomicU64,
+}
+
+impl Cold {
+    /// Counts a frame and the gas that it burnt; to be called when a frame begins, with what is
+    /// known of its gas then, mostly 0. The call that makes the contract hot asks `backend` to
+    /// compile `code`. Never waits.
+    #[inline]
+    pub(crate) fn observe(
+        self: &Arc<Self>,
+        backend: &JitBackend,
+        code: impl FnOnce() -> Bytes,
+        gas: u64,
+    ) {
+        self.add(backend, code, FRAME + gas.min(HOT_GAS));
+    }
+
+    /// Counts gas burnt by a frame that was counted before.
+    #[inline]
+    #[allow(dead_code, reason = "for frames that are interpreted in slices")]
+    pub(crate) fn burn(
+        self: &Arc<Self>,
+        backend: &JitBackend,
+        code: impl FnOnce() -> Bytes,
+        gas: u64,
+    ) {
+        self.add(backend, code, gas.min(HOT_GAS));
+    }
+
+    /// Whether it was promoted, and nothing has come of that yet.
+    #[inline]
+    pub(crate) fn is_hot(&self) -> bool {
+        self.is_hot_at(self.heat.load(Relaxed))
+    }
+
+    /// Begins to count anew.
+    pub(crate) fn cool(&self) {
+        self.heat.store(0, Relaxed);
+    }
+
+    /// Frames counted.
+    pub(crate) fn frames(&self) -> u32 {
+        (self.heat.load(Relaxed) >> 32) as u32
+    }
+
+    #[inline]
+    fn add(self: &Arc<Self>, backend: &JitBackend, code: impl FnOnce() -> Bytes, amount: u64) {
+        if self.is_hot() {
+            return;
+        }
+        let before = self.heat.fetch_add(amount, Relaxed);
+        let after = before.wrapping_add(amount);
+        if !self.is_hot_at(before) && self.is_hot_at(after) {
+            self.promote(backend, code(), after as u32 as u64 >= HOT_GAS);
+        }
+    }
+
+    #[cold]
+    fn promote(self: &Arc<Self>, backend: &JitBackend, code: Bytes, by_gas: bool) {
+        let origin = if by_gas { Origin::Gas } else { Origin::Frames };
+        if !backend.submit(self.key, code, origin, Some(Arc::clone(self))) {
+            self.cool();
+        }
+    }
+
+    #[inline]
+    fn is_hot_at(&self, heat: u64) -> bool {
+        (heat >> 32) as u32 >= self.threshold || heat as u32 as u64 >= HOT_GAS
+    }
+
+    fn halve(&self) {
+        let heat = self.heat.load(Relaxed);
+        if !self.is_hot_at(heat) {
+            // What is added meanwhile may be lost; it is an estimate.
+            self.heat.store((heat >> 33 << 32) | (heat as u32 as u64 / 2), Relaxed);
+        }
+    }
+}
+
+type Bucket = [Option<Arc<Cold>>; WAYS];
+
+/// The counters of the contracts seen lately.
+pub(crate) struct ColdTable {
+    threshold: u32,
+    hasher: DefaultHashBuilder,
+    /// Allocated when the first contract is seen.
+    buckets: OnceLock<Box<[Mutex<Bucket>]>>,
+}
+
+impl ColdTable {
+    /// A table of contracts that get hot with `threshold` frames; 0 and 1 both mean the first.
+    pub(crate) fn new(threshold: usize) -> Self {
+        let threshold = u32::try_from(threshold).unwrap_or(u32::MAX).max(1);
+        Self { threshold, hasher: DefaultHashBuilder::default(), buckets: OnceLock::new() }
+    }
+
+    /// The counter of `key`, made if need be. Counters of another generation are forgotten.
+    pub(crate) fn get(&self, key: &RuntimeCacheKey, generation: u64) -> Arc<Cold> {
+        let mut bucket = lock(self.bucket(key));
+        let is_current = |cold: &Arc<Cold>| cold.generation == generation;
+        let mut current = bucket.iter().flatten().filter(|cold| is_current(cold));
+        if let Some(found) = current.find(|cold| cold.key == *key) {
+            return Arc::clone(found);
+        }
+        let place = match bucket.iter().position(|slot| !slot.as_ref().is_some_and(is_current)) {
+            Some(vacant) => vacant,
+            None => make_room(&bucket),
+        };
+        let (key, threshold) = (*key, self.threshold);
+        let cold = Arc::new(Cold { key, generation, threshold, heat: AtomicU64::new(0) });
+        bucket[place] = Some(Arc::clone(&cold));
+        cold
+    }
+
+    /// Frames counted for `key`, if it is being watched.
+    pub(crate) fn frames(&self, key: &RuntimeCacheKey, generation: u64) -> Option<u32> {
+        self.buckets.get()?;
+        let bucket = lock(self.bucket(key));
+        let mut here = bucket.iter().flatten();
+        here.find(|cold| cold.key == *key && cold.generation == generation).map(|c| c.frames())
+    }
+
+    fn bucket(&self, key: &RuntimeCacheKey) -> &Mutex<Bucket> {
+        // The hasher is seeded, so nobody can choose contracts that meet in one bucket.
+        let index = self.hasher.hash_one(key) as usize % BUCKETS;
+        &self.buckets.get_or_init(|| (0..BUCKETS).map(|_| Mutex::default()).collect())[index]
+    }
+}
+
+/// The place of the coldest in a full bucket, whose others lose half their heat.
+fn make_room(bucket: &Bucket) -> usize {
+    let heat = |slot: &Option<Arc<Cold>>| slot.as_ref().map_or(0, |cold| cold.heat.load(Relaxed));
+    let coldest = (0..WAYS).min_by_key(|&place| heat(&bucket[place])).unwrap_or(0);
+    bucket.iter().flatten().for_each(|cold| cold.halve());
+    coldest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::B256;
+    use revm::primitives::hardfork::SpecId;
+
+    fn key(n: u64) -> RuntimeCacheKey {
+        let code_hash = B256::from(alloy_primitives::U256::from(n).to_le_bytes());
+        RuntimeCacheKey { code_hash, spec_id: SpecId::CANCUN }
+    }
+
+    fn no_code() -> Bytes {
+        Bytes::new()
+    }
+
+    #[test]
+    fn heat_is_frames_or_gas() {
+        // A backend that accepts nothing, so that promotion is seen by the count starting over.
+        let backend = JitBackend::disabled();
+        let cold = ColdTable::new(3).get(&key(1), 0);
+        for frames in [1, 2, 0, 1] {
+            cold.observe(&backend, no_code, 10);
+            assert_eq!(cold.frames(), frames);
+        }
+        cold.observe(&backend, no_code, HOT_GAS);
+        assert_eq!(cold.frames(), 0, "an expensive frame promotes by itself");
+        cold.observe(&backend, no_code, 0);
+        cold.burn(&backend, no_code, HOT_GAS - 1);
+        assert_eq!(cold.frames(), 1);
+        cold.burn(&backend, no_code, 1);
+        assert_eq!(cold.frames(), 0, "much gas in all, too");
+        cold.burn(&backend, no_code, u64::MAX);
+        assert_eq!(cold.heat.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_contract_has_one_counter_a_generation() {
+        let table = ColdTable::new(8);
+        let first = table.get(&key(1), 0);
+        assert!(Arc::ptr_eq(&first, &table.get(&key(1), 0)));
+        assert!(!Arc::ptr_eq(&first, &table.get(&key(1), 1)));
+        assert_eq!(table.frames(&key(1), 0), None);
+        assert_eq!(table.frames(&key(1), 1), Some(0));
+        assert_eq!(table.frames(&key(2), 1), None);
+    }
+
+    #[test]
+    fn a_flood_of_contracts_leaves_the_warm_ones_and_is_bounded() {
+        let table = ColdTable::new(1000);
+        let backend = JitBackend::disabled();
+        let warm = table.get(&key(0), 0);
+        for n in 1..200_000 {
+            if n % 50 == 0 {
+                warm.observe(&backend, no_code, 0);
+            }
+            table.get(&key(n), 0).observe(&backend, no_code, 0);
+        }
+        assert!(Arc::ptr_eq(&warm, &table.get(&key(0), 0)));
+        let held: usize =
+            table.buckets.get().unwrap().iter().map(|b| lock(b).iter().flatten().count()).sum();
+        assert!(held <= BUCKETS * WAYS);
+        // And what comes new is still learnt.
+        assert!(Arc::ptr_eq(&table.get(&key(1 << 40), 0), &table.get(&key(1 << 40), 0)));
+    }
+}

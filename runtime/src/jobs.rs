@@ -1,0 +1,256 @@
+//! What workers do: start a contract, compile its other chunks, make it better.
+//!
+//! A contract is compiled at the baseline first. The chunk that it starts in is enough to publish
+//! it; each further chunk is a job of its own, which idle workers steal. When all are there, an
+//! upgrade compiles the contract again at the configured level, one chunk at a time, and replaces
+//! the program. Between any two chunks the worker may turn to something more urgent, be paused, or
+//! end.
+
+use crate::{
+    compile::CompileService,
+    compiler_pool::{Started, Tier},
+    error::CompileFailure,
+    flights::Lead,
+    ledger::Ticket,
+    pool::{Band, Station},
+    program::CompiledProgram,
+};
+use alloy_primitives::Bytes;
+use cranevm_codegen::{Chunk, CompileTimings, CompiledCode, Program};
+use std::sync::{
+    Arc, Mutex, Weak,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// Work for a worker.
+pub(crate) enum Job {
+    Contract(Box<Contract>),
+    Chunk(ChunkOf),
+    Upgrade(Box<Upgrade>),
+}
+
+/// Does a job, or a part of it: what comes back is to be gone on with.
+pub(crate) fn run(service: &Arc<CompileService>, station: &Station<Job>, job: Job) -> Option<Job> {
+    match job {
+        Job::Contract(contract) => contract.run(service, station),
+        Job::Chunk(chunk) => chunk.run(service),
+        Job::Upgrade(upgrade) => return upgrade.step(service).map(Job::Upgrade),
+    }
+    None
+}
+
+/// A contract to be compiled.
+pub(crate) struct Contract {
+    pub(crate) ticket: Ticket,
+    pub(crate) lead: Lead,
+    pub(crate) code: Bytes,
+    pub(crate) generation: u64,
+}
+
+impl Contract {
+    fn run(self, service: &Arc<CompileService>, station: &Station<Job>) {
+        let Self { mut ticket, mut lead, code, generation } = self;
+        let key = ticket.key();
+        // Somebody who couldn't wait may have it, or a clear may have come.
+        if !lead.claim() || service.cache.generation() != generation {
+            return;
+        }
+        if let Some(known) = service.known(&key) {
+            return lead.land(known);
+        }
+        let _span = tracing::debug_span!("compile", code_hash = %key.code_hash,
+            spec_id = ?key.spec_id, code_len = code.len())
+        .entered();
+        ticket.begin();
+        let releases = service.compilers.releases();
+        match service.compilers.start(key, &code) {
+            Ok(started) => publish(service, station, started, ticket, lead, code, generation),
+            Err(failure) => {
+                let failure = service.fail(key, code.len(), failure, generation, releases);
+                drop(ticket);
+                lead.land(Err(failure));
+            }
+        }
+    }
+}
+
+/// Makes a started contract resident, and queues its other chunks.
+fn publish(
+    service: &Arc<CompileService>,
+    station: &Station<Job>,
+    started: Started,
+    mut ticket: Ticket,
+    lead: Lead,
+    code: Bytes,
+    generation: u64,
+) {
+    let Started { program, analysed, timings } = started;
+    let program = Arc::new(program);
+    ticket.add_timings(&timings);
+    let resident = service.cache.publish(&program, service.compilers.first_tier(), generation);
+    lead.land(Ok(Arc::clone(&program)));
+    if !resident {
+        return;
+    }
+    ticket.succeed();
+    let chunks: Vec<Chunk> = analysed.chunks.keys().skip(1).collect();
+    let contract = Arc::new(Unfinished {
+        program,
+        analysed,
+        code,
+        generation,
+        left: AtomicUsize::new(chunks.len()),
+        ticket: Mutex::new(ticket),
+    });
+    if chunks.is_empty() {
+        contract.finish(service);
+    }
+    // The first is taken first by this worker, the last by others.
+    for &chunk in chunks.iter().rev() {
+        station.push(Job::Chunk(ChunkOf { contract: Arc::clone(&contract), chunk }));
+    }
+    if chunks.len() > 1 {
+        service.pool.wake_all();
+    }
+}
+
+/// A contract that runs, while its chunks come in.
+struct Unfinished {
+    program: Arc<CompiledProgram>,
+    analysed: Program,
+    code: Bytes,
+    generation: u64,
+    /// Chunks to come.
+    left: AtomicUsize,
+    /// Ends with the last job of the contract.
+    ticket: Mutex<Ticket>,
+}
+
+impl Unfinished {
+    fn is_wanted(&self, service: &CompileService) -> bool {
+        service.cache.holds(&Arc::downgrade(&self.program), &self.program.key)
+    }
+
+    fn finish(&self, service: &Arc<CompileService>) {
+        if service.compilers.first_tier() == Tier::Baseline && self.is_wanted(service) {
+            queue_upgrade(service, &self.program, self.code.clone(), self.generation);
+        }
+    }
+}
+
+/// A chunk of a contract that runs without it.
+pub(crate) struct ChunkOf {
+    contract: Arc<Unfinished>,
+    chunk: Chunk,
+}
+
+impl ChunkOf {
+    fn run(self, service: &Arc<CompileService>) {
+        let contract = &*self.contract;
+        if contract.is_wanted(service)
+            && let Err(failure) = self.compile(service)
+        {
+            let key = contract.program.key;
+            tracing::debug!(code_hash = %key.code_hash, spec_id = ?key.spec_id,
+                chunk = self.chunk.as_u32(), %failure, "a chunk is left to the interpreter");
+        }
+        if contract.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            contract.finish(service);
+        }
+    }
+
+    fn compile(&self, service: &CompileService) -> Result<(), CompileFailure> {
+        let Unfinished { program, analysed, ticket, .. } = &*self.contract;
+        let mut timings = CompileTimings::default();
+        let tier = service.compilers.first_tier();
+        let code = service.compilers.chunk(tier, analysed, self.chunk, &mut timings)?;
+        crate::compiler_pool::lock(ticket).add_timings(&timings);
+        service.compilers.publish(program, self.chunk, &code)
+    }
+}
+
+/// Queues the compilation of a resident program's contract at the configured level.
+fn queue_upgrade(
+    service: &Arc<CompileService>,
+    program: &Arc<CompiledProgram>,
+    code: Bytes,
+    generation: u64,
+) {
+    // Bounded by what is resident: each program is upgraded once.
+    let ticket = Ticket::always(&service.ledger, program.key);
+    let baseline = Arc::downgrade(program);
+    let upgrade = Upgrade { ticket, baseline, code, generation, work: None };
+    // Refused only by a pool that has stopped.
+    let _ended = service.pool.push(Band::Upgrade, Job::Upgrade(Box::new(upgrade)));
+}
+
+/// A baseline program's contract to be compiled again, better.
+pub(crate) struct Upgrade {
+    ticket: Ticket,
+    baseline: Weak<CompiledProgram>,
+    code: Bytes,
+    generation: u64,
+    /// What is compiled so far.
+    work: Option<Partial>,
+}
+
+struct Partial {
+    analysed: Program,
+    compiled: CompiledCode,
+    /// Chunks to come, the next one last.
+    left: Vec<Chunk>,
+}
+
+impl Upgrade {
+    /// Compiles one chunk; what is left to do, if anything.
+    fn step(mut self: Box<Self>, service: &Arc<CompileService>) -> Option<Box<Self>> {
+        let key = self.ticket.key();
+        let is_wanted = service.cache.generation() == self.generation
+            && service.cache.holds(&self.baseline, &key);
+        if !is_wanted {
+            return None;
+        }
+        match self.advance(service) {
+            Ok(false) => Some(self),
+            Ok(true) => None,
+            Err(failure) => {
+                tracing::debug!(code_hash = %key.code_hash, spec_id = ?key.spec_id, %failure,
+                    "the program stays at the baseline");
+                None
+            }
+        }
+    }
+
+    /// Compiles one chunk, or loads and publishes when all are there: then `true`.
+    fn advance(&mut self, service: &CompileService) -> Result<bool, CompileFailure> {
+        let key = self.ticket.key();
+        let compilers = &service.compilers;
+        match &mut self.work {
+            None => {
+                self.ticket.begin();
+                let (analysed, compiled) = compilers.begin(Tier::Full, key, &self.code)?;
+                let mut left: Vec<_> = analysed.chunks.keys().skip(1).collect();
+                left.reverse();
+                self.work = Some(Partial { analysed, compiled, left });
+            }
+            Some(Partial { analysed, compiled, left }) => {
+                if let Some(chunk) = left.pop() {
+                    let timings = &mut compiled.timings;
+                    let code = compilers.chunk(Tier::Full, analysed, chunk, timings)?;
+                    compiled.place_chunk(chunk, code);
+                }
+            }
+        }
+        match &self.work {
+            Some(Partial { compiled, left, .. }) if left.is_empty() => {
+                let better = Arc::new(compilers.load(key, compiled)?);
+                self.ticket.add_timings(&compiled.timings);
+                if service.cache.replace(&self.baseline, &better) {
+                    self.ticket.succeed();
+                }
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+}

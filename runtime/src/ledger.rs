@@ -1,0 +1,201 @@
+//! What becomes of each compilation, accounted in one place.
+//!
+//! A [`Ticket`] stands for one contract that is to be compiled, from the moment the work is
+//! accepted until it has ended, however it ends. Dropping it counts the outcome, tells
+//! `on_compilation`, and takes the work off the pending count; so no path, be it a panic, a clear or
+//! the end of the backend, leaves the count wrong.
+//!
+//! Locks: that of the pending count, for an addition; that of the event queue.
+
+use crate::{
+    CompileTimings,
+    compiler_pool::lock,
+    config::{CompilationEvent, CompilationKind},
+    events::EventQueue,
+    hotness::Cold,
+    lookup::RuntimeCacheKey,
+    stats::Counters,
+};
+use std::{
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Instant,
+};
+
+/// The accounts of a backend.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) counters: Counters,
+    pub(crate) pending: Pending,
+    pub(crate) events: EventQueue,
+}
+
+/// Contracts accepted for compilation and not done with.
+#[derive(Default)]
+pub(crate) struct Pending {
+    count: Mutex<u64>,
+    none: Condvar,
+}
+
+impl Pending {
+    pub(crate) fn get(&self) -> u64 {
+        *lock(&self.count)
+    }
+
+    /// Takes one more if fewer than `limit` are pending.
+    fn admit(&self, limit: u64) -> bool {
+        let mut count = lock(&self.count);
+        let admitted = *count < limit;
+        *count += u64::from(admitted);
+        admitted
+    }
+
+    fn leave(&self) {
+        let mut count = lock(&self.count);
+        *count -= 1;
+        if *count == 0 {
+            self.none.notify_all();
+        }
+    }
+
+    /// Waits until nothing is pending; `false` if that isn't so by `deadline`.
+    pub(crate) fn wait_none(&self, deadline: Instant) -> bool {
+        let mut count = lock(&self.count);
+        while *count > 0 {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
+            let waited = self.none.wait_timeout(count, left);
+            count = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+/// One contract on its way to a program.
+pub(crate) struct Ticket {
+    ledger: Arc<Ledger>,
+    key: RuntimeCacheKey,
+    /// When compilation began, if it did.
+    begun: Option<Instant>,
+    timings: CompileTimings,
+    success: bool,
+    /// The observer that asked; it begins to count anew when this is over.
+    cold: Option<Arc<Cold>>,
+}
+
+impl Ticket {
+    /// Accepts a contract, unless `limit` are pending already.
+    pub(crate) fn admit(ledger: &Arc<Ledger>, key: RuntimeCacheKey, limit: usize) -> Option<Self> {
+        ledger.pending.admit(limit as u64).then(|| Self::new(ledger, key))
+    }
+
+    /// Accepts what is bounded otherwise: what the calling thread compiles at once, and upgrades of
+    /// resident programs.
+    pub(crate) fn always(ledger: &Arc<Ledger>, key: RuntimeCacheKey) -> Self {
+        *lock(&ledger.pending.count) += 1;
+        Self::new(ledger, key)
+    }
+
+    fn new(ledger: &Arc<Ledger>, key: RuntimeCacheKey) -> Self {
+        Self {
+            ledger: Arc::clone(ledger),
+            key,
+            begun: None,
+            timings: CompileTimings::default(),
+            success: false,
+            cold: None,
+        }
+    }
+
+    pub(crate) fn watch(&mut self, cold: Option<Arc<Cold>>) {
+        self.cold = cold;
+    }
+
+    /// Compilation begins. Without this the ticket ends without an event and counts for nothing.
+    pub(crate) fn begin(&mut self) {
+        self.begun = Some(Instant::now());
+        self.ledger.counters.compilations_dispatched.bump();
+    }
+
+    pub(crate) fn key(&self) -> RuntimeCacheKey {
+        self.key
+    }
+
+    /// Adds the time that a part took.
+    pub(crate) fn add_timings(&mut self, part: &CompileTimings) {
+        self.timings.parse += part.parse;
+        self.timings.translate += part.translate;
+        self.timings.optimize += part.optimize;
+        self.timings.codegen += part.codegen;
+    }
+
+    /// There is a program.
+    pub(crate) fn succeed(&mut self) {
+        self.success = true;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(cold) = &self.cold {
+            cold.cool();
+        }
+        if let Some(begun) = self.begun {
+            let counters = &self.ledger.counters;
+            let outcome = match self.success {
+                true => &counters.compilations_succeeded,
+                false => &counters.compilations_failed,
+            };
+            outcome.bump();
+            let event = CompilationEvent {
+                code_hash: self.key.code_hash,
+                spec_id: self.key.spec_id,
+                duration: begun.elapsed(),
+                kind: CompilationKind::Jit,
+                success: self.success,
+                timings: if self.success { self.timings } else { CompileTimings::default() },
+            };
+            if !self.ledger.events.push(event) {
+                counters.events_dropped.bump();
+            }
+        }
+        // Last, so that who sees nothing pending sees the rest.
+        self.ledger.pending.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::B256;
+    use revm::primitives::hardfork::SpecId;
+    use std::time::Duration;
+
+    const KEY: RuntimeCacheKey = RuntimeCacheKey { code_hash: B256::ZERO, spec_id: SpecId::CANCUN };
+
+    #[test]
+    fn every_end_is_accounted() {
+        let ledger = Arc::<Ledger>::default();
+        let counts = || {
+            let counters = &ledger.counters;
+            (
+                ledger.pending.get(),
+                counters.compilations_dispatched.get(),
+                counters.compilations_succeeded.get(),
+                counters.compilations_failed.get(),
+            )
+        };
+        let waiting = Ticket::admit(&ledger, KEY, 2).unwrap();
+        let mut good = Ticket::admit(&ledger, KEY, 2).unwrap();
+        assert!(Ticket::admit(&ledger, KEY, 2).is_none(), "the limit");
+        good.begin();
+        assert_eq!(counts(), (2, 1, 0, 0));
+        good.succeed();
+        drop(good);
+        assert_eq!(counts(), (1, 1, 1, 0));
+        Ticket::always(&ledger, KEY).begin();
+        assert_eq!(counts(), (1, 2, 1, 1));
+        assert!(!ledger.pending.wait_none(Instant::now() + Duration::from_millis(1)));
+        drop(waiting);
+        assert_eq!(counts(), (0, 2, 1, 1), "it never began");
+        assert!(ledger.pending.wait_none(Instant::now()));
+    }
+}

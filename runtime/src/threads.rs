@@ -1,0 +1,92 @@
+//! The backend's threads: started with typed errors, and waited for no longer than allowed.
+
+use crate::{compiler_pool::lock, error::RuntimeError};
+use std::{
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// The threads of one backend. They hold what they work on, never this backend's handle.
+#[derive(Default)]
+pub(crate) struct Threads {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Threads whose body hasn't ended.
+    live: usize,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Starts a thread; 0 is the system's own stack size.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Thread`] if the system refuses.
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        name: String,
+        stack_bytes: usize,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<(), RuntimeError> {
+        // A name with a zero in it would be a panic of the standard library.
+        let mut builder = thread::Builder::new().name(name.replace('\0', "?"));
+        if stack_bytes > 0 {
+            builder = builder.stack_size(stack_bytes);
+        }
+        let mut state = lock(&self.state);
+        let threads = Arc::clone(self);
+        let spawned = builder.spawn(move || {
+            // Dropped last: what the body held is gone when the end is told.
+            let _end = End(threads);
+            body();
+        });
+        match spawned {
+            Ok(handle) => {
+                state.live += 1;
+                state.handles.push(handle);
+                Ok(())
+            }
+            Err(error) => Err(RuntimeError::Thread { name, problem: error.to_string() }),
+        }
+    }
+
+    /// Waits until all threads but the calling one have ended; `false` if they haven't within
+    /// `timeout`, and then they are left to themselves.
+    pub(crate) fn join_all(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = lock(&self.state);
+        let own = thread::current().id();
+        let keep = usize::from(state.handles.iter().any(|handle| handle.thread().id() == own));
+        while state.live > keep {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return false;
+            }
+            // A timeout beyond what the clock can tell is none.
+            let waited = self.ended.wait_timeout(state, left.unwrap_or(Duration::MAX / 4));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let handles = std::mem::take(&mut state.handles);
+        drop(state);
+        for handle in handles.into_iter().filter(|handle| handle.thread().id() != own) {
+            // It has ended but for its last steps. A panic was reported by the panic hook.
+            let _ended = handle.join();
+        }
+        true
+    }
+}
+
+/// Tells that a thread has ended.
+struct End(Arc<Threads>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.live = state.live.saturating_sub(1);
+        self.0.ended.notify_all();
+    }
+}
