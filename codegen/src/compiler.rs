@@ -131,6 +131,8 @@ impl CompiledCode {
 pub struct ChunkListing {
     /// Cranelift's IR.
     pub clif: String,
+    /// The same after Cranelift's own passes.
+    pub optimized_clif: String,
     /// Machine code.
     pub code: Vec<u8>,
     /// (offset in `code`, pc) where the code of an instruction begins.
@@ -305,15 +307,21 @@ impl Compiler {
         program: &Program,
         chunk: Chunk,
     ) -> Result<ChunkListing, CompileError> {
-        self.translate(program, chunk, true);
-        let clif = self.context.func.display().to_string();
+        let clif = self.translate_only(program, chunk);
         let compiled = self.finish(place(program, chunk), &mut CompileTimings::default())?;
+        let optimized_clif = self.context.func.display().to_string();
         let locations = compiled.buffer.get_srclocs_sorted().iter();
         let marks = locations
             .filter(|location| !location.loc.is_default())
             .map(|location| (location.start, location.loc.bits()))
             .collect();
-        Ok(ChunkListing { clif, code: compiled.code_buffer().to_vec(), marks })
+        Ok(ChunkListing { clif, optimized_clif, code: compiled.code_buffer().to_vec(), marks })
+    }
+
+    /// Cranelift's IR of one chunk, which isn't compiled: for one that Cranelift refuses.
+    pub fn translate_only(&mut self, program: &Program, chunk: Chunk) -> String {
+        self.translate(program, chunk, true);
+        self.context.func.display().to_string()
     }
 
     fn compile_timed(

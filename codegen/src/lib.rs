@@ -16,6 +16,8 @@ pub mod code_memory;
 mod compiler;
 #[cfg(feature = "disassemble")]
 pub mod disassemble;
+#[cfg(feature = "disassemble")]
+pub mod dump;
 mod error;
 mod options;
 mod translate;

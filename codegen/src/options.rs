@@ -36,6 +36,9 @@ pub struct CompilerOptions {
     pub no_dse: bool,
     /// Passes of the analysis to leave out, to find the one that a defect comes from.
     pub skip_passes: PassSet,
+    /// Predict where computed jumps lead, for reports: compiled code doesn't depend on it. So does
+    /// `verify`.
+    pub predict_jumps: bool,
     /// Check internal invariants in the compiled code. Without effect: there are no such checks
     /// yet.
     pub debug_assertions: bool,
@@ -61,6 +64,9 @@ impl CompilerOptions {
         }
         if self.no_dse {
             passes = passes.union(PassSet::DEAD_STORES);
+        }
+        if !self.predict_jumps && !self.verify {
+            passes = passes.union(PassSet::RESOLVE_JUMPS);
         }
         passes
     }

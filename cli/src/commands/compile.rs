@@ -135,6 +135,7 @@ impl Command {
         let options = CompilerOptions {
             opt_level: self.opt.level(),
             skip_passes: self.skip.iter().copied().fold(PassSet::NONE, PassSet::union),
+            predict_jumps: true,
             ..Default::default()
         };
         let mut batch = Batch {
