@@ -81,7 +81,7 @@ impl JitBackend {
     /// # Errors
     /// [`RuntimeError::Environment`] for an unusable environment variable;
     /// [`RuntimeError::Unsupported`] for [`aot`](RuntimeConfig::aot), a
-    /// [`store`](RuntimeConfig::store), a [`dump_dir`](RuntimeConfig::dump_dir) and
+    /// [`store`](RuntimeConfig::store) and
     /// [`JitMode::OutOfProcess`](crate::runtime::JitMode::OutOfProcess).
     pub fn new(config: RuntimeConfig) -> eyre::Result<Self> {
         Self::with_compiler_options(config, |_| {})

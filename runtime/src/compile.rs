@@ -9,6 +9,7 @@ use crate::{
     cache::ProgramCache,
     compiler_pool::{CompilerPool, Tier, lock, panic_message, reserve_for},
     config::RuntimeConfig,
+    dump::Dumper,
     error::{CompileFailure, RuntimeError},
     events::EventQueue,
     flights::{Attempt, Boarding, Flights},
@@ -58,6 +59,7 @@ pub(crate) struct CompileService {
     pub(crate) cold: ColdTable,
     pub(crate) pool: Pool<Job>,
     pub(crate) bell: Bell,
+    dumper: Option<Dumper>,
     flights: Arc<Flights>,
     threads: Arc<Threads>,
     /// Which threads were started.
@@ -92,6 +94,7 @@ impl CompileService {
             cold: ColdTable::new(tuning.jit_hot_threshold),
             pool: Pool::new(tuning.channel_capacity, hot, usize::MAX),
             bell: Bell::default(),
+            dumper: Dumper::new(&config),
             flights: Arc::default(),
             threads: Arc::default(),
             started: Mutex::default(),
@@ -133,6 +136,7 @@ impl CompileService {
         }
         let attempt = self.attempt(key, code, generation, deadline);
         lead.land(attempt.clone());
+        self.dump(key, code, Tier::Full);
         attempt
     }
 
@@ -162,6 +166,13 @@ impl CompileService {
                     None => ProgramStatus::Unknown,
                 },
             },
+        }
+    }
+
+    /// Writes the files of a compilation, if that is configured.
+    pub(crate) fn dump(&self, key: RuntimeCacheKey, code: &[u8], tier: Tier) {
+        if let Some(dumper) = &self.dumper {
+            dumper.dump(key, code, self.compilers.options(tier));
         }
     }
 

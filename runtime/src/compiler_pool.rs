@@ -88,6 +88,11 @@ impl CompilerPool {
         }
     }
 
+    /// How a tier compiles.
+    pub(crate) fn options(&self, tier: Tier) -> CompilerOptions {
+        self.levels[tier as usize].options
+    }
+
     /// The tier at which a contract is compiled first: [`Tier::Full`] if that is the baseline.
     pub(crate) fn first_tier(&self) -> Tier {
         match self.levels[Tier::Full as usize].options.opt_level.optimises() {
@@ -249,7 +254,7 @@ pub(crate) fn reserve_for(budget_bytes: usize) -> usize {
 }
 
 /// Runs a compilation, and makes a panic of it a failure.
-fn contain_panic<T>(
+pub(crate) fn contain_panic<T>(
     compilation: impl FnOnce() -> Result<T, CompileFailure>,
 ) -> Result<T, CompileFailure> {
     catch_unwind(AssertUnwindSafe(compilation))

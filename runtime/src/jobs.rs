@@ -69,6 +69,7 @@ impl Contract {
                 let failure = service.fail(key, code.len(), failure, generation, releases);
                 drop(ticket);
                 lead.land(Err(failure));
+                service.dump(key, &code, service.compilers.first_tier());
             }
         }
     }
@@ -132,6 +133,7 @@ impl Unfinished {
     }
 
     fn finish(&self, service: &Arc<CompileService>) {
+        service.dump(self.program.key, &self.code, service.compilers.first_tier());
         if service.compilers.first_tier() == Tier::Baseline && self.is_wanted(service) {
             queue_upgrade(service, &self.program, self.code.clone(), self.generation);
         }
@@ -248,6 +250,7 @@ impl Upgrade {
                 if service.cache.replace(&self.baseline, &better) {
                     self.ticket.succeed();
                 }
+                service.dump(key, &self.code, Tier::Full);
                 Ok(true)
             }
             _ => Ok(false),

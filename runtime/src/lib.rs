@@ -34,6 +34,7 @@ mod cache;
 mod compile;
 mod compiler_pool;
 mod config;
+mod dump;
 mod error;
 mod events;
 mod flights;

@@ -346,7 +346,6 @@ fn what_is_not_supported_is_refused() {
         RuntimeConfig { jit_mode: JitMode::OutOfProcess, ..enabled() },
         RuntimeConfig { aot: true, ..enabled() },
         RuntimeConfig { store: Some(Arc::new(EmptyStore)), ..enabled() },
-        RuntimeConfig { dump_dir: Some("dumps".into()), ..enabled() },
     ] {
         let error = JitBackend::new(config).unwrap_err();
         assert!(matches!(typed(&error), RuntimeError::Unsupported { .. }), "{error}");
