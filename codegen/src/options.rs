@@ -39,8 +39,9 @@ pub struct CompilerOptions {
     /// Predict where computed jumps lead, for reports: compiled code doesn't depend on it. So does
     /// `verify`.
     pub predict_jumps: bool,
-    /// Check internal invariants in the compiled code. Without effect: there are no such checks
-    /// yet.
+    /// Check at the start of each block what compiled code relies on: the stack's bounds, the pc,
+    /// the gas, and that memory and calldata are as revm's interpreter has them. A violation
+    /// panics, and the panic leaves compiled code as a host's would. Costs some 10 ns a block.
     pub debug_assertions: bool,
     /// Run the IR verifiers of the passes and of Cranelift. Costs 1.5-2x compile time.
     pub verify: bool,

@@ -39,9 +39,13 @@ pub struct RuntimeConfig {
     ///
     /// Default: `None`, no dumps.
     pub dump_dir: Option<PathBuf>,
-    /// Check internal invariants in the compiled code.
+    /// Check in compiled code, at the start of each basic block, what it relies on: the bounds of
+    /// the stack, the pc, the gas, and that memory, calldata and return data are as the interpreter
+    /// has them. A violation, which is a defect of this crate or of a chain's own instruction,
+    /// panics; the panic unwinds to the caller of the frame, like one of the database. Compiled
+    /// code is some times slower.
     ///
-    /// Default: `false`. Without effect in this version: compiled code has no such checks.
+    /// Default: `false`.
     pub debug_assertions: bool,
     /// Report every failure of a compiled frame (stack underflow, bad jump, ...) as
     /// [`OutOfGas`](revm::interpreter::InstructionResult::OutOfGas). Gas, state and output don't

@@ -41,6 +41,8 @@ pub struct NativeSettings {
     pub compile_all: bool,
     /// Passes that are left out.
     pub skip_passes: PassSet,
+    /// Compiled code checks what it relies on.
+    pub debug_assertions: bool,
 }
 
 impl NativeSettings {
@@ -51,6 +53,7 @@ impl NativeSettings {
         force_hand_over: None,
         compile_all: true,
         skip_passes: PassSet::NONE,
+        debug_assertions: false,
     };
 
     /// The default optimisation level.
@@ -84,6 +87,11 @@ impl NativeSettings {
         Self { compile_all: false, ..self }
     }
 
+    /// These settings, with compiled code checking what it relies on.
+    pub const fn asserting(self) -> Self {
+        Self { debug_assertions: true, ..self }
+    }
+
     /// All settings that are tested. The first two are the most used.
     pub fn all() -> Vec<Self> {
         let baseline = (0..=3).map(Self::hand_over);
@@ -92,6 +100,7 @@ impl NativeSettings {
             .into_iter()
             .chain([Self::ONE_BLOCK, Self::ONE_BLOCK.optimised()])
             .chain([Self::BASELINE.likely(), Self::OPTIMISED.likely()])
+            .chain([Self::BASELINE.asserting(), Self::OPTIMISED.asserting()])
             .chain(baseline)
             .chain(optimised)
             .chain(PassSet::ALL.iter().map(Self::without))
@@ -105,6 +114,9 @@ impl NativeSettings {
         }
         if !self.compile_all {
             name.push_str("-likely");
+        }
+        if self.debug_assertions {
+            name.push_str("-asserting");
         }
         if let Some(blocks) = self.force_hand_over {
             name.push_str(&format!("-hand-over-{blocks}"));
@@ -141,6 +153,7 @@ impl Engine {
             enabled: true,
             blocking: true,
             single_error: false,
+            debug_assertions: settings.debug_assertions,
             tuning: RuntimeTuning {
                 jit_opt_level: settings.opt_level,
                 jit_max_bytecode_len: 0,

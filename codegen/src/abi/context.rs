@@ -127,6 +127,23 @@ impl EvmContext<'_> {
         }
     }
 
+    /// Whether what [`refresh_memory`](Self::refresh_memory) would read is what is there.
+    pub(crate) fn is_fresh(&mut self, interpreter: &mut Interpreter<EthInterpreter>) -> bool {
+        let before = self.views();
+        // As if memory had moved, so that the calldata is looked for as well.
+        self.memory_base = std::ptr::null_mut();
+        self.refresh_memory(interpreter);
+        before == self.views()
+    }
+
+    /// Where memory and calldata are, and their lengths.
+    fn views(&self) -> [(usize, u64, u64); 2] {
+        [
+            (self.memory_base as usize, self.memory_len, self.memory_words_end),
+            (self.calldata_base as usize, self.calldata_len, self.calldata_words_end),
+        ]
+    }
+
     fn refresh_calldata(&mut self, interpreter: &Interpreter<EthInterpreter>) {
         match &interpreter.input.input {
             CallInput::Bytes(bytes) => {

@@ -9,6 +9,7 @@
 //! `catch_unwind`, and the payload travels in the context. They are called through the table in
 //! the context, so compiled code has no addresses in it.
 
+mod assertions;
 mod copy;
 mod delegate;
 mod exponent;

@@ -2,7 +2,7 @@
 //!
 //! The order is part of the ABI: compiled code calls through an offset.
 
-use super::{copy, delegate, exponent, keccak, log, math, memory, shift, storage};
+use super::{assertions, copy, delegate, exponent, keccak, log, math, memory, shift, storage};
 use crate::abi::EvmContext;
 use revm_interpreter::Host;
 use revm_primitives::U256;
@@ -141,4 +141,7 @@ builtins! {
     Delegate = delegate: Delegate(DelegateFn) => delegate::delegate::<H>;
     /// Calls revm's own instruction at the end of a block, with the pc after it.
     DelegateLast = delegate_last: Delegate(DelegateFn) => delegate::delegate_last::<H>;
+    /// Panics if what compiled code relies on doesn't hold: `(context, stack top, gas, pc and code
+    /// length, known memory)`.
+    CheckInvariants = check_invariants: Memory(MemoryFn) => assertions::check_invariants;
 }

@@ -6,6 +6,7 @@
 //! them. What only one opcode needs is in the file of its family.
 
 mod arithmetic;
+mod assertions;
 mod bitwise;
 mod calls;
 mod control;
@@ -95,6 +96,7 @@ pub(crate) fn translate_chunk(
         optimises: options.opt_level.optimises(),
         counts_blocks: options.force_hand_over.is_some(),
         marks,
+        asserts: options.debug_assertions,
         keeps_dead_stores: options.skipped_passes().contains(PassSet::DEAD_STORES),
         default_call_conv: target.default_call_conv,
         b: builder,
@@ -135,6 +137,8 @@ struct Translator<'a, 'f> {
     counts_blocks: bool,
     /// Whether instructions have source locations.
     marks: bool,
+    /// Whether blocks check what they rely on.
+    asserts: bool,
     /// Whether stack words that nobody reads are stored.
     keeps_dead_stores: bool,
     default_call_conv: CallConv,
@@ -237,6 +241,7 @@ impl Translator<'_, '_> {
         self.headers[self.current] = header;
         self.mark(self.program.blocks[block].pc);
         self.begin_block(block);
+        self.assert_invariants(block);
         self.last_window = self.find_last_window(block);
         self.emit_head(block, bounds);
         let last = self.last_of_terminator(block);

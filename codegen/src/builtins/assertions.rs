@@ -1,0 +1,125 @@
+//! What compiled code relies on, checked at the start of each block where
+//! [`debug_assertions`](crate::CompilerOptions::debug_assertions) asks for it.
+//!
+//! Compiled code keeps copies of what revm's interpreter has: where the stack, the memory and the
+//! calldata are, how long they are, the gas. Whatever changes the original without the copy, a
+//! chain's own instruction or an error of the translator, is found here before the copy is used. A
+//! violation panics, and the panic leaves compiled code like a host's: it goes on unwinding from
+//! [`EvmCompilerFn::run`](crate::EvmCompilerFn::run), at the frame's edge.
+
+use super::{delegate::caught, table::StatusAndGas};
+use crate::abi::{EvmContext, STATUS_CONTINUE};
+use revm_interpreter::{
+    Interpreter,
+    interpreter::{EthInterpreter, STACK_LIMIT},
+    interpreter_types::LegacyBytecode,
+};
+use revm_primitives::U256;
+
+/// A broken invariant of compiled code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Violation {
+    #[error("the frame runs other bytecode, of {found} bytes instead of {compiled}")]
+    Bytecode { found: usize, compiled: usize },
+    #[error("the pc is beyond the code of {len} bytes")]
+    Pc { len: usize },
+    #[error("the stack isn't where it was")]
+    StackMoved,
+    #[error("the stack pointer is {offset} bytes above the stack's start")]
+    StackPointer { offset: isize },
+    #[error("{gas} gas are left of {limit}")]
+    Gas { gas: u64, limit: u64 },
+    #[error("gas is owed at the start of a block")]
+    Debt,
+    #[error("memory or calldata aren't where, or as long, as compiled code has it")]
+    Memory,
+    #[error("memory has {found} bytes, and {known} are known to be there")]
+    MemoryLength { found: u64, known: u64 },
+    #[error("memory has {found} bytes, and gas was charged for {charged}")]
+    MemoryCharged { found: u64, charged: u64 },
+    #[error("the return data isn't as long as compiled code has it")]
+    ReturnData,
+}
+
+/// The start of a block.
+struct BlockStart {
+    pc: usize,
+    code_len: usize,
+    stack_top: usize,
+    gas: u64,
+    /// Bytes of memory that compiled code takes to be there.
+    known_memory: u64,
+}
+
+/// Checks what compiled code relies on. `place` is the block's pc, and in the upper half the length
+/// of the code that was compiled.
+///
+/// # Safety
+/// `context` must be a running context.
+///
+/// # Panics
+/// On a violation; the panic is caught, and carried out through the context.
+pub(crate) unsafe extern "C" fn check_invariants(
+    context: *mut EvmContext<'_>,
+    stack_top: u64,
+    gas: u64,
+    place: u64,
+    known_memory: u64,
+) -> StatusAndGas {
+    // SAFETY: compiled code holds no reference; the context is a running one.
+    let context = unsafe { &mut *context };
+    let (pc, code_len) = (place as u32 as usize, (place >> 32) as usize);
+    let start = BlockStart { pc, code_len, stack_top: stack_top as usize, gas, known_memory };
+    let status = caught(context, |context| {
+        // SAFETY: the context's interpreter is valid while it runs.
+        let interpreter = unsafe { &mut *context.interpreter };
+        if let Err(violation) = check(context, interpreter, &start) {
+            panic!("an invariant of compiled code is broken at pc {pc:#x}: {violation}");
+        }
+        STATUS_CONTINUE
+    });
+    StatusAndGas { status, gas }
+}
+
+fn check(
+    context: &mut EvmContext<'_>,
+    interpreter: &mut Interpreter<EthInterpreter>,
+    start: &BlockStart,
+) -> Result<(), Violation> {
+    let require = |holds: bool, violation| if holds { Ok(()) } else { Err(violation) };
+    let (found, compiled) = (interpreter.bytecode.bytecode_len(), start.code_len);
+    require(found == compiled, Violation::Bytecode { found, compiled })?;
+    // The end of the code is a place like any other: the frame stops there.
+    require(start.pc <= compiled, Violation::Pc { len: compiled })?;
+
+    let base = interpreter.stack.data().as_ptr();
+    require(std::ptr::eq(base, context.stack_base), Violation::StackMoved)?;
+    let offset = (start.stack_top as isize).wrapping_sub(base as isize);
+    let is_word = offset % size_of::<U256>() as isize == 0;
+    let is_inside = (0..=(STACK_LIMIT * size_of::<U256>()) as isize).contains(&offset);
+    require(is_word && is_inside, Violation::StackPointer { offset })?;
+
+    let (gas, limit) = (start.gas, interpreter.gas.limit());
+    require(gas <= limit, Violation::Gas { gas, limit })?;
+    require(!context.in_debt, Violation::Debt)?;
+
+    require(context.is_fresh(interpreter), Violation::Memory)?;
+    let found = context.memory_len;
+    let known = start.known_memory;
+    require(known <= found, Violation::MemoryLength { found, known })?;
+    let charged = interpreter.gas.memory().words_num as u64 * 32;
+    require(charged == found, Violation::MemoryCharged { found, charged })?;
+    let returned = interpreter.return_data.0.len() as u64;
+    require(returned == context.return_data_len, Violation::ReturnData)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn violations_say_what_is_wrong() {
+        let text = Violation::MemoryLength { found: 32, known: 64 }.to_string();
+        assert_eq!(text, "memory has 32 bytes, and 64 are known to be there");
+    }
+}
