@@ -13,7 +13,6 @@ use crate::{
     lookup::{
         AotRequest, InterpretReason, LookupDecision, LookupRequest, ProgramStatus, RuntimeCacheKey,
     },
-    pool::Band,
     program::CompiledProgram,
     stats::RuntimeStatsSnapshot,
 };
@@ -132,7 +131,9 @@ impl JitBackend {
         if !service.tuning().should_compile(&request.code) {
             return LookupDecision::Interpret(InterpretReason::Ineligible);
         }
-        if let Some(program) = service.get_tracked(&request.key) {
+        if let Some(program) =
+            service.count(service.use_resident(&request.key, || request.code.clone()))
+        {
             return LookupDecision::Compiled(program);
         }
         if !service.is_hopeless(&request.key) {
@@ -305,19 +306,22 @@ impl JitBackend {
         self.service().is_some_and(|service| service.pool.is_paused())
     }
 
+    /// Ends all background work for good, as dropping the last handle does: drops what is queued,
+    /// waits for the threads [`shutdown_timeout`](crate::runtime::RuntimeTuning::shutdown_timeout)
+    /// at most, and lets go of `on_compilation`. Resident programs still serve, and synchronous
+    /// calls still compile.
+    ///
+    /// Who lets `on_compilation` hold a handle of this backend calls this when done: such a handle
+    /// keeps the backend, and so the callback, alive.
+    pub fn shut_down(&self) {
+        if let Some(service) = self.service() {
+            service.shut_down();
+        }
+    }
+
     /// The backend's statistics.
     pub fn stats(&self) -> RuntimeStatsSnapshot {
-        let Some(service) = self.service() else { return RuntimeStatsSnapshot::default() };
-        let ledger = &service.ledger;
-        RuntimeStatsSnapshot {
-            resident_entries: service.cache.len() as u64,
-            events_queued: (service.pool.queued(Band::Hot) + ledger.events.len()) as u64,
-            command_queue_len: service.pool.queued(Band::Urgent) as u64,
-            pending_jobs: ledger.pending.get(),
-            jit_code_bytes: service.compilers.code_bytes(),
-            jit_data_bytes: service.compilers.data_bytes(),
-            ..ledger.counters.snapshot()
-        }
+        self.service().map_or_else(RuntimeStatsSnapshot::default, |service| service.stats())
     }
 
     /// What is known of one program. Counts nothing.
@@ -367,10 +371,11 @@ impl JitBackend {
                 LookupDecision::Interpret(_) => Consultation::Interpret,
             };
         }
-        if !service.tuning().should_compile(&code()) {
+        let code = code();
+        if !service.tuning().should_compile(&code) {
             return Consultation::Interpret;
         }
-        match service.get_tracked(key) {
+        match service.count(service.use_resident(key, || code)) {
             Some(program) => Consultation::Run(program),
             None if service.is_hopeless(key) => Consultation::Interpret,
             None => Consultation::Watch(service.cold.get(key, service.cache.generation())),
@@ -434,14 +439,19 @@ impl CompileService {
 
     fn get_tracked(&self, key: &RuntimeCacheKey) -> Option<Arc<CompiledProgram>> {
         let program = self.cache.get(key);
-        match &program {
-            Some(program) => {
-                program.touch(self.cache.clock());
-                self.ledger.counters.lookup_hits.bump();
-            }
-            None => self.ledger.counters.lookup_misses.bump(),
+        if let Some(program) = &program {
+            program.touch(self.cache.clock());
         }
-        program
+        self.count(program)
+    }
+
+    fn count<T>(&self, found: Option<T>) -> Option<T> {
+        let counters = &self.ledger.counters;
+        match &found {
+            Some(_) => counters.lookup_hits.bump(),
+            None => counters.lookup_misses.bump(),
+        }
+        found
     }
 
     /// Whether compiling `key` fails until the next clear. A shortage of memory passes earlier.

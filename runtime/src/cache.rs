@@ -16,11 +16,13 @@ use crate::{
 use alloy_primitives::map::{DefaultHashBuilder, HashMap};
 use dashmap::DashMap;
 use std::{
+    cmp::Reverse,
     collections::VecDeque,
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 /// A program in the cache.
@@ -29,6 +31,52 @@ struct Resident {
     /// In which its compilation began.
     generation: u64,
     tier: Tier,
+    /// The last use that the last sweep found.
+    seen_use: AtomicU32,
+    /// When a sweep found that for the first time, in milliseconds since the backend began.
+    seen_at: AtomicU64,
+    /// A [`Lack`].
+    lack: AtomicU8,
+}
+
+/// Whether a program leaves out what runs, and what was done about it.
+#[repr(u8)]
+enum Lack {
+    /// Not as far as is known.
+    No,
+    /// Yes: better code is wanted, as soon as somebody who has the bytecode comes by.
+    Found,
+    /// Somebody came by. It isn't tried twice.
+    Told,
+}
+
+/// A program that may be evicted.
+pub(crate) struct Candidate {
+    key: RuntimeCacheKey,
+    /// Tells it from another program of that key.
+    identity: *const CompiledProgram,
+    /// Bytes of code and tables.
+    pub(crate) bytes: u64,
+    last_use: u32,
+}
+
+impl Resident {
+    /// `false` if it wasn't `from`.
+    fn change_lack(&self, from: Lack, to: Lack) -> bool {
+        let (from, relaxed) = (from as u8, Ordering::Relaxed);
+        self.lack.load(relaxed) == from
+            && self.lack.compare_exchange(from, to as u8, relaxed, relaxed).is_ok()
+    }
+
+    fn candidate(&self) -> Candidate {
+        let program = &self.program;
+        Candidate {
+            key: program.key,
+            identity: Arc::as_ptr(program),
+            bytes: program.bytes(),
+            last_use: program.last_use(),
+        }
+    }
 }
 
 /// Failures remembered. Beyond that the oldest is forgotten, and its code may be tried again.
@@ -113,11 +161,12 @@ impl ProgramCache {
         &self,
         program: &Weak<CompiledProgram>,
         better: &Arc<CompiledProgram>,
+        tier: Tier,
     ) -> bool {
         let replaced = match self.programs.get_mut(&better.key) {
             Some(mut resident) if is(&resident, program) => {
                 better.touch(resident.program.last_use());
-                resident.tier = Tier::Full;
+                resident.tier = tier;
                 Some(std::mem::replace(&mut resident.program, Arc::clone(better)))
             }
             _ => None,
@@ -145,10 +194,76 @@ impl ProgramCache {
         if self.generation() != generation {
             return false;
         }
-        entry.insert(Resident { program: Arc::clone(program), generation, tier });
+        entry.insert(Resident {
+            program: Arc::clone(program),
+            generation,
+            tier,
+            seen_use: AtomicU32::new(program.last_use().wrapping_sub(1)),
+            seen_at: AtomicU64::new(0),
+            lack: AtomicU8::new(Lack::No as u8),
+        });
         // The entry's lock was released by the end of the statement above.
         self.bump_epoch();
         true
+    }
+
+    /// The resident programs, least recently used first.
+    pub(crate) fn oldest_first(&self) -> Vec<Candidate> {
+        let mut candidates: Vec<_> =
+            self.programs.iter().map(|resident| resident.candidate()).collect();
+        let clock = self.clock();
+        candidates.sort_by_key(|candidate| Reverse(clock.wrapping_sub(candidate.last_use)));
+        candidates
+    }
+
+    /// The programs whose last use hasn't moved for `idle`, as of a sweep at `now`.
+    pub(crate) fn unused_for(&self, idle: Duration, now: Duration) -> Vec<Candidate> {
+        let now_ms = now.as_millis() as u64;
+        let is_idle = |resident: &Resident| {
+            let last_use = resident.program.last_use();
+            if resident.seen_use.swap(last_use, Ordering::Relaxed) != last_use {
+                resident.seen_at.store(now_ms, Ordering::Relaxed);
+                return false;
+            }
+            let unused_ms = now_ms.saturating_sub(resident.seen_at.load(Ordering::Relaxed));
+            Duration::from_millis(unused_ms) >= idle
+        };
+        let idle = self.programs.iter().filter(|resident| is_idle(resident));
+        idle.map(|resident| resident.candidate()).collect()
+    }
+
+    /// Removes a program, if it is still resident. The caller bumps the epoch.
+    pub(crate) fn evict(&self, candidate: &Candidate) -> bool {
+        let is_it = |_: &_, resident: &Resident| {
+            std::ptr::eq(Arc::as_ptr(&resident.program), candidate.identity)
+        };
+        self.programs.remove_if(&candidate.key, is_it).is_some()
+    }
+
+    /// Marks the programs at `tier` of which `lacks` is true, so that
+    /// [`get_and_take_mark`](Self::get_and_take_mark) tells the next who looks; whether there were any.
+    pub(crate) fn mark_lacking(
+        &self,
+        tier: Tier,
+        lacks: impl Fn(&CompiledProgram) -> bool,
+    ) -> bool {
+        let mut any = false;
+        for resident in self.programs.iter() {
+            if resident.tier == tier && lacks(&resident.program) {
+                any |= resident.change_lack(Lack::No, Lack::Found);
+            }
+        }
+        any
+    }
+
+    /// The resident program, and whether it was marked; the mark is taken off.
+    pub(crate) fn get_and_take_mark(
+        &self,
+        key: &RuntimeCacheKey,
+    ) -> Option<(Arc<CompiledProgram>, bool)> {
+        self.programs.get(key).map(|resident| {
+            (Arc::clone(&resident.program), resident.change_lack(Lack::Found, Lack::Told))
+        })
     }
 
     /// Remembers a failure, unless the cache was cleared since `generation`. `releases` is as for

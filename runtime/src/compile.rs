@@ -20,6 +20,8 @@ use crate::{
     log_limit::LogLimit,
     lookup::{ProgramStatus, RuntimeCacheKey},
     pool::{Band, Pool, Station},
+    program::CompiledProgram,
+    stats::RuntimeStatsSnapshot,
     threads::Threads,
     tuning::RuntimeTuning,
 };
@@ -36,6 +38,10 @@ use std::{
 
 /// Stack of a worker, in bytes: Cranelift recurses over what it compiles.
 const WORKER_STACK: usize = 16 << 20;
+
+/// Frames that meet a JUMPDEST which was guessed not to be jumped to, after which a contract is
+/// compiled without such guesses: each costs as much as some dozens of interpreted instructions.
+const WRONG_GUESSES: u32 = 32;
 
 /// Why a contract is to be compiled in the background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +75,9 @@ pub(crate) struct CompileService {
     /// The generation of the cache, plus 1, for which the log tells of a shortage; 0: none yet.
     shortage_logged: AtomicU64,
     saturation_log: LogLimit,
+    /// Held by who evicts.
+    pub(crate) evicting: Mutex<()>,
+    pub(crate) born: Instant,
 }
 
 #[derive(Default)]
@@ -90,7 +99,11 @@ impl CompileService {
                 tuning.compiler_recycle_threshold,
                 reserve_for(tuning.resident_code_cache_bytes),
             ),
-            ledger: Arc::new(Ledger { events, ..Ledger::default() }),
+            ledger: Arc::new(Ledger {
+                name: config.thread_name.clone(),
+                events,
+                ..Ledger::default()
+            }),
             cold: ColdTable::new(tuning.jit_hot_threshold),
             pool: Pool::new(tuning.channel_capacity, hot, usize::MAX),
             bell: Bell::default(),
@@ -101,6 +114,8 @@ impl CompileService {
             has_workers: AtomicBool::new(false),
             shortage_logged: AtomicU64::new(0),
             saturation_log: LogLimit::default(),
+            evicting: Mutex::default(),
+            born: Instant::now(),
             config,
         }
     }
@@ -152,12 +167,26 @@ impl CompileService {
         self.cache.failure(key, releases)
     }
 
+    /// The statistics now.
+    pub(crate) fn stats(&self) -> RuntimeStatsSnapshot {
+        let ledger = &self.ledger;
+        RuntimeStatsSnapshot {
+            resident_entries: self.cache.len() as u64,
+            events_queued: (self.pool.queued(Band::Hot) + ledger.events.len()) as u64,
+            command_queue_len: self.pool.queued(Band::Urgent) as u64,
+            pending_jobs: ledger.pending.get(),
+            jit_code_bytes: self.compilers.code_bytes(),
+            jit_data_bytes: self.compilers.data_bytes(),
+            ..ledger.counters.snapshot()
+        }
+    }
+
     /// What becomes of `key`.
     pub(crate) fn status(&self, key: RuntimeCacheKey) -> ProgramStatus {
         let generation = self.cache.generation();
         match self.cache.tier(&key) {
             Some(Tier::Baseline) => ProgramStatus::Baseline,
-            Some(Tier::Full) => ProgramStatus::Ready,
+            Some(Tier::Full | Tier::Complete) => ProgramStatus::Ready,
             None if self.flights.contains(key, generation) => ProgramStatus::Pending,
             None => match self.failure(&key) {
                 Some(failure) => ProgramStatus::Failed(failure),
@@ -192,22 +221,49 @@ impl CompileService {
             true => Ok(()),
             false => Err(CompileFailure::TimedOut),
         };
-        match self.compilers.compile(key, code, keep_on) {
+        let compile = || self.compilers.compile(key, code, keep_on);
+        let compiled = match compile() {
+            Err(failure) if self.make_room(&failure) => compile(),
+            result => result,
+        };
+        let attempt = match compiled {
             Ok((program, timings)) => {
                 let program = Arc::new(program);
                 self.cache.publish(&program, Tier::Full, generation);
+                self.keep_within_budget();
                 ticket.add_timings(&timings);
                 ticket.succeed();
-                drop(ticket);
-                self.bell.ring();
                 Ok(program)
             }
-            Err(failure) => {
-                let failure = self.fail(key, code.len(), failure, generation, releases);
-                drop(ticket);
-                self.bell.ring();
-                Err(failure)
-            }
+            Err(failure) => Err(self.fail(key, code.len(), failure, generation, releases)),
+        };
+        drop(ticket);
+        self.bell.ring();
+        attempt
+    }
+
+    /// The resident program, noted as used now. One that leaves out what runs is compiled again,
+    /// whole, from `code`.
+    pub(crate) fn use_resident(
+        &self,
+        key: &RuntimeCacheKey,
+        code: impl FnOnce() -> Bytes,
+    ) -> Option<Arc<CompiledProgram>> {
+        let generation = self.cache.generation();
+        let (program, lacks) = self.cache.get_and_take_mark(key)?;
+        program.touch(self.cache.clock());
+        if lacks && self.has_workers.load(Ordering::Relaxed) {
+            jobs::queue_upgrade(self, &program, code(), generation, Tier::Complete);
+        }
+        Some(program)
+    }
+
+    /// Marks the programs that turned out to leave out what runs.
+    pub(crate) fn find_wrong_guesses(&self) {
+        let guessed_wrong = |program: &CompiledProgram| program.wrong_guesses() >= WRONG_GUESSES;
+        if self.compilers.guesses() && self.cache.mark_lacking(Tier::Full, guessed_wrong) {
+            // So that EVMs look again, and bring the bytecode.
+            self.cache.bump_epoch();
         }
     }
 

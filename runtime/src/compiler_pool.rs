@@ -39,12 +39,14 @@ pub(crate) enum Tier {
     Baseline,
     /// At the configured level.
     Full,
+    /// At the configured level, and without guesses as to what is unlikely to run.
+    Complete,
 }
 
 /// Lends compilers and owns the code memory of a backend.
 pub(crate) struct CompilerPool {
     /// By tier.
-    levels: [Level; 2],
+    levels: [Level; 3],
     /// Compilations after which a compiler isn't kept; 0: never.
     recycle_threshold: usize,
     reserve_bytes: usize,
@@ -78,9 +80,10 @@ impl CompilerPool {
         reserve_bytes: usize,
     ) -> Self {
         let baseline = CompilerOptions { opt_level: OptimizationLevel::None, ..options };
+        let complete = CompilerOptions { compile_all: true, ..options };
         let level = |options| Level { options, idle: Mutex::default() };
         Self {
-            levels: [level(baseline), level(options)],
+            levels: [level(baseline), level(options), level(complete)],
             recycle_threshold,
             reserve_bytes,
             region: Mutex::default(),
@@ -99,6 +102,11 @@ impl CompilerPool {
             true => Tier::Baseline,
             false => Tier::Full,
         }
+    }
+
+    /// Whether the full tier leaves out what is unlikely to run.
+    pub(crate) fn guesses(&self) -> bool {
+        !self.levels[Tier::Full as usize].options.compile_all
     }
 
     /// Compiles a contract at the full tier and loads it, on this thread. Asks `keep_on` before

@@ -1,11 +1,12 @@
 //! The housekeeping thread: what needn't be done where it comes up.
 //!
-//! It delivers events to `on_compilation`. Nobody waits for it.
+//! It delivers events to `on_compilation`, evicts idle programs, and looks for programs that leave
+//! out what runs. Nobody waits for it, and while nothing is resident it sleeps.
 
 use crate::{compile::CompileService, compiler_pool::lock};
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Wakes the housekeeping thread.
@@ -32,15 +33,43 @@ impl Bell {
     }
 }
 
+/// Resident programs that a turn looks at; with more, turns are that much rarer.
+const LOOKED_AT: u32 = 1000;
+
 /// The thread's work until the backend ends.
 pub(crate) fn run(service: &Arc<CompileService>) {
     let tuning = *service.tuning();
+    let mut last_turn = Instant::now();
+    let mut last_sweep = last_turn;
+    #[cfg(feature = "metrics")]
+    crate::metrics_export::describe();
     while !service.pool.is_stopping() {
         let events = &service.ledger.events;
-        let delivered = (0..tuning.max_events_per_drain).take_while(|_| events.deliver_one());
-        if delivered.count() == tuning.max_events_per_drain {
-            continue;
+        let delivered =
+            (0..tuning.max_events_per_drain).take_while(|_| events.deliver_one()).count();
+        let residents = service.cache.len() as u32;
+        let turn = tuning.event_drain_interval.saturating_mul(1 + residents / LOOKED_AT);
+        if last_turn.elapsed() >= turn {
+            last_turn = Instant::now();
+            service.find_wrong_guesses();
+            #[cfg(feature = "metrics")]
+            crate::metrics_export::export(&service.ledger.name, &service.stats());
         }
-        service.bell.wait(tuning.eviction_sweep_interval);
+        if let Some(idle) = tuning.idle_evict_duration
+            && last_sweep.elapsed() >= tuning.eviction_sweep_interval
+        {
+            last_sweep = Instant::now();
+            service.evict_idle(idle, service.born.elapsed());
+        }
+        if delivered < tuning.max_events_per_drain {
+            let sweep = tuning.idle_evict_duration.map(|_| tuning.eviction_sweep_interval);
+            let next = sweep.map_or(turn, |sweep| sweep.min(turn));
+            // Without programs there is nothing to look at until the bell rings.
+            let watches = residents > 0 || cfg!(feature = "metrics");
+            service.bell.wait(if watches { next } else { NEVER });
+        }
     }
 }
+
+/// Longer than anything; the bell rings earlier.
+const NEVER: Duration = Duration::from_secs(3600);

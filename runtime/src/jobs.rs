@@ -3,7 +3,7 @@
 //! A contract is compiled at the baseline first. The chunk that it starts in is enough to publish
 //! it; each further chunk is a job of its own, which idle workers steal. When all are there, an
 //! upgrade compiles the contract again at the configured level, one chunk at a time, and replaces
-//! the program. Between any two chunks the worker may turn to something more urgent, be paused, or
+//! the program. A program that turns out to leave out what runs is upgraded once more. Between any two chunks the worker may turn to something more urgent, be paused, or
 //! end.
 
 use crate::{
@@ -63,7 +63,12 @@ impl Contract {
         .entered();
         ticket.begin();
         let releases = service.compilers.releases();
-        match service.compilers.start(key, &code) {
+        let start = || service.compilers.start(key, &code);
+        let started = match start() {
+            Err(failure) if service.make_room(&failure) => start(),
+            result => result,
+        };
+        match started {
             Ok(started) => publish(service, station, started, ticket, lead, code, generation),
             Err(failure) => {
                 let failure = service.fail(key, code.len(), failure, generation, releases);
@@ -89,6 +94,7 @@ fn publish(
     let program = Arc::new(program);
     ticket.add_timings(&timings);
     let resident = service.cache.publish(&program, service.compilers.first_tier(), generation);
+    service.keep_within_budget();
     lead.land(Ok(Arc::clone(&program)));
     if !resident {
         return;
@@ -132,10 +138,12 @@ impl Unfinished {
         service.cache.holds(&Arc::downgrade(&self.program), &self.program.key)
     }
 
-    fn finish(&self, service: &Arc<CompileService>) {
+    /// All chunks are there.
+    fn finish(&self, service: &CompileService) {
+        service.keep_within_budget();
         service.dump(self.program.key, &self.code, service.compilers.first_tier());
         if service.compilers.first_tier() == Tier::Baseline && self.is_wanted(service) {
-            queue_upgrade(service, &self.program, self.code.clone(), self.generation);
+            queue_upgrade(service, &self.program, self.code.clone(), self.generation, Tier::Full);
         }
     }
 }
@@ -171,27 +179,30 @@ impl ChunkOf {
     }
 }
 
-/// Queues the compilation of a resident program's contract at the configured level.
-fn queue_upgrade(
-    service: &Arc<CompileService>,
+/// Queues the compilation of a resident program's contract at a better tier.
+pub(crate) fn queue_upgrade(
+    service: &CompileService,
     program: &Arc<CompiledProgram>,
     code: Bytes,
     generation: u64,
+    tier: Tier,
 ) {
     // Bounded by what is resident: each program is upgraded once.
     let ticket = Ticket::always(&service.ledger, program.key);
-    let baseline = Arc::downgrade(program);
-    let upgrade = Upgrade { ticket, baseline, code, generation, work: None };
+    let resident = Arc::downgrade(program);
+    let upgrade = Upgrade { ticket, resident, code, generation, tier, work: None };
     // Refused only by a pool that has stopped.
     let _ended = service.pool.push(Band::Upgrade, Job::Upgrade(Box::new(upgrade)));
 }
 
-/// A baseline program's contract to be compiled again, better.
+/// A resident program's contract to be compiled again, better.
 pub(crate) struct Upgrade {
     ticket: Ticket,
-    baseline: Weak<CompiledProgram>,
+    /// To be replaced.
+    resident: Weak<CompiledProgram>,
     code: Bytes,
     generation: u64,
+    tier: Tier,
     /// What is compiled so far.
     work: Option<Partial>,
 }
@@ -208,7 +219,7 @@ impl Upgrade {
     fn step(mut self: Box<Self>, service: &Arc<CompileService>) -> Option<Box<Self>> {
         let key = self.ticket.key();
         let is_wanted = service.cache.generation() == self.generation
-            && service.cache.holds(&self.baseline, &key);
+            && service.cache.holds(&self.resident, &key);
         if !is_wanted {
             return None;
         }
@@ -217,7 +228,7 @@ impl Upgrade {
             Ok(true) => None,
             Err(failure) => {
                 tracing::debug!(code_hash = %key.code_hash, spec_id = ?key.spec_id, %failure,
-                    "the program stays at the baseline");
+                    "the program stays as it is");
                 None
             }
         }
@@ -230,7 +241,7 @@ impl Upgrade {
         match &mut self.work {
             None => {
                 self.ticket.begin();
-                let (analysed, compiled) = compilers.begin(Tier::Full, key, &self.code)?;
+                let (analysed, compiled) = compilers.begin(self.tier, key, &self.code)?;
                 let mut left: Vec<_> = analysed.chunks.keys().skip(1).collect();
                 left.reverse();
                 self.work = Some(Partial { analysed, compiled, left });
@@ -238,7 +249,7 @@ impl Upgrade {
             Some(Partial { analysed, compiled, left }) => {
                 if let Some(chunk) = left.pop() {
                     let timings = &mut compiled.timings;
-                    let code = compilers.chunk(Tier::Full, analysed, chunk, timings)?;
+                    let code = compilers.chunk(self.tier, analysed, chunk, timings)?;
                     compiled.place_chunk(chunk, code);
                 }
             }
@@ -247,10 +258,11 @@ impl Upgrade {
             Some(Partial { compiled, left, .. }) if left.is_empty() => {
                 let better = Arc::new(compilers.load(key, compiled)?);
                 self.ticket.add_timings(&compiled.timings);
-                if service.cache.replace(&self.baseline, &better) {
+                if service.cache.replace(&self.resident, &better, self.tier) {
                     self.ticket.succeed();
+                    service.keep_within_budget();
                 }
-                service.dump(key, &self.code, Tier::Full);
+                service.dump(key, &self.code, self.tier);
                 Ok(true)
             }
             _ => Ok(false),

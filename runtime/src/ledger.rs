@@ -24,6 +24,9 @@ use std::{
 /// The accounts of a backend.
 #[derive(Default)]
 pub(crate) struct Ledger {
+    /// The backend's name, for those who have several.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "a label of metrics"))]
+    pub(crate) name: String,
     pub(crate) counters: Counters,
     pub(crate) pending: Pending,
     pub(crate) events: EventQueue,
@@ -153,6 +156,8 @@ impl Drop for Ticket {
                 success: self.success,
                 timings: if self.success { self.timings } else { CompileTimings::default() },
             };
+            #[cfg(feature = "metrics")]
+            crate::metrics_export::compiled(&self.ledger.name, &event);
             if !self.ledger.events.push(event) {
                 counters.events_dropped.bump();
             }

@@ -37,6 +37,7 @@ mod config;
 mod dump;
 mod error;
 mod events;
+mod eviction;
 mod flights;
 mod hotness;
 mod housekeeping;
@@ -44,6 +45,8 @@ mod jobs;
 mod ledger;
 mod log_limit;
 mod lookup;
+#[cfg(feature = "metrics")]
+mod metrics_export;
 mod pool;
 mod program;
 mod stats;

@@ -101,6 +101,11 @@ impl CompiledProgram {
         self.backing.publish(chunk.as_u32() as usize, code, region)
     }
 
+    /// Frames that met a JUMPDEST which was guessed not to be jumped to.
+    pub(crate) fn wrong_guesses(&self) -> u32 {
+        self.backing.wrong_guesses()
+    }
+
     /// Bytes of executable memory and tables held.
     pub(crate) fn bytes(&self) -> u64 {
         (self.backing.code_bytes() + self.backing.data_bytes()) as u64

@@ -90,3 +90,53 @@ impl Drop for End {
         self.0.ended.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_refused_thread_is_a_typed_error_and_isnt_waited_for() {
+        let threads = Arc::<Threads>::default();
+        // More stack than there is address space.
+        let error = threads.spawn("huge".into(), 1 << 60, || ()).unwrap_err();
+        assert!(matches!(&error, RuntimeError::Thread { name, .. } if name == "huge"), "{error}");
+        assert!(threads.join_all(Duration::ZERO));
+    }
+
+    #[test]
+    fn waits_no_longer_than_allowed() {
+        let threads = Arc::<Threads>::default();
+        let stop = Arc::new(AtomicBool::new(false));
+        let until_stopped = {
+            let stop = Arc::clone(&stop);
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        };
+        threads.spawn("a\0b".into(), 0, until_stopped).unwrap();
+        assert!(!threads.join_all(Duration::from_millis(10)));
+        stop.store(true, Ordering::Relaxed);
+        assert!(threads.join_all(Duration::MAX));
+    }
+
+    #[test]
+    fn a_thread_may_wait_for_the_others() {
+        let threads = Arc::<Threads>::default();
+        let joined = Arc::new(AtomicBool::new(false));
+        threads.spawn("other".into(), 0, || thread::sleep(Duration::from_millis(20))).unwrap();
+        let body = {
+            let (threads, joined) = (Arc::clone(&threads), Arc::clone(&joined));
+            move || joined.store(threads.join_all(Duration::from_secs(60)), Ordering::SeqCst)
+        };
+        threads.spawn("waiting".into(), 0, body).unwrap();
+        let start = Instant::now();
+        while !joined.load(Ordering::SeqCst) {
+            assert!(start.elapsed() < Duration::from_secs(60));
+            thread::yield_now();
+        }
+    }
+}

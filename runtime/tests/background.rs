@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{PROBE, SPEC, TARGET, call, database, evm, request, summing};
+use common::{
+    LONG, PROBE, SPEC, TARGET, call, database, eventually, evm, is_resident, long_code, numbered,
+    request,
+};
 use cranevm::{
     OptimizationLevel,
     primitives::{B256, Bytes, keccak256},
@@ -23,45 +26,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-const LONG: Duration = Duration::from_secs(60);
-
 fn enabled(tuning: RuntimeTuning) -> RuntimeConfig {
     RuntimeConfig { enabled: true, tuning, ..Default::default() }
 }
 
 fn backend(tuning: RuntimeTuning) -> JitBackend {
     JitBackend::new(enabled(tuning)).unwrap()
-}
-
-fn is_resident(backend: &JitBackend, request: &LookupRequest) -> bool {
-    backend.get_compiled(request.key.code_hash, request.key.spec_id).is_some()
-}
-
-/// Waits for something that other threads bring about.
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < LONG, "{what}");
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Different code for each `n`: [`summing`], and something unreachable.
-fn numbered(n: usize) -> LookupRequest {
-    request(&[&summing()[..], &n.to_be_bytes()].concat())
-}
-
-/// About `len` bytes of code that all runs: many blocks, each adding to the word below the top.
-fn long_code(len: usize) -> Vec<u8> {
-    let mut code = vec![PUSH0, PUSH0];
-    while code.len() + 10 < len {
-        let next = (code.len() + 8) as u16;
-        code.extend([PUSH1, 7, ADD, CALLDATASIZE, PUSH2]);
-        code.extend(next.to_be_bytes());
-        code.extend([JUMPI, JUMPDEST]);
-    }
-    code.extend([PUSH0, MSTORE, PUSH1, 32, PUSH0, RETURN]);
-    code
 }
 
 #[test]

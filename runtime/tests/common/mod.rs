@@ -5,8 +5,8 @@
 
 use cranevm::{
     SpecId,
-    primitives::{Address, Bytes, TxKind, keccak256},
-    runtime::{LookupRequest, RuntimeCacheKey},
+    primitives::{Address, B256, Bytes, TxKind, keccak256},
+    runtime::{JitBackend, LookupRequest, RuntimeCacheKey},
 };
 use revm::{
     Context, MainBuilder, MainContext, MainnetEvm,
@@ -14,6 +14,10 @@ use revm::{
     context::{BlockEnv, CfgEnv, Journal, TxEnv},
     database::{CacheDB, EmptyDB},
     state::AccountInfo,
+};
+use std::{
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The fork of tests that don't care.
@@ -87,4 +91,46 @@ pub(crate) fn call() -> TxEnv {
 pub(crate) fn request(code: &[u8]) -> LookupRequest {
     let key = RuntimeCacheKey { code_hash: keccak256(code), spec_id: SPEC };
     LookupRequest { key, code: Bytes::copy_from_slice(code) }
+}
+
+/// Longer than anything takes.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// A request for different code for each `n`: [`summing`], and something unreachable.
+pub(crate) fn numbered(n: usize) -> LookupRequest {
+    request(&[&summing()[..], &n.to_be_bytes()].concat())
+}
+
+/// About `len` bytes of code, at most 64 KiB, that all runs: many blocks that each add to a word.
+pub(crate) fn long_code(len: usize) -> Vec<u8> {
+    let mut code = vec![PUSH0, PUSH0];
+    while code.len() + 10 < len {
+        let next = (code.len() + 8) as u16;
+        code.extend([PUSH1, 7, ADD, CALLDATASIZE, PUSH2]);
+        code.extend(next.to_be_bytes());
+        code.extend([JUMPI, JUMPDEST]);
+    }
+    code.extend([PUSH0, MSTORE, PUSH1, 32, PUSH0, RETURN]);
+    code
+}
+
+/// Waits for something that other threads bring about.
+pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < LONG, "{what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether there is a program.
+pub(crate) fn is_resident(backend: &JitBackend, request: &LookupRequest) -> bool {
+    backend.get_compiled(request.key.code_hash, request.key.spec_id).is_some()
+}
+
+/// Code that no compiler takes: longer than the analysis can index. Needs
+/// `jit_max_bytecode_len: 0`.
+pub(crate) fn refused() -> LookupRequest {
+    let key = RuntimeCacheKey { code_hash: B256::repeat_byte(9), spec_id: SPEC };
+    LookupRequest { key, code: Bytes::from(vec![0; (1 << 24) + 1]) }
 }

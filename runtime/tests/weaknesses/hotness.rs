@@ -1,0 +1,116 @@
+//! What is counted, and whom it reaches.
+
+use crate::common::{
+    LONG, PROBE, SPEC, TARGET, call, database, evm, is_resident, numbered, request,
+};
+use cranevm::{
+    SpecId,
+    revm_evm::JitEvm,
+    runtime::{
+        JitBackend, LookupDecision, LookupRequest, RuntimeCacheKey, RuntimeConfig, RuntimeTuning,
+    },
+};
+use revm::{ExecuteEvm, context::result::ExecutionResult, handler::instructions::EthInstructions};
+use std::time::Duration;
+
+fn backend(tuning: RuntimeTuning) -> JitBackend {
+    JitBackend::new(RuntimeConfig { enabled: true, tuning, ..Default::default() }).unwrap()
+}
+
+/// Runs [`PROBE`]; whether compiled code did.
+fn natively<DB>(jit: &mut JitEvm<crate::common::TestEvm<DB>>) -> bool
+where
+    DB: revm::Database<Error = std::convert::Infallible>,
+{
+    match jit.transact(call()).unwrap().result {
+        ExecutionResult::Halt { reason, .. } => format!("{reason:?}").contains("OutOfGas"),
+        other => panic!("must halt: {other:?}"),
+    }
+}
+
+/// Frames count, not EVMs: one EVM alone makes a contract hot, and runs its code from then on.
+#[test]
+fn w01_one_long_lived_evm_promotes_and_upgrades() {
+    let backend = backend(RuntimeTuning { jit_hot_threshold: 20, ..Default::default() });
+    let mut jit = JitEvm::new(evm(database(&[(TARGET, PROBE)]), SPEC), backend.clone());
+    for frame in 1..=20 {
+        assert!(!natively(&mut jit), "frame {frame}");
+        if frame < 20 {
+            assert!(backend.wait_idle(LONG));
+            assert_eq!(backend.stats().resident_entries, 0, "frame {frame}");
+        }
+    }
+    assert!(backend.wait_idle(LONG));
+    assert!(natively(&mut jit));
+}
+
+/// EVMs that live a frame only make a contract hot as well.
+#[test]
+fn w01_many_short_lived_evms_promote_together() {
+    let backend = backend(RuntimeTuning { jit_hot_threshold: 20, ..Default::default() });
+    for _ in 0..20 {
+        let mut jit = JitEvm::new(evm(database(&[(TARGET, PROBE)]), SPEC), backend.clone());
+        assert!(!natively(&mut jit));
+    }
+    assert!(backend.wait_idle(LONG));
+    assert!(is_resident(&backend, &request(PROBE)));
+}
+
+/// Switching off, clearing and evicting reach an EVM at its next frame, and it lets go of the code.
+#[test]
+fn w01_changes_reach_live_evms() {
+    let tuning = RuntimeTuning {
+        idle_evict_duration: Some(Duration::from_millis(30)),
+        eviction_sweep_interval: Duration::from_millis(5),
+        ..Default::default()
+    };
+    let backend = backend(tuning);
+    let mut jit = JitEvm::new(evm(database(&[(TARGET, PROBE)]), SPEC), backend.clone());
+    for change in [
+        (|backend: &JitBackend| backend.set_enabled(false).unwrap()) as fn(&JitBackend),
+        |backend| backend.clear_resident(),
+        |backend| {
+            let evicted = || backend.stats().evictions > 0;
+            crate::common::eventually("eviction", evicted);
+        },
+    ] {
+        backend.set_enabled(true).unwrap();
+        backend.compile_jit_sync(request(PROBE)).unwrap();
+        assert!(natively(&mut jit));
+        change(&backend);
+        assert!(!natively(&mut jit));
+    }
+    assert_eq!(backend.stats().jit_total_bytes(), 0, "the EVM let go of it");
+}
+
+/// The fork is part of a program's name, also within one EVM that goes on to another fork.
+#[test]
+fn w02_a_program_is_of_one_fork() {
+    let backend = backend(RuntimeTuning::default());
+    let probe = request(PROBE);
+    backend.compile_jit_sync(probe.clone()).unwrap();
+    let prague = RuntimeCacheKey { spec_id: SpecId::PRAGUE, ..probe.key };
+    let decision = backend.lookup(LookupRequest { key: prague, code: probe.code });
+    assert!(matches!(decision, LookupDecision::Interpret(_)));
+    let mut jit = JitEvm::new(evm(database(&[(TARGET, PROBE)]), SPEC), backend.clone());
+    assert!(natively(&mut jit));
+    let inner = jit.inner_mut();
+    inner.ctx.cfg.set_spec_and_mainnet_gas_params(SpecId::PRAGUE);
+    inner.instruction = EthInstructions::new_mainnet_with_spec(SpecId::PRAGUE);
+    assert!(!natively(&mut jit));
+}
+
+/// However many contracts are seen once, with idle eviction off, new ones are still learnt.
+#[test]
+fn w11_a_flood_of_contracts_doesnt_end_learning() {
+    let tuning =
+        RuntimeTuning { jit_hot_threshold: 4, idle_evict_duration: None, ..Default::default() };
+    let backend = backend(tuning);
+    for n in 0..60_000 {
+        backend.lookup(numbered(n));
+    }
+    assert_eq!(backend.stats().compilations_dispatched, 0);
+    (0..4).for_each(|_| drop(backend.lookup(numbered(1_000_000))));
+    assert!(backend.wait_idle(LONG));
+    assert!(is_resident(&backend, &numbered(1_000_000)));
+}

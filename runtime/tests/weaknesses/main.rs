@@ -1,0 +1,11 @@
+//! What a runtime of this interface is known to get wrong, one test for each way that concerns this
+//! crate. The numbers are those of the interface's specification.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod control;
+mod failures;
+mod hotness;
+mod memory;
+mod outcomes;
