@@ -1,7 +1,6 @@
 //! Running frames, and the transaction-level traits of revm with the mainnet handler.
 
-use super::{ForkSchedule, JitEvm, interpret::Running};
-use crate::lookup::RuntimeCacheKey;
+use super::{JitEvm, interpret::Running};
 use cranevm_codegen::{NativeRun, collapse_halt_reason};
 use revm::{
     Database, DatabaseCommit,
@@ -33,28 +32,30 @@ where
             >,
         >,
 {
+    /// Whether the backend has a program for the top frame: what each frame asks first, alone. For
+    /// measurements.
+    #[doc(hidden)]
+    pub fn finds_program(&mut self) -> bool {
+        let Self { inner, backend, finder } = self;
+        let (context, instructions, _, frames) = inner.all_mut();
+        let prices = (instructions.gas_table(), context.gas_params());
+        finder.find(backend, &mut frames.get().interpreter, prices).is_some()
+    }
+
     /// Runs the top frame natively until it ends or suspends, and leaves the action in its
     /// interpreter; `false`, and nothing done, if it is to be interpreted.
     #[inline]
     fn run_native(&mut self) -> bool {
-        let (context, instructions, _, frames) = self.inner.all_mut();
+        let Self { inner, backend, finder } = self;
+        let (context, instructions, _, frames) = inner.all_mut();
         let frame = frames.get();
-        if frame.data.is_create() && !self.backend.is_blocking() {
+        if frame.data.is_create() && !backend.is_blocking() {
             return false;
         }
         let interpreter = &mut frame.interpreter;
-        // The fork that the frame was begun with: what the interpreter would go by.
-        let spec_id = interpreter.runtime_flag.spec_id;
         let gas_table = instructions.gas_table();
-        let code_hash = interpreter.bytecode.get_or_calculate_hash();
-        let key = RuntimeCacheKey { code_hash, spec_id };
-        let code = || interpreter.bytecode.original_bytes();
-        let schedule = &mut self.schedule;
-        let is_priced_right =
-            || ForkSchedule::matches(schedule, spec_id, gas_table, context.gas_params());
-        let Some(program) = self.cache.program(&self.backend, &key, code, is_priced_right) else {
-            return false;
-        };
+        let prices = (gas_table, context.gas_params());
+        let Some(program) = finder.find(backend, interpreter, prices) else { return false };
         let instructions = instructions.instruction_table();
         let mut running = Running { interpreter, host: context, instructions, gas_table };
         if running.enter(program) != NativeRun::Ended {

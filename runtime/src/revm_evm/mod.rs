@@ -19,14 +19,14 @@
 //! backend disabled.
 
 mod execute;
+mod finder;
 mod inspect;
 mod interpret;
 mod local_cache;
 mod schedule;
 
 use crate::runtime::JitBackend;
-use local_cache::LocalCache;
-use schedule::ForkSchedule;
+use finder::Finder;
 use std::{
     fmt,
     ops::{Deref, DerefMut},
@@ -43,16 +43,14 @@ use std::{
 pub struct JitEvm<EVM> {
     inner: EVM,
     backend: JitBackend,
-    /// The backend's answers, valid for one epoch.
-    cache: LocalCache,
-    /// The prices of the fork last seen.
-    schedule: Option<Box<ForkSchedule>>,
+    /// Finds the program of a frame.
+    finder: Finder,
 }
 
 impl<EVM> JitEvm<EVM> {
     /// Wraps `inner`, which runs what `backend` has compiled.
     pub fn new(inner: EVM, backend: JitBackend) -> Self {
-        Self { inner, backend, cache: LocalCache::default(), schedule: None }
+        Self { inner, backend, finder: Finder::default() }
     }
 
     /// Wraps `inner`, which is left to interpret.
@@ -82,7 +80,7 @@ impl<EVM> JitEvm<EVM> {
 
     /// The backend, to be changed. What the old one answered is forgotten.
     pub fn backend_mut(&mut self) -> &mut JitBackend {
-        self.cache = LocalCache::default();
+        self.finder = Finder::default();
         &mut self.backend
     }
 
