@@ -60,7 +60,6 @@ impl Cold {
 
     /// Counts gas burnt by a frame that was counted before.
     #[inline]
-    #[allow(dead_code, reason = "for frames that are interpreted in slices")]
     pub(crate) fn burn(
         self: &Arc<Self>,
         backend: &JitBackend,

@@ -1,7 +1,7 @@
 //! Running frames, and the transaction-level traits of revm with the mainnet handler.
 
-use super::{JitEvm, interpret::Running};
-use cranevm_codegen::{NativeRun, collapse_halt_reason};
+use super::{JitEvm, running::Running};
+use crate::backend::Consultation;
 use revm::{
     Database, DatabaseCommit,
     context::{
@@ -15,9 +15,7 @@ use revm::{
         evm::{ContextDbError, FrameInitResult},
         instructions::InstructionProvider,
     },
-    interpreter::{
-        Host, InterpreterResult, interpreter::EthInterpreter, interpreter_types::LoopControl,
-    },
+    interpreter::{Host, InterpreterResult, interpreter::EthInterpreter},
     primitives::{Address, Bytes},
     state::EvmState,
 };
@@ -39,13 +37,14 @@ where
         let Self { inner, backend, finder } = self;
         let (context, instructions, _, frames) = inner.all_mut();
         let prices = (instructions.gas_table(), context.gas_params());
-        finder.find(backend, &mut frames.get().interpreter, prices).is_some()
+        let answer = finder.find(backend, &mut frames.get().interpreter, prices);
+        matches!(answer, Consultation::Run(_))
     }
 
-    /// Runs the top frame natively until it ends or suspends, and leaves the action in its
-    /// interpreter; `false`, and nothing done, if it is to be interpreted.
+    /// Runs the top frame until it ends or suspends, and leaves the action in its interpreter;
+    /// `false`, and nothing done, if it is none of the backend's business.
     #[inline]
-    fn run_native(&mut self) -> bool {
+    fn run_top_frame(&mut self) -> bool {
         let Self { inner, backend, finder } = self;
         let (context, instructions, _, frames) = inner.all_mut();
         let frame = frames.get();
@@ -54,15 +53,13 @@ where
         }
         let interpreter = &mut frame.interpreter;
         let gas_table = instructions.gas_table();
-        let prices = (gas_table, context.gas_params());
-        let Some(program) = finder.find(backend, interpreter, prices) else { return false };
+        let answer = finder.find(backend, interpreter, (gas_table, context.gas_params()));
         let instructions = instructions.instruction_table();
         let mut running = Running { interpreter, host: context, instructions, gas_table };
-        if running.enter(program) != NativeRun::Ended {
-            running.go_on_with(program);
-        }
-        if program.has_single_error() {
-            collapse_halt_reason(interpreter.bytecode.action());
+        match answer {
+            Consultation::Run(program) => running.run(program),
+            Consultation::Watch(cold) => running.watch(backend, cold),
+            Consultation::Interpret => return false,
         }
         true
     }
@@ -117,7 +114,7 @@ where
     fn frame_run(
         &mut self,
     ) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
-        if !self.backend.enabled() || !self.run_native() {
+        if !self.backend.enabled() || !self.run_top_frame() {
             return self.inner.frame_run();
         }
         let (context, _, _, frames) = self.inner.all_mut();

@@ -4,10 +4,11 @@
 //! Answers hold for one epoch of the backend. Anything that may change one (a publication, a clear,
 //! switching on or off) begins another epoch, and the cache starts empty.
 
-use crate::{
-    backend::Consultation, lookup::RuntimeCacheKey, program::CompiledProgram, runtime::JitBackend,
-};
+#[cfg(test)]
+use crate::program::CompiledProgram;
+use crate::{backend::Consultation, lookup::RuntimeCacheKey, runtime::JitBackend};
 use alloy_primitives::{Bytes, map::HashMap};
+#[cfg(test)]
 use std::sync::Arc;
 
 /// Answers kept. An EVM that sees more contracts in one epoch starts over.
@@ -29,11 +30,9 @@ pub(super) struct LocalCache {
 }
 
 impl LocalCache {
-    /// The program for `key`, whose bytecode is `code`; `None` to interpret, as always where
-    /// `is_priced_right` says no. That is asked only if something depends on it: comparing prices
-    /// costs more than the rest, and nothing would be compiled for the wrong ones.
-    #[inline]
-    pub(super) fn program(
+    /// The program that [`answer`](Self::answer) says to run.
+    #[cfg(test)]
+    fn program(
         &mut self,
         backend: &JitBackend,
         key: &RuntimeCacheKey,
@@ -46,8 +45,9 @@ impl LocalCache {
         }
     }
 
-    /// How to run a frame of `key`, whose bytecode is `code`, as [`program`](Self::program) says. A
-    /// frame that is to be watched was counted.
+    /// How to run a frame of `key`, whose bytecode is `code`: interpreted, if `is_priced_right` says
+    /// no. That is asked only if something depends on it: comparing prices costs more than the rest,
+    /// and nothing would be compiled for the wrong ones. A frame that is to be watched was counted.
     #[inline]
     pub(super) fn answer(
         &mut self,

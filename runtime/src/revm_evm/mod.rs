@@ -21,8 +21,8 @@
 mod execute;
 mod finder;
 mod inspect;
-mod interpret;
 mod local_cache;
+mod running;
 mod schedule;
 
 use crate::runtime::JitBackend;

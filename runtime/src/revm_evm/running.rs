@@ -1,0 +1,218 @@
+//! Running a frame: natively, in the interpreter, and from one into the other.
+//!
+//! Interpretation goes on in **slices**, so that a frame can be looked at while it runs. A slice is revm's own `Interpreter::step`, a bounded number of times, with the EVM's own tables.
+//! Counting costs one decrement per [`UNROLLED`] instructions; the loop is unrolled that often by
+//! hand, as compilers don't unroll loops of calls. Between two slices the frame is in a state of
+//! revm's. There
+//! - a frame without a program tells its contract's [`Cold`] what gas it has burnt, so that one long
+//!   frame gets a contract compiled; and when the program is published, it goes on natively
+//!   (on-stack replacement);
+//! - a frame that native code has handed over looks for a way back.
+//!
+//! Native code is entered at JUMPDESTs that are entry points and whose chunk is there.
+
+use super::finder::key_of;
+use crate::{backend::Consultation, hotness::Cold, program::CompiledProgram, runtime::JitBackend};
+use cranevm_codegen::{NativeRun, collapse_halt_reason};
+use revm::{
+    bytecode::opcode::JUMPDEST,
+    interpreter::{
+        FrameInput, GasTable, Host, InstructionResult, InstructionTable, Interpreter,
+        InterpreterAction,
+        interpreter::EthInterpreter,
+        interpreter_types::{Jumps, LoopControl},
+    },
+};
+use std::sync::Arc;
+
+/// Instructions of a slice: some microseconds.
+const SLICE: usize = 2048;
+
+/// Instructions in the body of a slice's loop.
+const UNROLLED: usize = 8;
+
+/// Most slices between two searches for a way into native code.
+const MAX_PAUSE: u32 = 16;
+
+/// A frame's interpreter with what its instructions need.
+pub(super) struct Running<'a, H> {
+    pub(super) interpreter: &'a mut Interpreter<EthInterpreter>,
+    pub(super) host: &'a mut H,
+    pub(super) instructions: &'a InstructionTable<EthInterpreter, H>,
+    pub(super) gas_table: &'a GasTable,
+}
+
+/// Where a slice left a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// It ended or suspended; its action is in the interpreter.
+    Ended,
+    /// At an instruction where the program that was asked for can be entered.
+    AtEntry,
+    /// The slice was used up.
+    UsedUp,
+}
+
+/// Gas that is worth telling of where a frame ends.
+const NOTEWORTHY_GAS: u64 = 4096;
+
+impl<H: Host> Running<'_, H> {
+    /// Runs a frame that `program` was compiled for.
+    #[inline]
+    pub(super) fn run(&mut self, program: &CompiledProgram) {
+        if self.enter(program) != NativeRun::Ended {
+            self.go_on_with(program);
+        }
+        if program.has_single_error() {
+            collapse_halt_reason(self.interpreter.bytecode.action());
+        }
+    }
+
+    /// Runs a frame without a program, whose contract is counted by `cold`.
+    #[inline]
+    pub(super) fn watch(&mut self, backend: &JitBackend, cold: &Arc<Cold>) {
+        let gas = self.interpreter.gas.remaining();
+        match self.slice() {
+            Stop::Ended => self.account_for_end(backend, cold, gas),
+            _ => self.watch_on(backend, cold, gas),
+        }
+    }
+
+    /// Goes on after the first slice, at whose start there was so much gas.
+    #[cold]
+    #[inline(never)]
+    fn watch_on(&mut self, backend: &JitBackend, cold: &Arc<Cold>, mut gas: u64) {
+        let key = key_of(self.interpreter);
+        // The answer "watch" was of this epoch or an earlier one: ask at once.
+        let mut asked = None;
+        loop {
+            let left = self.interpreter.gas.remaining();
+            cold.burn(backend, || self.interpreter.bytecode.original_bytes(), gas - left.min(gas));
+            gas = left;
+            let epoch = backend.epoch();
+            if asked != Some(epoch) {
+                asked = Some(epoch);
+                let code = || self.interpreter.bytecode.original_bytes();
+                if let Consultation::Run(program) = backend.consult(&key, code) {
+                    program.touch(backend.clock());
+                    return self.replace(&program);
+                }
+            }
+            if self.slice() == Stop::Ended {
+                return self.account_for_end(backend, cold, gas);
+            }
+        }
+    }
+
+    /// Goes on with a program that came while the frame ran.
+    fn replace(&mut self, program: &CompiledProgram) {
+        let is_entered = self.go_on_with(program);
+        if is_entered && program.has_single_error() {
+            collapse_halt_reason(self.interpreter.bytecode.action());
+        }
+    }
+
+    /// Tells of the gas burnt since there was so much, by a frame that ended or suspended. What a
+    /// nested frame gets isn't burnt, nor is what a failing one loses.
+    #[inline]
+    fn account_for_end(&mut self, backend: &JitBackend, cold: &Arc<Cold>, before: u64) {
+        let passed_on = match self.interpreter.bytecode.action() {
+            Some(InterpreterAction::NewFrame(FrameInput::Call(inputs))) => inputs.gas_limit,
+            Some(InterpreterAction::NewFrame(FrameInput::Create(inputs))) => inputs.gas_limit(),
+            Some(InterpreterAction::Return(result)) if result.is_halt() => return,
+            _ => 0,
+        };
+        let left = self.interpreter.gas.remaining().saturating_add(passed_on);
+        let burnt = before.saturating_sub(left);
+        if burnt >= NOTEWORTHY_GAS {
+            cold.burn(backend, || self.interpreter.bytecode.original_bytes(), burnt);
+        }
+    }
+
+    /// Runs the frame in slices and natively by turns, until it ends or suspends; whether any of it
+    /// was native.
+    ///
+    /// A slice lies between any two ways into native code, so what these cost is small beside it,
+    /// however often the program hands over. Where no way in turns up, looking out for one is what
+    /// costs, so that is done less and less often.
+    #[cold]
+    #[inline(never)]
+    fn go_on_with(&mut self, program: &CompiledProgram) -> bool {
+        let (mut is_entered, mut pause) = (false, 1u32);
+        loop {
+            match self.slice_to_entry(program) {
+                Stop::Ended => return is_entered,
+                Stop::UsedUp => pause = (2 * pause).min(MAX_PAUSE),
+                Stop::AtEntry => {
+                    is_entered = true;
+                    pause = 1;
+                    if self.enter(program) == NativeRun::Ended {
+                        return is_entered;
+                    }
+                }
+            }
+            for _ in 0..pause {
+                if self.slice() == Stop::Ended {
+                    return is_entered;
+                }
+            }
+        }
+    }
+
+    /// Goes on natively from the entry point at the frame's pc, if there is one.
+    #[inline]
+    fn enter(&mut self, program: &CompiledProgram) -> NativeRun {
+        program.go_on(self.interpreter, self.host, self.instructions, self.gas_table)
+    }
+
+    /// Interprets a slice.
+    // A function of its own, so that the loop's registers don't depend on where it is called.
+    #[inline(never)]
+    fn slice(&mut self) -> Stop {
+        let Self { interpreter, host, instructions, gas_table } = self;
+        let (interpreter, host) = (&mut **interpreter, &mut **host);
+        let (instructions, gas_table) = (*instructions, *gas_table);
+        macro_rules! step {
+            () => {
+                if let Err(result) = interpreter.step(instructions, gas_table, host) {
+                    return ended(interpreter, result);
+                }
+            };
+        }
+        for _ in 0..SLICE / UNROLLED {
+            step!();
+            step!();
+            step!();
+            step!();
+            step!();
+            step!();
+            step!();
+            step!();
+        }
+        Stop::UsedUp
+    }
+
+    /// Interprets up to where `program` can be entered, at most a slice.
+    #[cold]
+    fn slice_to_entry(&mut self, program: &CompiledProgram) -> Stop {
+        for _ in 0..SLICE {
+            let step = self.interpreter.step(self.instructions, self.gas_table, self.host);
+            if let Err(result) = step {
+                return ended(self.interpreter, result);
+            }
+            let bytecode = &self.interpreter.bytecode;
+            if bytecode.opcode() == JUMPDEST && program.is_enterable(bytecode.pc()) {
+                return Stop::AtEntry;
+            }
+        }
+        Stop::UsedUp
+    }
+}
+
+/// The end of a run, as in revm's `Interpreter::run_plain`.
+fn ended(interpreter: &mut Interpreter<EthInterpreter>, result: InstructionResult) -> Stop {
+    if interpreter.bytecode.action().is_none() {
+        interpreter.halt(result);
+    }
+    Stop::Ended
+}
