@@ -14,9 +14,16 @@ if [ $# -lt 2 ]; then
     sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
-revisions=("$1" "$2")
-shift 2
 root="$(cd "$(dirname "$0")/.." && pwd)"
+# By hash, from the start: HEAD may become another while the first revision is built.
+revisions=()
+for revision in "$1" "$2"; do
+    revisions+=("$(git -C "$root" rev-parse --verify --quiet "$revision^{commit}")") || {
+        echo "$revision isn't a revision" >&2
+        exit 2
+    }
+done
+shift 2
 fixtures=()
 for fixture in "$@"; do
     # The measurements run elsewhere.
@@ -29,6 +36,8 @@ fi
 read -r -a levels <<<"${LEVELS:-none default}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target/compare}"
 
+describe() { git -C "$root" log -1 --format='`%h` %s' "$1"; }
+
 work="$(mktemp -d)"
 cleanup() {
     for index in 0 1; do
@@ -40,7 +49,7 @@ trap cleanup EXIT
 
 for index in 0 1; do
     git -C "$root" worktree add --quiet --detach "$work/tree$index" "${revisions[$index]}"
-    echo "building ${revisions[$index]}" >&2
+    echo "building $(describe "${revisions[$index]}")" >&2
     cargo build --quiet --release --workspace --manifest-path "$work/tree$index/Cargo.toml"
     mkdir "$work/programs$index"
     cp "$CARGO_TARGET_DIR/release/cranevm" "$work/programs$index/"
@@ -70,8 +79,8 @@ for index in 0 1; do
     "$counter" --json --opt "$(IFS=,; echo "${levels[*]}")" "${fixtures[@]}" >>"$work/lines$index"
 done
 
-describe() { git -C "$root" log -1 --format='`%h` %s' "$1"; }
 printf 'From %s\nto %s:\n\n' "$(describe "${revisions[0]}")" "$(describe "${revisions[1]}")"
-# The table is made by this checkout's program, whatever the revisions are.
-cargo run --quiet --release --manifest-path "$root/Cargo.toml" -p cranevm-benches --bin compare -- \
-    "$work/lines0" "$work/lines1"
+# The table is made by this checkout's program, whatever the revisions are; built like theirs, for
+# another selection of packages would have other features, and compile everything again.
+cargo build --quiet --release --workspace --manifest-path "$root/Cargo.toml"
+"$CARGO_TARGET_DIR/release/compare" "$work/lines0" "$work/lines1"
