@@ -9,13 +9,20 @@ use clap::{Args, ValueEnum};
 use cranevm_cli::{CommandError, Contract, InputError, spec};
 use cranevm_codegen::{
     Compiler, CompilerOptions, PassSet,
-    dump::listing::{self, Form, Forms, Listing},
+    dump::{
+        self, DumpFile,
+        listing::{self, Form, Forms, Listing},
+    },
 };
 use cranevm_passes::ir::{
     entities::Block,
     program::{JumpStats, Program},
 };
 use revm::primitives::hardfork::SpecId;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// Show what each opcode is compiled to
 ///
@@ -41,6 +48,9 @@ pub(crate) struct Command {
     /// Passes to leave out, to find the one that a defect comes from: simplify, remove-unused, ...
     #[arg(long, value_name = "PASS", value_delimiter = ',', value_parser = super::parse_pass)]
     skip: Vec<PassSet>,
+    /// Write everything to files in this folder instead, the control-flow graph included
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["pc", "emit"])]
+    dump: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -73,6 +83,12 @@ impl Command {
             ..Default::default()
         };
         let mut compiler = Compiler::new(options).map_err(|error| failed(&error))?;
+        if let Some(folder) = &self.dump {
+            let files = dump::dump(&mut compiler, &contract.code, self.spec);
+            return write_files(folder, &files).map_err(|error| {
+                CommandError::Failed(format!("{}: can't be written: {error}", folder.display()))
+            });
+        }
         let program =
             compiler.analyze(&contract.code, self.spec).map_err(|error| failed(&error))?;
         let blocks = self.blocks(&program)?;
@@ -124,6 +140,12 @@ impl Command {
         })?;
         Ok(vec![block])
     }
+}
+
+/// Writes files into a folder, which is made if need be.
+fn write_files(folder: &Path, files: &[DumpFile]) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    files.iter().try_for_each(|file| fs::write(folder.join(file.name), &file.contents))
 }
 
 /// Prints text that ends with a line feed, or nothing.

@@ -23,7 +23,7 @@ use revm_primitives::hardfork::SpecId;
 use std::fmt::Display;
 
 /// Most bytes of a file. Of what is longer the beginning is kept, and a last line that says so.
-pub const MAX_FILE_BYTES: usize = 4 << 20;
+pub const MAX_FILE_BYTES: usize = 8 << 20;
 
 /// A file of a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
