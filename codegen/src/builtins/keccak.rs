@@ -23,9 +23,12 @@ fn hash_memory<H: Host>(frame: &mut Frame<'_, '_, H, 2>) -> InstructionExecResul
         let offset = narrow_or_fail(offset)?;
         frame.reach(offset, len)?;
         let bytes = frame.memory(offset, len);
-        match <&[u8; 64]>::try_from(bytes) {
-            Ok(bytes) => memo::keccak256_of_64(bytes),
-            Err(_) => hash::keccak256(bytes),
+        if let Ok(bytes) = <&[u8; 64]>::try_from(bytes) {
+            memo::keccak256_of(bytes)
+        } else if let Ok(bytes) = <&[u8; 32]>::try_from(bytes) {
+            memo::keccak256_of(bytes)
+        } else {
+            hash::keccak256(bytes)
         }
     };
     frame.set_result(U256::from_be_bytes(hash.0));

@@ -12,7 +12,7 @@
 //! Cost, measured on x86-64: some 5 ns for a division of 64 or 128 bits, 20-50 ns beyond, 30-90 ns
 //! for MULMOD in full width, 10 ns for `10^18`.
 
-use revm_primitives::U256;
+use revm_primitives::{U256, ruint};
 
 macro_rules! words_builtin {
     ($(#[$doc:meta])* $name:ident($($argument:ident at $position:literal),+) = $function:path) => {
@@ -152,14 +152,40 @@ fn negate_if(sign: u64, word: U256) -> U256 {
     }))
 }
 
+/// The signed word's value if it fits in 64 bits.
+#[inline(always)]
+fn signed_narrow(word: &U256) -> Option<i64> {
+    let [low, a, b, c] = *word.as_limbs();
+    let sign = (low.cast_signed() >> 63).cast_unsigned();
+    ((a ^ sign) | (b ^ sign) | (c ^ sign) == 0).then_some(low.cast_signed())
+}
+
+/// The signed word of a value.
+#[inline(always)]
+fn signed_word(value: i64) -> U256 {
+    let sign = (value >> 63).cast_unsigned();
+    U256::from_limbs([value.cast_unsigned(), sign, sign, sign])
+}
+
 /// Signed quotient, rounded towards zero. The one that overflows, `-2^255 / -1`, wraps to `-2^255`.
 fn signed_quotient(a: U256, b: U256) -> U256 {
+    if let (Some(a), Some(b)) = (signed_narrow(&a), signed_narrow(&b))
+        // Not for zero, nor where the quotient has a bit more than both.
+        && let Some(quotient) = a.checked_div(b)
+    {
+        return signed_word(quotient);
+    }
     let ((a, a_sign), (b, b_sign)) = (magnitude(a), magnitude(b));
     negate_if(a_sign ^ b_sign, quotient(a, b))
 }
 
 /// Signed remainder: it has the sign of the dividend.
 fn signed_remainder(a: U256, b: U256) -> U256 {
+    if let (Some(a), Some(b)) = (signed_narrow(&a), signed_narrow(&b))
+        && let Some(remainder) = a.checked_rem(b)
+    {
+        return signed_word(remainder);
+    }
     let ((a, sign), (b, _)) = (magnitude(a), magnitude(b));
     negate_if(sign, remainder(a, b))
 }
@@ -180,8 +206,25 @@ fn product_modulo(a: U256, b: U256, modulus: U256) -> U256 {
     if let (Some(a), Some(b)) = (narrow(&a), narrow(&b)) {
         return remainder(widen(u128::from(a) * u128::from(b)), modulus);
     }
+    if modulus == U256::MAX {
+        return product_modulo_max(a, b);
+    }
     // Zero for a modulus of zero.
     a.mul_mod(b, modulus)
+}
+
+/// `a * b mod 2^256 - 1`: how contracts find the upper half of a product of 512 bits.
+///
+/// `high * 2^256 + low` is congruent to `high + low`.
+fn product_modulo_max(a: U256, b: U256) -> U256 {
+    let product: ruint::Uint<512, 8> = a.widening_mul(b);
+    let limbs = product.as_limbs();
+    let [low, high] =
+        [0, 4].map(|start| U256::from_limbs(std::array::from_fn(|index| limbs[start + index])));
+    let (sum, carry) = low.overflowing_add(high);
+    // No second carry: the halves of such a product add up to less than 2^257 - 1.
+    let sum = sum.wrapping_add(U256::from(carry));
+    if sum == U256::MAX { U256::ZERO } else { sum }
 }
 
 /// `base^exponent` modulo 2^256, by squaring; `0^0` is 1.
