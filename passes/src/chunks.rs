@@ -1,7 +1,8 @@
 //! Cutting a program into units of compilation, and the table of entry points.
 //!
-//! A chunk is a run of blocks in order of pc with at most `chunk_limit` opcodes, not counting
-//! blocks that aren't compiled, or a single longer block. A cut is put where it splits no loop, if
+//! A chunk is a run of blocks in order of pc with at most `chunk_limit` opcodes (heavy ones count as
+//! several, see `analysis::weight`), not counting blocks that aren't compiled, or a single longer
+//! block. A cut is put where it splits no loop, if
 //! there is such a place. Only loops that fit into a chunk count, and only those closed by a jump
 //! with a static target. The entry points of merged blocks are those of the chunk that has the block
 //! they are merged into.
@@ -10,9 +11,13 @@
 //! at the last place that splits no loop, or just before that block. Any two chunks
 //! in a row then have more than `chunk_limit` opcodes together.
 //!
+//! Blocks beyond the contract's budget aren't compiled: those at the end of the code, for it begins
+//! with what every call runs.
+//!
 //! Cost: linear in the blocks, but for sorting the merged ones.
 
 use crate::analysis::control_flow::{BlockShape, ControlFlow};
+use crate::analysis::weight::{Budget, block_weight, size};
 use crate::ir::entities::{Block, Chunk};
 use crate::ir::program::{ChunkData, EntryData, JumpTarget, Program, Span, Terminator};
 use crate::transform::thread_jumps::Threaded;
@@ -32,24 +37,20 @@ pub(crate) fn cut_chunks(
 ) -> Result<(), AnalysisError> {
     let PassOptions { chunk_limit, one_block_per_chunk, .. } = *options;
     let flow = &threaded.flow;
-    for block in threaded.cold.iter() {
-        program.blocks[block].is_cold = true;
-    }
     let merged = merged_blocks(program);
-    for &(goal, other) in &merged {
-        // The one of them that is likely to run decides.
-        program.blocks[goal].is_cold &= program.blocks[other].is_cold;
-    }
-    for &(goal, other) in &merged {
-        program.blocks[other].is_cold = program.blocks[goal].is_cold;
-    }
-    let opcodes_before = opcodes_before(program, flow);
+    let weights: Vec<u32> =
+        program.blocks.keys().map(|block| block_weight(program, block)).collect();
+    mark_cold(program, &threaded.cold, &merged, &weights);
+    let opcodes_before = sum_before(program, |block| flow.instruction_count(&flow.blocks[block]));
+    let size_before = sum_before(program, |block| {
+        size(flow.instruction_count(&flow.blocks[block]), weights[block.index()])
+    });
     let starts = if one_block_per_chunk {
         let stays = |&index: &usize| program.blocks[Block::new(index)].merged_into.is_none();
         (0..flow.blocks.len()).filter(stays).collect()
     } else {
-        let splits_loop = loops_split(program, &opcodes_before, chunk_limit);
-        chunk_starts(&opcodes_before, &splits_loop, chunk_limit)
+        let splits_loop = loops_split(program, &size_before, chunk_limit);
+        chunk_starts(&size_before, &splits_loop, chunk_limit)
     };
     for (index, &start) in starts.iter().enumerate() {
         let end = starts.get(index + 1).copied().unwrap_or(flow.blocks.len());
@@ -88,20 +89,44 @@ fn merged_blocks(program: &Program) -> Vec<(Block, Block)> {
     merged
 }
 
-/// Opcodes in all compiled blocks before each block, and at the end in all blocks.
-fn opcodes_before(program: &Program, flow: &ControlFlow) -> Vec<u32> {
+/// Marks the blocks that aren't compiled: those that are unlikely to run, and those that the budget
+/// doesn't last for.
+fn mark_cold(
+    program: &mut Program,
+    cold: &EntitySet<Block>,
+    merged: &[(Block, Block)],
+    weights: &[u32],
+) {
+    for block in cold.iter() {
+        program.blocks[block].is_cold = true;
+    }
+    for &(goal, other) in merged {
+        // The one of them that is likely to run decides.
+        program.blocks[goal].is_cold &= program.blocks[other].is_cold;
+    }
+    let mut budget = Budget::new(program.code_len);
+    for (block, data) in program.blocks.iter_mut().filter(|(_, data)| data.is_compiled()) {
+        data.is_cold = !budget.take(weights[block.index()]);
+    }
+    for &(goal, other) in merged {
+        program.blocks[other].is_cold = program.blocks[goal].is_cold;
+    }
+}
+
+/// The sum over all compiled blocks before each block, and at the end over all.
+fn sum_before(program: &Program, of: impl Fn(Block) -> u32) -> Vec<u32> {
     let mut sum = 0;
-    let mut before = Vec::with_capacity(flow.blocks.len() + 1);
+    let mut before = Vec::with_capacity(program.blocks.len() + 1);
     before.push(0);
-    before.extend(flow.blocks.iter().map(|(block, shape)| {
-        sum += if program.blocks[block].is_compiled() { flow.instruction_count(shape) } else { 0 };
+    before.extend(program.blocks.iter().map(|(block, data)| {
+        sum += if data.is_compiled() { of(block) } else { 0 };
         sum
     }));
     before
 }
 
 /// For each block, whether a cut before it would split a loop that fits into a chunk.
-fn loops_split(program: &Program, opcodes_before: &[u32], chunk_limit: u32) -> Vec<bool> {
+fn loops_split(program: &Program, size_before: &[u32], chunk_limit: u32) -> Vec<bool> {
     // Loops that begin minus loops that end between the block before and this one.
     let mut change = vec![0i32; program.blocks.len() + 1];
     for (tail, data) in program.blocks.iter() {
@@ -111,7 +136,7 @@ fn loops_split(program: &Program, opcodes_before: &[u32], chunk_limit: u32) -> V
         };
         let JumpTarget::Block(head) = target else { continue };
         let (head, tail) = (head.index(), tail.index());
-        if head < tail && opcodes_before[tail + 1] - opcodes_before[head] <= chunk_limit {
+        if head < tail && size_before[tail + 1] - size_before[head] <= chunk_limit {
             change[head + 1] += 1;
             change[tail + 1] -= 1;
         }
@@ -127,8 +152,8 @@ fn loops_split(program: &Program, opcodes_before: &[u32], chunk_limit: u32) -> V
 }
 
 /// The first block of each chunk.
-fn chunk_starts(opcodes_before: &[u32], splits_loop: &[bool], chunk_limit: u32) -> Vec<usize> {
-    let blocks = opcodes_before.len() - 1;
+fn chunk_starts(size_before: &[u32], splits_loop: &[bool], chunk_limit: u32) -> Vec<usize> {
+    let blocks = size_before.len() - 1;
     let mut starts = vec![0];
     let mut start = 0;
     let mut good_cut = None;
@@ -137,7 +162,7 @@ fn chunk_starts(opcodes_before: &[u32], splits_loop: &[bool], chunk_limit: u32) 
             good_cut = Some(block);
         }
         // Each round makes a chunk, so that all rounds together are at most as many as blocks.
-        while opcodes_before[block + 1] - opcodes_before[start] > chunk_limit && start < block {
+        while size_before[block + 1] - size_before[start] > chunk_limit && start < block {
             start = good_cut.take().unwrap_or(block);
             starts.push(start);
         }

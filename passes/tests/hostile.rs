@@ -1,7 +1,7 @@
 //! Codes made to be costly: what the passes make of them stays linear in the bytes.
 
 use cranevm_passes::ir::program::Program;
-use cranevm_passes::{AnalysisError, MAX_CODE_LEN, MAX_ENTRIES, PassOptions, analyze};
+use cranevm_passes::{AnalysisError, MAX_CODE_LEN, MAX_ENTRIES, PassOptions, PassSet, analyze};
 use programs::Random;
 use revm_primitives::hardfork::SpecId;
 
@@ -103,13 +103,32 @@ fn random_bytes() {
 }
 
 #[test]
-fn heights_stay_in_range_whatever_the_limit() {
+fn long_blocks_have_their_heights_whatever_the_limit() {
     let options = PassOptions { chunk_limit: u32::MAX, ..options() };
     for byte in [0x50, 0x5f, 0xa4, 0x80, 0x3c] {
         let program = analyze(&repeated(&[byte], LEN / 16), &options).expect("few entries");
         let deepest = program.blocks.values().map(|data| data.stack.needed).max();
         let highest = program.blocks.values().map(|data| data.stack.growth).max();
-        assert!(deepest > Some(1024) || highest > Some(1024), "{byte:#04x}");
+        assert!(deepest > Some(256) || highest > Some(256), "{byte:#04x}");
+    }
+}
+
+/// What isn't compiled is what comes last, and small codes are compiled whole.
+#[test]
+fn heavy_code_is_compiled_up_to_a_budget() {
+    // Equal blocks would be one, and what is fallen into part of what is before.
+    let skip = PassSet::DEDUP.union(PassSet::THREAD_JUMPS);
+    let options = PassOptions { compile_all: true, skip, ..options() };
+    for (byte, len, whole) in
+        [(0x02, LEN, false), (0x51, LEN, false), (0x02, 80, true), (0x16, LEN, true)]
+    {
+        // A JUMPDEST and nine heavy opcodes.
+        let pattern = [&[0x5b][..], &[byte; 9]].concat();
+        let program = analyze(&repeated(&pattern, len), &options).expect("few entries");
+        let compiled: Vec<bool> = program.blocks.values().map(|data| data.is_compiled()).collect();
+        let is_start = compiled.is_sorted_by(|before, after| before >= after);
+        assert!(compiled[0] && is_start, "{byte:#04x}, {len} bytes");
+        assert_eq!(compiled.iter().all(|&is| is), whole, "{byte:#04x}, {len} bytes");
     }
 }
 

@@ -218,7 +218,8 @@ fn random_programs_leave_what_the_interpreter_leaves() {
     let (mut before, mut after) = (0, 0);
     for seed in 0..4000 {
         let mut random = Random::new(seed);
-        let len = 1 + random.below(30);
+        // Light enough for one block.
+        let len = 1 + random.below(24);
         let mut code = accesses(&mut random, len);
         let expected = oracle.run(code.clone());
         code.push(Opcode::JUMPDEST.get());

@@ -56,7 +56,7 @@ const BUDGETS: [Budget; 2] = [
 ];
 
 /// Most work of hostile code, as a multiple of seaport's.
-const MAX_RATIO: f64 = 16.0;
+const MAX_RATIO: f64 = 5.0;
 
 /// Most work for each byte of a longer code, as a multiple of that of the shorter one.
 const MAX_GROWTH: f64 = 1.3;

@@ -1,7 +1,7 @@
 //! Where basic blocks begin and end, and which are entered from where.
 //!
 //! A block begins at pc 0, at each JUMPDEST, after `JUMPI`, and after `CALL*` and `CREATE*`
-//! (the continuation); a block of too many instructions is split. Every JUMPDEST counts as
+//! (the continuation); a block of too many or too heavy instructions is split. Every JUMPDEST counts as
 //! reachable, since a jump may be computed. What follows an unconditional end up to the next
 //! JUMPDEST isn't reachable and gets no block.
 //!
@@ -12,6 +12,7 @@
 //!
 //! Cost: one look at each instruction.
 
+use crate::analysis::weight::{MAX_BLOCK_WEIGHT, weight};
 use crate::decode::{Decoded, Form, Instruction};
 use crate::ir::entities::Block;
 use crate::ir::program::Span;
@@ -142,17 +143,23 @@ pub(crate) fn find_blocks(decoded: &Decoded, code_len: u32, block_limit: u32) ->
 
 /// Number of instructions and the ending of the block at the head of `rest`.
 fn block_extent(rest: &[Instruction], limit: usize) -> (usize, Ending) {
+    let mut heavy = 0;
     for (index, instruction) in rest.iter().enumerate() {
         let ending = match instruction.form {
             Form::JumpDest if index != 0 => return (index, Ending::FallThrough),
-            _ if index == limit => return (index, Ending::FallThrough),
+            _ if index == limit || heavy >= MAX_BLOCK_WEIGHT => {
+                return (index, Ending::FallThrough);
+            }
             Form::Jump => Ending::Jump,
             Form::Branch => Ending::Branch,
             Form::Stop => Ending::Stop,
             Form::Exit => Ending::Exit,
             Form::Suspend => Ending::Suspend,
             Form::HandOver => Ending::HandOver,
-            _ => continue,
+            _ => {
+                heavy += weight(instruction.opcode);
+                continue;
+            }
         };
         return (index + 1, ending);
     }

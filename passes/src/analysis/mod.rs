@@ -5,3 +5,4 @@ pub(crate) mod failure;
 pub(crate) mod references;
 pub mod regions;
 pub mod resolve_jumps;
+pub(crate) mod weight;

@@ -22,6 +22,7 @@
 use crate::analysis::control_flow::{BlockShape, ControlFlow, Ending};
 use crate::analysis::failure::failing_blocks;
 use crate::analysis::references::{References, find_references};
+use crate::analysis::weight::{MAX_BLOCK_WEIGHT, weight as weight_of};
 use crate::decode::{Decoded, Form, Instruction};
 use crate::ir::entities::Block;
 use crate::ir::program::Span;
@@ -226,6 +227,8 @@ struct Path {
     /// Blocks still to come of the function that is being copied.
     leaf_blocks: u32,
     instructions: u32,
+    /// Weight of the last step.
+    weight: u32,
 }
 
 impl Threader<'_> {
@@ -248,6 +251,7 @@ impl Threader<'_> {
             first,
             leaf_blocks: 0,
             instructions: 0,
+            weight: 0,
         };
         self.begin_step(&mut path, first);
         let mut at = first;
@@ -265,6 +269,7 @@ impl Threader<'_> {
         let is_clone = !path.steps.is_empty();
         let start = self.constants.len() as u32;
         path.offsets.truncate();
+        path.weight = 0;
         self.constants.extend(path.offsets.known());
         path.steps.push(Step {
             shape: BlockShape {
@@ -287,7 +292,7 @@ impl Threader<'_> {
     fn pass(&mut self, path: &mut Path, at: Block) -> Option<Block> {
         let original = self.flow.blocks[at];
         self.segments.push(self.flow.segments[original.segments.start as usize]);
-        let Path { offsets, steps, .. } = path;
+        let Path { offsets, steps, weight, .. } = path;
         let step = steps.last_mut().expect("a path has a step");
         step.shape.segments.end += 1;
         step.shape.ending = original.ending;
@@ -295,6 +300,7 @@ impl Threader<'_> {
         path.instructions += self.flow.instruction_count(&original);
         path.leaf_blocks = path.leaf_blocks.saturating_sub(1);
         for instruction in self.flow.instructions(self.decoded, &original) {
+            *weight += weight_of(instruction.opcode);
             self.simulate(offsets, instruction);
         }
         let next = original.next.expand();
@@ -357,7 +363,8 @@ impl Threader<'_> {
 
     /// Goes on with a block within the same step, or ends the path.
     fn go_on(&mut self, path: &mut Path, to: Block) -> Option<Block> {
-        if self.may_copy(path, to) { Some(to) } else { self.end(path, &[to]) }
+        let goes_on = path.weight < MAX_BLOCK_WEIGHT && self.may_copy(path, to);
+        if goes_on { Some(to) } else { self.end(path, &[to]) }
     }
 
     /// Goes on with a clone of the one block that doesn't fail, or ends the path.
