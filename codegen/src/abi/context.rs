@@ -4,7 +4,7 @@
 //! ([`offsets`]). It lies over a revm `Interpreter` whose stack, memory and input it points
 //! into; [`EvmContext::refresh_memory`] re-reads what moves when memory grows.
 
-use crate::builtins::BuiltinTable;
+use crate::builtins::{BuiltinTable, MemoryFn};
 use revm_interpreter::{
     CallInput, Interpreter,
     interpreter::{EthInterpreter, InputsImpl, STACK_LIMIT},
@@ -53,6 +53,8 @@ pub struct EvmContext<'a> {
     pub(crate) input: *const InputsImpl,
     /// Blocks left to run natively, where the program counts them.
     pub(crate) block_budget: i64,
+    /// The builtin that most calls are of, without the way over the table.
+    pub(crate) grow_word: MemoryFn,
 
     /// A word that a builtin hands to compiled code, in memory order.
     pub(crate) scratch: [u8; 32],
@@ -99,6 +101,7 @@ pub(crate) mod offsets {
         RETURN_DATA_LEN = return_data_len @ 112;
         INPUT = input @ 120;
         BLOCK_BUDGET = block_budget @ 128;
+        GROW_WORD = grow_word @ 136;
     }
 
     /// `InputsImpl::target_address`: 20 bytes, big-endian.

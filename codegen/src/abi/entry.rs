@@ -253,6 +253,7 @@ fn new_context<'a, H: Host>(
         stack.reserve_exact(STACK_LIMIT - stack.len());
     }
     let stack_base = stack.as_mut_ptr();
+    let builtins = builtin_table::<H>();
     EvmContext {
         gas: interpreter.gas.remaining(),
         stack_top: stack_base.wrapping_add(stack.len()),
@@ -267,7 +268,8 @@ fn new_context<'a, H: Host>(
         stack_base,
         jump_map: tables.jump_map.as_ptr(),
         entry_table: tables.addresses.as_ptr(),
-        builtins: builtin_table::<H>(),
+        builtins,
+        grow_word: builtins.grow_word(),
         return_data_len: interpreter.return_data.0.len() as u64,
         input: ptr::null(),
         block_budget: tables.force_hand_over.map_or(0, i64::from),

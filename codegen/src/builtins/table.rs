@@ -36,7 +36,9 @@ impl Signature {
 }
 
 type WordsFn = unsafe extern "C" fn(*mut U256);
-type MemoryFn = unsafe extern "C" fn(*mut EvmContext<'_>, u64, u64, u64, u64) -> StatusAndGas;
+/// See [`Signature::Memory`].
+pub(crate) type MemoryFn =
+    unsafe extern "C" fn(*mut EvmContext<'_>, u64, u64, u64, u64) -> StatusAndGas;
 type CalldataFn = unsafe extern "C" fn(*mut EvmContext<'_>, u64, u64) -> *const u8;
 type DelegateFn = unsafe extern "C" fn(*mut EvmContext<'_>, *mut U256, u64, u64) -> u64;
 
@@ -144,4 +146,11 @@ builtins! {
     /// Panics if what compiled code relies on doesn't hold: `(context, stack top, gas, pc and code
     /// length, known memory)`.
     CheckInvariants = check_invariants: Memory(MemoryFn) => assertions::check_invariants;
+}
+
+impl BuiltinTable {
+    /// [`Builtin::GrowWord`].
+    pub(crate) fn grow_word(&self) -> MemoryFn {
+        self.grow_word
+    }
 }

@@ -28,8 +28,12 @@ impl Translator<'_, '_> {
 
     fn emit_call(&mut self, builtin: Builtin, args: &[ir::Value]) -> ir::Inst {
         let signature = self.signature(builtin.signature());
-        let table = self.load_context(types::I64, offsets::BUILTINS);
-        let callee = self.b.ins().load(types::I64, trusted(), table, builtin.offset());
+        let callee = if builtin == Builtin::GrowWord {
+            self.load_context(types::I64, offsets::GROW_WORD)
+        } else {
+            let table = self.load_context(types::I64, offsets::BUILTINS);
+            self.b.ins().load(types::I64, trusted(), table, builtin.offset())
+        };
         let call = self.b.ins().call_indirect(signature, callee, args);
         self.forget_shared();
         call

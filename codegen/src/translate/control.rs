@@ -202,9 +202,13 @@ impl Translator<'_, '_> {
                 self.flush(block);
                 let gas = self.gas();
                 let taken = self.target_edge(target, &operands);
+                if let JumpTarget::Block(to) = *target {
+                    self.refine_edge(to, *condition, true);
+                }
                 let taken = self.written(taken);
                 self.state.gas = Some(gas);
                 let untaken = self.block_edge(*otherwise);
+                self.refine_edge(*otherwise, *condition, false);
                 let untaken = self.written(untaken);
                 let condition = operands.condition.expect("a branch has a condition");
                 self.b.ins().brif(

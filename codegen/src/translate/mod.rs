@@ -15,6 +15,7 @@ mod environment;
 mod gas;
 mod loops;
 mod memory;
+mod refine;
 mod regions;
 mod shared;
 mod state;

@@ -45,7 +45,7 @@ pub(super) struct Known {
     /// Gas to give back first.
     excess: u64,
     known_memory: u64,
-    carried: Vec<(i16, Word)>,
+    pub(super) carried: Vec<(i16, Word)>,
     unwritten: Vec<(i16, Word)>,
 }
 

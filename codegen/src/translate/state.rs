@@ -215,6 +215,12 @@ impl Translator<'_, '_> {
         word
     }
 
+    /// The word of a value that isn't a constant, if it is in SSA.
+    pub(super) fn word_in_ssa(&mut self, value: Value) -> Option<Word> {
+        let is_const = self.program.as_const(value).is_some();
+        if is_const { None } else { self.location(value).word }
+    }
+
     /// The constant that a value is known to be, by definition or by what was carried here.
     pub(super) fn known_constant(&mut self, value: Value) -> Option<U256> {
         self.program

@@ -1,0 +1,88 @@
+//! What branches tell of words: on both ways out of each comparison, words on both sides of the bound
+//! are computed with as the interpreter does.
+
+use alloy_primitives::U256;
+use cranevm_tests::{assembly::Assembly, case::Case, check::Checker, parallel};
+use revm::{bytecode::opcode::*, primitives::hardfork::SpecId};
+
+/// Conditions on the word on top of the stack, which they leave there; `bound` is the other side.
+fn conditions(bound: U256) -> Vec<(&'static str, Assembly)> {
+    let word = || Assembly::new().op(DUP1);
+    let mask = |asm: Assembly| asm.push(bound).op(AND);
+    let exceeds = || word().push(bound).op(SWAP1).op(GT);
+    // A second fact, of the word in memory's first word.
+    let other = |asm: Assembly| asm.push(0).op(MLOAD).push(bound).op(LT);
+    vec![
+        ("word > bound", exceeds()),
+        ("bound > word", word().push(bound).op(GT)),
+        ("word < bound", word().push(bound).op(SWAP1).op(LT)),
+        ("bound < word", word().push(bound).op(LT)),
+        ("!(word > bound)", exceeds().op(ISZERO)),
+        ("!!(word > bound)", exceeds().op(ISZERO).op(ISZERO)),
+        ("word == word & bound", mask(word()).op(DUP2).op(EQ)),
+        ("word ^ (word & bound)", mask(word()).op(DUP2).op(XOR)),
+        ("word - (word & bound)", mask(word()).op(DUP2).op(SUB)),
+        ("word >> 64", word().push(64).op(SHR)),
+        ("word >> 160", word().push(160).op(SHR)),
+        ("word > bound || other > bound", other(exceeds()).op(OR)),
+        ("word > bound && other > bound", other(exceeds()).op(AND)),
+        ("signed word > bound", word().push(bound).op(SWAP1).op(SGT)),
+        ("word", word()),
+    ]
+}
+
+/// What each way does with the word on top of the stack: whatever depends on how wide it is.
+fn uses() -> Assembly {
+    let mut asm = Assembly::new();
+    let mut at = 32;
+    for op in [ADD, MUL, SUB, AND, OR, LT, GT, EQ, DIV, SHL, SLT] {
+        for other in [U256::from(3), U256::from(u64::MAX), U256::MAX] {
+            asm = asm.op(DUP1).push(other).op(op).push(at).op(MSTORE);
+            asm = asm.push(other).op(DUP2).op(op).push(at + 32).op(MSTORE);
+            at += 64;
+        }
+    }
+    // Past a branch more, where ways meet, and as an offset.
+    let skip = asm.new_label();
+    let asm = asm.op(DUP1).push(1).op(AND).push_label(skip).op(JUMPI).push(1).op(ADD).label(skip);
+    let asm = asm.op(DUP1).push(7).op(ADD).push(at).op(MSTORE).op(DUP1).op(CALLDATALOAD);
+    asm.push(at + 32).op(MSTORE).op(DUP1).op(NOT).push(at + 64).op(MSTORE)
+}
+
+fn program(condition: &Assembly) -> Vec<u8> {
+    let mut asm = Assembly::new();
+    let taken = asm.new_label();
+    let asm = asm.push(32).op(CALLDATALOAD).push(0).op(MSTORE).push(0).op(CALLDATALOAD);
+    let asm = asm.then(condition).push_label(taken).op(JUMPI);
+    let asm = asm.then(&uses()).push(0x900).push(0).op(RETURN);
+    asm.label(taken).then(&uses()).push(1).op(ADD).push(0x900).push(0).op(RETURN).code()
+}
+
+#[test]
+fn words_are_as_wide_as_branches_say() {
+    let one = U256::ONE;
+    let bounds = [0, 1, 8, 63, 64, 65, 128, 160, 192, 255].map(|bits| (one << bits) - one);
+    let bounds: Vec<U256> = bounds.into_iter().chain([one << 64, U256::MAX]).collect();
+    parallel::for_each(bounds.len(), Checker::new, |checker, job| {
+        let bound = bounds[job];
+        let words = [bound, bound.wrapping_add(one), bound.wrapping_sub(one), !bound, U256::ZERO];
+        for (name, condition) in conditions(bound) {
+            let code = program(&condition);
+            for word in words.into_iter().chain([one << 255, U256::from(20)]) {
+                let others = [bound, U256::ZERO, U256::MAX];
+                let others = if name.contains("other") { &others[..] } else { &others[..1] };
+                for other in others {
+                    let data = [word.to_be_bytes::<32>(), other.to_be_bytes()].concat();
+                    let case = Case::new(SpecId::OSAKA, code.clone()).data(data);
+                    if let Some(mismatch) = checker.find_mismatch(&case) {
+                        panic!(
+                            "{name}, {word:#x}: {}",
+                            cranevm_tests::check::report(&case, &mismatch)
+                        );
+                    }
+                }
+            }
+        }
+        checker.clear();
+    });
+}
