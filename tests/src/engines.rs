@@ -10,11 +10,8 @@ use crate::{
     observation::{Observation, observe},
 };
 use alloy_primitives::keccak256;
-use cranevm::{
-    OptimizationLevel, PassSet,
-    revm_evm::JitEvm,
-    runtime::{JitBackend, RuntimeConfig, RuntimeTuning},
-};
+use cranevm::{revm_evm::JitEvm, runtime::JitBackend};
+pub use cranevm_cli::engine::NativeSettings;
 use revm::{
     Context, MainBuilder, MainnetEvm,
     context::{BlockEnv, CfgEnv, Journal, TxEnv},
@@ -27,106 +24,6 @@ pub type TestContext = MainnetContext<RecordingDatabase>;
 
 /// revm's own EVM, which the native engines wrap.
 pub type TestEvm = MainnetEvm<TestContext>;
-
-/// Settings of a native engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NativeSettings {
-    /// How much work goes into the code.
-    pub opt_level: OptimizationLevel,
-    /// Each basic block is a chunk of its own.
-    pub one_block_per_chunk: bool,
-    /// Most basic blocks that run natively at a time.
-    pub force_hand_over: Option<u32>,
-    /// Compile what is unlikely to run too.
-    pub compile_all: bool,
-    /// Passes that are left out.
-    pub skip_passes: PassSet,
-    /// Compiled code checks what it relies on.
-    pub debug_assertions: bool,
-}
-
-impl NativeSettings {
-    /// The baseline.
-    pub const BASELINE: Self = Self {
-        opt_level: OptimizationLevel::None,
-        one_block_per_chunk: false,
-        force_hand_over: None,
-        compile_all: true,
-        skip_passes: PassSet::NONE,
-        debug_assertions: false,
-    };
-
-    /// The default optimisation level.
-    pub const OPTIMISED: Self = Self { opt_level: OptimizationLevel::Default, ..Self::BASELINE };
-
-    /// The highest optimisation level.
-    pub const AGGRESSIVE: Self =
-        Self { opt_level: OptimizationLevel::Aggressive, ..Self::BASELINE };
-
-    /// Every edge of the control-flow graph is a jump between chunks; baseline.
-    pub const ONE_BLOCK: Self = Self { one_block_per_chunk: true, ..Self::BASELINE };
-
-    /// At most `blocks` basic blocks run natively before the interpreter takes over; baseline.
-    pub const fn hand_over(blocks: u32) -> Self {
-        Self { force_hand_over: Some(blocks), ..Self::BASELINE }
-    }
-
-    /// Some passes are left out; default level.
-    pub const fn without(passes: PassSet) -> Self {
-        Self { skip_passes: passes, ..Self::OPTIMISED }
-    }
-
-    /// These settings at the default optimisation level, where loops keep words in registers: what
-    /// leaves such a loop in the middle must write them back.
-    pub const fn optimised(self) -> Self {
-        Self { opt_level: OptimizationLevel::Default, ..self }
-    }
-
-    /// These settings, with what is unlikely to run left to the interpreter.
-    pub const fn likely(self) -> Self {
-        Self { compile_all: false, ..self }
-    }
-
-    /// These settings, with compiled code checking what it relies on.
-    pub const fn asserting(self) -> Self {
-        Self { debug_assertions: true, ..self }
-    }
-
-    /// All settings that are tested. The first two are the most used.
-    pub fn all() -> Vec<Self> {
-        let baseline = (0..=3).map(Self::hand_over);
-        let optimised = [0, 1, 2, 3, 5, 8].map(|blocks| Self::hand_over(blocks).optimised());
-        [Self::BASELINE, Self::OPTIMISED, Self::AGGRESSIVE]
-            .into_iter()
-            .chain([Self::ONE_BLOCK, Self::ONE_BLOCK.optimised()])
-            .chain([Self::BASELINE.likely(), Self::OPTIMISED.likely()])
-            .chain([Self::BASELINE.asserting(), Self::OPTIMISED.asserting()])
-            .chain(baseline)
-            .chain(optimised)
-            .chain(PassSet::ALL.iter().map(Self::without))
-            .collect()
-    }
-
-    fn name(self) -> String {
-        let mut name = format!("native-{:?}", self.opt_level).to_lowercase();
-        if self.one_block_per_chunk {
-            name.push_str("-one-block-per-chunk");
-        }
-        if !self.compile_all {
-            name.push_str("-likely");
-        }
-        if self.debug_assertions {
-            name.push_str("-asserting");
-        }
-        if let Some(blocks) = self.force_hand_over {
-            name.push_str(&format!("-hand-over-{blocks}"));
-        }
-        if self.skip_passes != PassSet::NONE {
-            name.push_str(&format!("-without-{}", self.skip_passes));
-        }
-        name
-    }
-}
 
 /// A way to run a [`Case`].
 #[derive(Debug)]
@@ -149,33 +46,14 @@ impl Engine {
     /// # Panics
     /// If the backend can't be made.
     pub fn native(settings: NativeSettings) -> Self {
-        let config = RuntimeConfig {
-            enabled: true,
-            blocking: true,
-            single_error: false,
-            debug_assertions: settings.debug_assertions,
-            tuning: RuntimeTuning {
-                jit_opt_level: settings.opt_level,
-                jit_max_bytecode_len: 0,
-                jit_worker_count: 1,
-                ..Default::default()
-            },
-            ..Default::default()
-        };
-        let backend = JitBackend::with_compiler_options(config, |options| {
-            options.one_block_per_chunk = settings.one_block_per_chunk;
-            options.force_hand_over = settings.force_hand_over;
-            options.compile_all = settings.compile_all;
-            options.skip_passes = settings.skip_passes;
-            options.verify = true;
-        });
+        let backend = settings.backend(true);
         match backend {
             Ok(backend) => Self {
-                name: settings.name(),
+                name: settings.to_string(),
                 forces_hand_overs: settings.force_hand_over.is_some(),
                 backend: Some(backend),
             },
-            Err(error) => panic!("{}: no backend: {error}", settings.name()),
+            Err(error) => panic!("{settings}: no backend: {error}"),
         }
     }
 

@@ -19,6 +19,7 @@ const ADD: u8 = 0x01;
 const MUL: u8 = 0x02;
 const SIGNEXTEND: u8 = 0x0b;
 const NOT: u8 = 0x19;
+const CALLVALUE: u8 = 0x34;
 const CALLDATALOAD: u8 = 0x35;
 const CALLDATASIZE: u8 = 0x36;
 const POP: u8 = 0x50;
@@ -119,6 +120,8 @@ pub const ALL: &[Hostile] = &[
     repeated!("stores of bytes at unknown offsets": MSTORE8),
     repeated!("stores at one unknown offset": DUP2, DUP2, MSTORE),
     repeated!("memory growth by its size": MSIZE, MLOAD),
+    repeated!("words that stay on the stack": CALLVALUE),
+    repeated!("words that stay over calls": CALLVALUE, MSIZE, MLOAD),
     repeated!("calldata at unknown offsets": CALLDATALOAD),
     repeated!("storage": SLOAD),
     repeated!("sign extension by a word": SIGNEXTEND),

@@ -18,6 +18,7 @@ use revm::{
 use std::fmt;
 
 pub use crate::observation::Outcome;
+pub use native::NativeSettings;
 
 /// A way to run contracts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,11 +90,17 @@ pub struct EngineRunner {
 impl EngineRunner {
     /// Starts an engine. `opt` has no meaning to the interpreter.
     pub fn new(engine: Engine, opt: OptimizationLevel) -> Result<Self, EngineError> {
-        let backend = match engine {
-            Engine::Interpreter => None,
-            _ => Some(native::backend(engine, opt)?),
+        let settings = NativeSettings { opt_level: opt, ..NativeSettings::BASELINE };
+        let settings = match engine {
+            Engine::Interpreter => return Ok(Self::interpreter()),
+            Engine::Native => settings.likely(),
+            Engine::OneBlockPerChunk => NativeSettings { one_block_per_chunk: true, ..settings },
+            Engine::HandOver(blocks) => {
+                NativeSettings { force_hand_over: Some(blocks), ..settings }
+            }
         };
-        Ok(Self { engine, backend })
+        let failed = |error| EngineError { engine, reason: format!("{error:#}") };
+        Ok(Self { engine, backend: Some(settings.backend(false).map_err(failed)?) })
     }
 
     /// revm's interpreter, which always starts.

@@ -1,40 +1,143 @@
-//! The runtime's configuration for tests and measurements: every contract compiled at its first
-//! call, by the thread that calls it, but for what is unlikely to run.
+//! The configurations of the runtime that tests and measurements compare with the interpreter.
+//!
+//! In all of them a contract is compiled at its first call, by the thread that calls it; halt reasons
+//! are exact (`single_error` is off), and code of any length is compiled.
 
-use super::{Engine, EngineError};
 use cranevm::{
-    OptimizationLevel,
+    OptimizationLevel, PassSet,
     runtime::{JitBackend, RuntimeConfig, RuntimeTuning},
 };
+use std::fmt;
 
-/// A backend for `engine`, which isn't the interpreter.
-///
-/// Halt reasons are exact (`single_error` is off), and code of any length is compiled.
-pub(super) fn backend(engine: Engine, opt: OptimizationLevel) -> Result<JitBackend, EngineError> {
-    let config = RuntimeConfig {
-        enabled: true,
-        blocking: true,
-        single_error: false,
-        tuning: RuntimeTuning {
-            jit_opt_level: opt,
-            jit_max_bytecode_len: 0,
-            // The users drop what they no longer need (`EngineRunner::trim`).
-            resident_code_cache_bytes: 0,
-            idle_evict_duration: None,
-            ..RuntimeTuning::default()
-        },
-        ..RuntimeConfig::default()
+/// Settings of a native engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NativeSettings {
+    /// How much work goes into the code.
+    pub opt_level: OptimizationLevel,
+    /// Each basic block is a chunk of its own.
+    pub one_block_per_chunk: bool,
+    /// Most basic blocks that run natively at a time.
+    pub force_hand_over: Option<u32>,
+    /// Compile what is unlikely to run too.
+    pub compile_all: bool,
+    /// Passes that are left out.
+    pub skip_passes: PassSet,
+    /// Compiled code checks what it relies on.
+    pub debug_assertions: bool,
+}
+
+impl NativeSettings {
+    /// The baseline.
+    pub const BASELINE: Self = Self {
+        opt_level: OptimizationLevel::None,
+        one_block_per_chunk: false,
+        force_hand_over: None,
+        compile_all: true,
+        skip_passes: PassSet::NONE,
+        debug_assertions: false,
     };
-    let backend = match engine {
-        Engine::Interpreter | Engine::Native => {
-            JitBackend::with_compiler_options(config, |options| options.compile_all = false)
+
+    /// The default optimisation level.
+    pub const OPTIMISED: Self = Self { opt_level: OptimizationLevel::Default, ..Self::BASELINE };
+
+    /// The highest optimisation level.
+    pub const AGGRESSIVE: Self =
+        Self { opt_level: OptimizationLevel::Aggressive, ..Self::BASELINE };
+
+    /// Every edge of the control-flow graph is a jump between chunks; baseline.
+    pub const ONE_BLOCK: Self = Self { one_block_per_chunk: true, ..Self::BASELINE };
+
+    /// At most `blocks` basic blocks run natively before the interpreter takes over; baseline.
+    pub const fn hand_over(blocks: u32) -> Self {
+        Self { force_hand_over: Some(blocks), ..Self::BASELINE }
+    }
+
+    /// Some passes are left out; default level.
+    pub const fn without(passes: PassSet) -> Self {
+        Self { skip_passes: passes, ..Self::OPTIMISED }
+    }
+
+    /// These settings at the default optimisation level, where loops keep words in registers: what
+    /// leaves such a loop in the middle must write them back.
+    pub const fn optimised(self) -> Self {
+        Self { opt_level: OptimizationLevel::Default, ..self }
+    }
+
+    /// These settings, with what is unlikely to run left to the interpreter.
+    pub const fn likely(self) -> Self {
+        Self { compile_all: false, ..self }
+    }
+
+    /// These settings, with compiled code checking what it relies on.
+    pub const fn asserting(self) -> Self {
+        Self { debug_assertions: true, ..self }
+    }
+
+    /// All settings that are tested. The first two are the most used.
+    pub fn all() -> Vec<Self> {
+        let baseline = (0..=3).map(Self::hand_over);
+        let optimised = [0, 1, 2, 3, 5, 8].map(|blocks| Self::hand_over(blocks).optimised());
+        [Self::BASELINE, Self::OPTIMISED, Self::AGGRESSIVE]
+            .into_iter()
+            .chain([Self::ONE_BLOCK, Self::ONE_BLOCK.optimised()])
+            .chain([Self::BASELINE.likely(), Self::OPTIMISED.likely()])
+            .chain([Self::BASELINE.asserting(), Self::OPTIMISED.asserting()])
+            .chain(baseline)
+            .chain(optimised)
+            .chain(PassSet::ALL.iter().map(Self::without))
+            .collect()
+    }
+
+    /// A backend with these settings. `verify` runs the verifiers of the passes and of Cranelift,
+    /// which takes as long as the rest of a compilation.
+    ///
+    /// # Errors
+    /// Those of [`JitBackend::new`].
+    pub fn backend(self, verify: bool) -> cranevm::Result<JitBackend> {
+        let config = RuntimeConfig {
+            enabled: true,
+            blocking: true,
+            single_error: false,
+            debug_assertions: self.debug_assertions,
+            tuning: RuntimeTuning {
+                jit_opt_level: self.opt_level,
+                jit_max_bytecode_len: 0,
+                // Users drop what they no longer need, with all else.
+                resident_code_cache_bytes: 0,
+                idle_evict_duration: None,
+                ..RuntimeTuning::default()
+            },
+            ..RuntimeConfig::default()
+        };
+        JitBackend::with_compiler_options(config, |options| {
+            options.one_block_per_chunk = self.one_block_per_chunk;
+            options.force_hand_over = self.force_hand_over;
+            options.compile_all = self.compile_all;
+            options.skip_passes = self.skip_passes;
+            options.verify = verify;
+        })
+    }
+}
+
+/// A short name, such as `native-default-hand-over-2`.
+impl fmt::Display for NativeSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "native-{}", format!("{:?}", self.opt_level).to_lowercase())?;
+        for (is_set, name) in [
+            (self.one_block_per_chunk, "one-block-per-chunk"),
+            (!self.compile_all, "likely"),
+            (self.debug_assertions, "asserting"),
+        ] {
+            if is_set {
+                write!(f, "-{name}")?;
+            }
         }
-        Engine::OneBlockPerChunk => {
-            JitBackend::with_compiler_options(config, |options| options.one_block_per_chunk = true)
+        if let Some(blocks) = self.force_hand_over {
+            write!(f, "-hand-over-{blocks}")?;
         }
-        Engine::HandOver(blocks) => JitBackend::with_compiler_options(config, |options| {
-            options.force_hand_over = Some(blocks);
-        }),
-    };
-    backend.map_err(|error| EngineError { engine, reason: format!("{error:#}") })
+        if self.skip_passes != PassSet::NONE {
+            write!(f, "-without-{}", self.skip_passes)?;
+        }
+        Ok(())
+    }
 }
