@@ -1,12 +1,12 @@
 //! What finding a program costs a frame, and what a backend costs that does nothing.
 //!
-//! - `jit_evm_hit`: the question that `JitEvm` asks before each frame, answered from its own cache.
-//!   Goal: 10 ns, with one thread or two.
-//! - `backend_hit`: `JitBackend::lookup` of a program that is there. Goal: 60 ns, likewise.
-//! - `frames`: transactions of 1000 calls of a contract that stops at once, on a plain EVM and on
-//!   one with a disabled backend. Goal: a difference of 2 us, that is 2 ns a frame.
-//! - `control`: 10,000 calls each of pause, resume and clear on a backend that never started.
-//!   Goal: 10 ms.
+//! - a hit of `JitEvm`: the question that it asks before each frame, answered from its own cache;
+//! - a hit of the backend: `JitBackend::lookup` of a program that is there;
+//! - a disabled backend: what a call of a contract that stops at once takes more than on a plain EVM;
+//! - control calls: 10,000 times pause, clear and resume, on a backend that never started.
+//!
+//! Times of nanoseconds are lost in the noise of a busy machine. So there are many short
+//! measurements, of which the least counts.
 
 use alloy_primitives::{Address, Bytes, U256, keccak256};
 use cranevm::{
@@ -14,8 +14,6 @@ use cranevm::{
     revm_evm::JitEvm,
     runtime::{JitBackend, LookupDecision, LookupRequest, RuntimeCacheKey, RuntimeConfig},
 };
-use cranevm_benches::criterion;
-use criterion::Criterion;
 use revm::{
     Context, ExecuteEvm, MainBuilder, MainContext, MainnetEvm,
     bytecode::{Bytecode, opcode::*},
@@ -29,88 +27,119 @@ use revm::{
     primitives::TxKind,
     state::AccountInfo,
 };
-use std::{
-    error::Error,
-    hint::black_box,
-    sync::Barrier,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{error::Error, hint::black_box, sync::Barrier, thread, time::Instant};
 
 type BenchEvm = MainnetEvm<MainnetContext<CacheDB<EmptyDB>>>;
 
 const SPEC: SpecId = SpecId::CANCUN;
-/// Calls [`CALLEE`] a thousand times.
+/// Calls [`CALLEE`] [`CALLS`] times.
 const CALLER: Address = Address::repeat_byte(0x11);
+/// Calls in a transaction.
+const CALLS: u16 = 1000;
 /// Stops.
 const CALLEE: Address = Address::repeat_byte(0x22);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut criterion = criterion();
-    hits(&mut criterion)?;
-    disabled_frames(&mut criterion);
-    control_calls(&mut criterion)?;
-    criterion.final_summary();
-    Ok(())
+    println!("{:<26} {:>8} {:>8} {:>8}", "", "least", "median", "goal");
+    hits()?;
+    disabled_frames();
+    control_calls()
 }
 
 /// Hits on one thread, and on two at the same time.
-fn hits(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
+fn hits() -> Result<(), Box<dyn Error>> {
     let backend = JitBackend::new(RuntimeConfig { enabled: true, ..RuntimeConfig::default() })?;
     let request = request(&calling());
     backend.compile_jit_sync(request.clone())?;
-    let mut evm = JitEvm::new(evm(), backend.clone());
-    begin_frame(&mut evm)?;
-    if !evm.finds_program() || !is_hit(&backend.lookup(request.clone())) {
+    if !is_hit(&backend.lookup(request.clone())) {
         return Err("the contract isn't compiled".into());
     }
-    let mut group = criterion.benchmark_group("lookup");
+    let is_found = |evm: &mut JitEvm<BenchEvm>| evm.finds_program();
     for threads in [1, 2] {
-        group.bench_function(format!("jit_evm_hit/{threads}"), |bencher| {
-            bencher.iter_custom(|rounds| {
-                on_threads(threads, || {
-                    let mut evm = JitEvm::new(self::evm(), backend.clone());
-                    let begun = begin_frame(&mut evm).is_ok() && evm.finds_program();
-                    assert!(begun, "the same has worked above");
-                    timed(rounds, || black_box(black_box(&mut evm).finds_program()))
-                })
-            });
+        let samples = on_threads(threads, || {
+            let mut evm = JitEvm::new(self::evm(), backend.clone());
+            let begun = begin_frame(&mut evm).is_ok() && evm.finds_program();
+            // Tells of a failure by times that can't be overlooked.
+            if begun { sample(|| is_found(black_box(&mut evm))) } else { vec![f64::NAN] }
         });
-        group.bench_function(format!("backend_hit/{threads}"), |bencher| {
-            bencher.iter_custom(|rounds| {
-                on_threads(threads, || {
-                    timed(rounds, || is_hit(&black_box(&backend).lookup(request.clone())))
-                })
-            });
-        });
+        print(&format!("JitEvm hit, {threads} threads"), samples, "ns", Some(10.0));
     }
-    group.finish();
+    for threads in [1, 2] {
+        let samples =
+            on_threads(threads, || sample(|| is_hit(&black_box(&backend).lookup(request.clone()))));
+        print(&format!("backend hit, {threads} threads"), samples, "ns", Some(60.0));
+    }
     Ok(())
 }
 
-/// Frames of a plain EVM, and of one whose backend is disabled.
-fn disabled_frames(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("frames");
-    group.sample_size(60);
-    let mut plain = evm();
-    group.bench_function("plain", |bencher| bencher.iter(|| plain.transact(call())));
-    let mut disabled = JitEvm::disabled(evm());
-    group.bench_function("disabled", |bencher| bencher.iter(|| disabled.transact(call())));
-    group.finish();
+/// What a frame costs more on an EVM whose backend is disabled than on a plain one.
+fn disabled_frames() {
+    let (mut plain, mut disabled) = (evm(), JitEvm::disabled(evm()));
+    let (mut plain_times, mut disabled_times) = (Vec::new(), Vec::new());
+    // In turn, so that both meet the same machine.
+    for _ in 0..1000 {
+        plain_times.push(timed(|| plain.transact(call())) / f64::from(CALLS));
+        disabled_times.push(timed(|| disabled.transact(call())) / f64::from(CALLS));
+    }
+    let least = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
+    let difference = least(&disabled_times) - least(&plain_times);
+    print("frame, plain", plain_times, "ns", None);
+    print("frame, disabled", disabled_times, "ns", None);
+    print("a disabled backend", vec![difference], "ns", Some(2.0));
 }
 
-fn control_calls(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
+fn control_calls() -> Result<(), Box<dyn Error>> {
     let backend = JitBackend::new(RuntimeConfig::default())?;
-    criterion.bench_function("control/10000", |bencher| {
-        bencher.iter(|| {
-            for _ in 0..10_000 {
-                backend.pause();
-                backend.clear_all();
-                backend.resume();
-            }
-        });
-    });
+    let call_all = || {
+        for _ in 0..10_000 {
+            backend.pause();
+            backend.clear_all();
+            backend.resume();
+        }
+    };
+    let samples = (0..20).map(|_| timed(call_all) / 1e6).collect();
+    print("10,000 control calls", samples, "ms", Some(10.0));
     Ok(())
+}
+
+/// Prints the least and the median of some times, beside the goal.
+fn print(name: &str, mut times: Vec<f64>, unit: &str, goal: Option<f64>) {
+    times.sort_unstable_by(f64::total_cmp);
+    let (least, median) = (times[0], times[times.len() / 2]);
+    let goal = goal.map_or(String::new(), |goal| format!("{goal:.0}"));
+    println!("{name:<26} {least:>8.2} {median:>8.2} {goal:>8} {unit}");
+}
+
+/// Nanoseconds that `work` takes, by many short measurements: the least of them met no other load of
+/// the machine.
+fn sample<T>(mut work: impl FnMut() -> T) -> Vec<f64> {
+    const REPETITIONS: u32 = 500;
+    let measure = |_| {
+        let repeat = || (0..REPETITIONS).for_each(|_| _ = black_box(work()));
+        timed(repeat) / f64::from(REPETITIONS)
+    };
+    (0..5000).map(measure).collect()
+}
+
+/// Nanoseconds that `work` takes once.
+fn timed<T>(work: impl FnOnce() -> T) -> f64 {
+    let start = Instant::now();
+    black_box(work());
+    start.elapsed().as_nanos() as f64
+}
+
+/// Takes samples on so many threads at once.
+fn on_threads(threads: usize, work: impl Fn() -> Vec<f64> + Sync) -> Vec<f64> {
+    let barrier = Barrier::new(threads);
+    let started = || {
+        barrier.wait();
+        work()
+    };
+    thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(started)).collect();
+        // A thread that panicked has told why.
+        handles.into_iter().flat_map(|handle| handle.join().unwrap_or_default()).collect()
+    })
 }
 
 /// Pushes a frame of [`CALLER`]'s code.
@@ -134,29 +163,6 @@ fn begin_frame(evm: &mut JitEvm<BenchEvm>) -> Result<(), Box<dyn Error>> {
     evm.frame_init(FrameInit { depth: 0, memory: SharedMemory::new(), frame_input })
         .map_err(|error| format!("{error:?}"))?;
     Ok(())
-}
-
-/// Time that `rounds` of `work` take.
-fn timed<T>(rounds: u64, mut work: impl FnMut() -> T) -> Duration {
-    let start = Instant::now();
-    for _ in 0..rounds {
-        black_box(work());
-    }
-    start.elapsed()
-}
-
-/// Runs `work` on so many threads at once; the mean of the times that it reports.
-fn on_threads(threads: u32, work: impl Fn() -> Duration + Sync) -> Duration {
-    let barrier = Barrier::new(threads as usize);
-    let started = || {
-        barrier.wait();
-        work()
-    };
-    thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(started)).collect();
-        let times = handles.into_iter().map(|handle| handle.join().unwrap_or(Duration::MAX));
-        times.fold(Duration::ZERO, Duration::saturating_add) / threads
-    })
 }
 
 fn is_hit(decision: &LookupDecision) -> bool {
@@ -188,7 +194,8 @@ fn evm() -> BenchEvm {
 }
 
 fn calling() -> Bytes {
-    let mut code = vec![PUSH2, 0x03, 0xe8, JUMPDEST]; // 1000, then the loop's header at 3
+    let [high, low] = CALLS.to_be_bytes();
+    let mut code = vec![PUSH2, high, low, JUMPDEST]; // the loop's header at 3
     code.extend([PUSH0, PUSH0, PUSH0, PUSH0, PUSH0, PUSH20]);
     code.extend(CALLEE);
     code.extend([GAS, CALL, POP, PUSH1, 1, SWAP1, SUB, DUP1, PUSH1, 3, JUMPI, STOP]);

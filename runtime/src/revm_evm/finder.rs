@@ -29,8 +29,8 @@ impl Finder {
         let key = key_of(interpreter);
         let code = || interpreter.bytecode.original_bytes();
         let schedule = &mut self.schedule;
-        let is_priced_right =
-            || ForkSchedule::matches(schedule, key.spec_id, static_gas, dynamic_gas);
+        let spec_id = key.spec_id;
+        let is_priced_right = || ForkSchedule::matches(schedule, spec_id, static_gas, dynamic_gas);
         self.cache.answer(backend, &key, code, is_priced_right)
     }
 }

@@ -7,7 +7,8 @@
 #[cfg(test)]
 use crate::program::CompiledProgram;
 use crate::{backend::Consultation, lookup::RuntimeCacheKey, runtime::JitBackend};
-use alloy_primitives::{Bytes, map::HashMap};
+use alloy_primitives::{B256, Bytes, map::HashMap};
+use revm::primitives::hardfork::SpecId;
 #[cfg(test)]
 use std::sync::Arc;
 
@@ -17,8 +18,13 @@ const MAX_ANSWERS: usize = 4096;
 /// Answers at hand. A transaction seldom calls more contracts than this in turn.
 const AT_HAND: usize = 16;
 
-/// The last answers, each at the place of its key.
-type AtHand = [Option<(RuntimeCacheKey, Consultation)>; AT_HAND];
+/// An answer at hand, with its key's hash in words: those are compared in registers, while a copy in
+/// memory would have to reach the cache before it is read in larger pieces than it was written.
+struct AtHand {
+    hash: [u64; 4],
+    spec_id: SpecId,
+    answer: Consultation,
+}
 
 /// The backend's answers of one epoch.
 #[derive(Default)]
@@ -26,7 +32,7 @@ pub(super) struct LocalCache {
     epoch: u64,
     answers: HashMap<RuntimeCacheKey, Consultation>,
     /// Some of `answers`, each at the place that its code hash ends in. Allocated when first used.
-    at_hand: Option<Box<AtHand>>,
+    at_hand: Vec<Option<AtHand>>,
 }
 
 impl LocalCache {
@@ -59,62 +65,78 @@ impl LocalCache {
         // Before the lookup: if the backend changes during it, the next frame sees another epoch
         // and asks again.
         let epoch = backend.epoch();
-        if epoch != self.epoch {
-            self.start_over(epoch);
-        }
-        let place = usize::from(key.code_hash[31]) % AT_HAND;
-        let at_hand = self.at_hand.as_deref().and_then(|at_hand| at_hand[place].as_ref());
-        match at_hand.filter(|(at, _)| at == key) {
-            Some((_, Consultation::Interpret)) => return &Consultation::Interpret,
-            _ if !is_priced_right() => return &Consultation::Interpret,
-            Some(_) => {}
-            None => {
-                let answer = self.fetch(backend, key, &code);
-                self.at_hand.get_or_insert_default()[place] = Some((*key, answer));
+        let hash = words(&key.code_hash);
+        let place = hash[3] as usize % AT_HAND;
+        let at_hand = self.at_hand.get(place).and_then(Option::as_ref).filter(|at_hand| {
+            epoch == self.epoch && is_same(&at_hand.hash, &hash) && at_hand.spec_id == key.spec_id
+        });
+        let is_known = match at_hand {
+            Some(AtHand { answer: Consultation::Interpret, .. }) => {
+                return &Consultation::Interpret;
             }
+            known => known.is_some(),
+        };
+        if !is_priced_right() {
+            return &Consultation::Interpret;
         }
-        match self.at_hand.as_deref().and_then(|at_hand| at_hand[place].as_ref()) {
-            Some((_, answer)) => {
-                match answer {
-                    Consultation::Run(program) => program.touch(backend.clock()),
-                    Consultation::Watch(cold) => cold.observe(backend, code, 0),
-                    Consultation::Interpret => {}
-                }
-                answer
-            }
-            None => &Consultation::Interpret,
+        if !is_known {
+            self.bring(backend, *key, epoch, place, &code);
         }
+        let Some(Some(AtHand { answer, .. })) = self.at_hand.get(place) else {
+            return &Consultation::Interpret;
+        };
+        match answer {
+            Consultation::Interpret => {}
+            Consultation::Run(program) => program.touch(backend.clock()),
+            Consultation::Watch(cold) => cold.observe(backend, code, 0),
+        }
+        answer
     }
 
-    /// The answer for a key that isn't at hand.
+    /// Brings the answer for a key to its place at hand.
     #[cold]
-    fn fetch(
+    #[inline(never)]
+    fn bring(
         &mut self,
         backend: &JitBackend,
-        key: &RuntimeCacheKey,
+        key: RuntimeCacheKey,
+        epoch: u64,
+        place: usize,
         code: impl Fn() -> Bytes,
-    ) -> Consultation {
+    ) {
+        if epoch != self.epoch {
+            self.answers.clear();
+            self.at_hand.clear();
+            self.epoch = epoch;
+        }
         if self.answers.len() >= MAX_ANSWERS {
             self.answers.clear();
         }
-        self.answers.entry(*key).or_insert_with(|| backend.consult(key, code)).clone()
+        let answer = self.answers.entry(key).or_insert_with(|| backend.consult(&key, code)).clone();
+        self.at_hand.resize_with(AT_HAND, || None);
+        let RuntimeCacheKey { code_hash, spec_id } = key;
+        self.at_hand[place] = Some(AtHand { hash: words(&code_hash), spec_id, answer });
     }
+}
 
-    /// Forgets the answers of another epoch.
-    #[cold]
-    fn start_over(&mut self, epoch: u64) {
-        self.answers.clear();
-        self.at_hand = None;
-        self.epoch = epoch;
-    }
+/// Whether two hashes are the same, by their words: arrays are compared in memory.
+#[inline]
+fn is_same(left: &[u64; 4], right: &[u64; 4]) -> bool {
+    let differences = [0, 1, 2, 3].map(|index| left[index] ^ right[index]);
+    differences[0] | differences[1] | differences[2] | differences[3] == 0
+}
+
+/// A hash in words.
+#[inline]
+fn words(hash: &B256) -> [u64; 4] {
+    let (words, _) = hash.as_chunks();
+    std::array::from_fn(|index| u64::from_le_bytes(words[index]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::runtime::RuntimeConfig;
-    use alloy_primitives::B256;
-    use revm::primitives::hardfork::SpecId;
 
     fn backend() -> JitBackend {
         let config = RuntimeConfig { enabled: true, blocking: true, ..RuntimeConfig::default() };
