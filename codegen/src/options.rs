@@ -36,7 +36,7 @@ pub struct CompilerOptions {
     pub no_dse: bool,
     /// Passes of the analysis to leave out, to find the one that a defect comes from.
     pub skip_passes: PassSet,
-    /// Predict where computed jumps lead, for reports: compiled code doesn't depend on it. So does
+    /// Predict where computed jumps lead, for reports: compiled code doesn't depend on it. Implied by
     /// `verify`.
     pub predict_jumps: bool,
     /// Check at the start of each block what compiled code relies on: the stack's bounds, the pc,
@@ -70,5 +70,25 @@ impl CompilerOptions {
             passes = passes.union(PassSet::RESOLVE_JUMPS);
         }
         passes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jumps_are_predicted_only_where_somebody_looks() {
+        let skips =
+            |options: CompilerOptions| options.skipped_passes().contains(PassSet::RESOLVE_JUMPS);
+        assert!(skips(CompilerOptions::default()));
+        assert!(!skips(CompilerOptions { predict_jumps: true, ..Default::default() }));
+        assert!(!skips(CompilerOptions { verify: true, ..Default::default() }));
+        let left_out = PassSet::RESOLVE_JUMPS;
+        assert!(skips(CompilerOptions {
+            verify: true,
+            skip_passes: left_out,
+            ..Default::default()
+        }));
     }
 }
