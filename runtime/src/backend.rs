@@ -128,7 +128,7 @@ impl JitBackend {
         if service.config.blocking {
             return service.lookup_blocking(&request);
         }
-        if !service.tuning().should_compile(&request.code) {
+        if !service.is_eligible(&request.key, &request.code) {
             return LookupDecision::Interpret(InterpretReason::Ineligible);
         }
         if let Some(program) =
@@ -208,6 +208,11 @@ impl JitBackend {
             let limit = service.tuning().jit_max_bytecode_len;
             return Err(RuntimeError::Ineligible { key, code_len: code.len(), limit }.into());
         }
+        if !service.config.is_priced_as(key.spec_id) {
+            let what = "compilation for a RuntimeConfig::gas_params of the chain's own";
+            let instead = "such code is interpreted";
+            return Err(RuntimeError::Unsupported { what, instead }.into());
+        }
         match service.program(key, &code, deadline_in(limit)) {
             Ok(_) => Ok(()),
             Err(failure) if matches!(*failure, CompileFailure::TimedOut) => {
@@ -237,6 +242,15 @@ impl JitBackend {
     pub fn prepare_aot_batch(&self, requests: Vec<AotRequest>) {
         let first = requests.first().map(AotRequest::key);
         self.drop_artifact_requests(requests.len() as u64, first);
+    }
+
+    /// Would make artifacts and wait for them. This version has none.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Unsupported`], always.
+    pub fn prepare_aot_sync(&self, request: AotRequest) -> eyre::Result<()> {
+        self.drop_artifact_requests(1, Some(request.key()));
+        Err(RuntimeError::Unsupported { what: "artifacts", instead: "use compile_jit_sync" }.into())
     }
 
     /// Forgets all programs and failures, also in live EVMs from their next frame on. Code frees
@@ -372,7 +386,7 @@ impl JitBackend {
             };
         }
         let code = code();
-        if !service.tuning().should_compile(&code) {
+        if !service.is_eligible(key, &code) {
             return Consultation::Interpret;
         }
         match service.count(service.use_resident(key, || code)) {
@@ -460,7 +474,7 @@ impl CompileService {
     }
 
     fn lookup_blocking(self: &Arc<Self>, request: &LookupRequest) -> LookupDecision {
-        if !self.tuning().should_compile(&request.code) {
+        if !self.is_eligible(&request.key, &request.code) {
             return LookupDecision::Interpret(InterpretReason::Ineligible);
         }
         if let Some(program) = self.get_tracked(&request.key) {

@@ -124,6 +124,12 @@ impl CompileService {
         &self.config.tuning
     }
 
+    /// Whether `code` may be compiled.
+    #[inline]
+    pub(crate) fn is_eligible(&self, key: &RuntimeCacheKey, code: &[u8]) -> bool {
+        self.tuning().should_compile(code) && self.config.is_priced_as(key.spec_id)
+    }
+
     /// The program of `key`: resident, or awaited from the thread that compiles it, or compiled
     /// here from `code`. Ends by `deadline`, but for the chunk at hand then.
     pub(crate) fn program(
@@ -213,7 +219,7 @@ impl CompileService {
         generation: u64,
         deadline: Instant,
     ) -> Attempt {
-        self.start_listening();
+        self.start_keeping_house();
         let mut ticket = Ticket::always(&self.ledger, key);
         ticket.begin();
         let releases = self.compilers.releases();
@@ -276,7 +282,7 @@ impl CompileService {
         cold: Option<Arc<Cold>>,
     ) -> bool {
         let tuning = self.tuning();
-        if !tuning.should_compile(&code) || self.known(&key).is_some() {
+        if !self.is_eligible(&key, &code) || self.known(&key).is_some() {
             return false;
         }
         let generation = self.cache.generation();
@@ -405,11 +411,9 @@ impl CompileService {
         Ok(true)
     }
 
-    /// Starts the housekeeping thread if there is a callback for it to call.
-    fn start_listening(self: &Arc<Self>) {
-        if self.ledger.events.has_callback()
-            && let Err(error) = self.start_housekeeping(&mut lock(&self.started))
-        {
+    /// Starts the housekeeping thread alone, for what callers compile themselves.
+    fn start_keeping_house(self: &Arc<Self>) {
+        if let Err(error) = self.start_housekeeping(&mut lock(&self.started)) {
             self.told(error);
         }
     }

@@ -21,9 +21,11 @@ pub struct RuntimeConfig {
     /// Default: `false`. Can be changed later with
     /// [`set_enabled`](crate::runtime::JitBackend::set_enabled).
     pub enabled: bool,
-    /// Name of the housekeeping thread.
+    /// Name of the housekeeping thread. Workers are named after it, without `-backend` and with
+    /// their number: `revmc-00`, `revmc-01` and so on. Most systems cut names off at 15 bytes. The
+    /// label of this backend's metrics, too.
     ///
-    /// Default: `"revmc-backend"`. Without effect in this version: no thread is started.
+    /// Default: `"revmc-backend"`.
     pub thread_name: String,
     /// Where compiled code outlives the process.
     ///
@@ -61,10 +63,12 @@ pub struct RuntimeConfig {
     ///
     /// Default: `false`.
     pub no_dse: bool,
-    /// The chain's own schedule of dynamic gas.
+    /// The schedule of dynamic gas that the hosts of this backend have, if it isn't the fork's own.
     ///
-    /// Default: `None`, the schedule of the fork. In this version compiled code is for the fork's
-    /// own schedule whatever this says, and a frame whose host has another schedule is interpreted.
+    /// Default: `None`, the fork's. Compiled code is for the fork's schedule: where this says
+    /// another one, nothing is compiled, and lookups answer that the code is ineligible. Whatever
+    /// this says, [`JitEvm`](crate::revm_evm::JitEvm) compares the schedule of each frame's host,
+    /// and interprets the frame if it isn't the fork's.
     pub gas_params: Option<GasParams>,
     /// Compile to artifacts instead of to memory.
     ///
@@ -88,8 +92,14 @@ pub struct RuntimeConfig {
     ///
     /// Default: `false`.
     pub blocking: bool,
-    /// Called once after each attempt to compile, on the thread that compiled, when its result is
-    /// already visible to lookups. A panic in it is contained and logged.
+    /// Called once after each attempt to compile, at each level, when its result is visible to
+    /// lookups. It runs on the housekeeping thread, and nothing waits for it: a panic in it is
+    /// contained and logged, and while it blocks, up to
+    /// [`channel_capacity`](RuntimeTuning::channel_capacity) events wait and further ones are
+    /// dropped and counted.
+    ///
+    /// A callback that holds a handle of this backend keeps the backend alive, and so itself:
+    /// see [`shut_down`](crate::runtime::JitBackend::shut_down).
     ///
     /// Default: `None`.
     #[debug(skip)]
@@ -127,6 +137,11 @@ impl RuntimeConfig {
             self.tuning.jit_helper_cpu_count = count;
         }
         Ok(self)
+    }
+
+    /// Whether contracts of a fork can be compiled: the hosts' schedule is the fork's own.
+    pub(crate) fn is_priced_as(&self, spec_id: SpecId) -> bool {
+        self.gas_params.as_ref().is_none_or(|params| *params == GasParams::new_spec(spec_id))
     }
 
     /// Resolves settings that imply others.
@@ -198,11 +213,12 @@ pub struct CompilationEvent {
     pub code_hash: B256,
     /// The fork compiled for.
     pub spec_id: SpecId,
-    /// Wall-clock time of the attempt, loading included.
+    /// Wall-clock time from the beginning of the attempt to its end, loading included, and in the
+    /// background also what came between two chunks.
     pub duration: Duration,
     /// What was compiled to.
     pub kind: CompilationKind,
-    /// Whether there is a program now.
+    /// Whether the attempt gave a program. One that a `clear_*` or an eviction made futile didn't.
     pub success: bool,
     /// Time spent in each phase; zero for a failed attempt.
     pub timings: CompileTimings,

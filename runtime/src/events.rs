@@ -41,11 +41,6 @@ impl EventQueue {
         Self { state: Mutex::new(state), drained: Condvar::new() }
     }
 
-    /// Whether anybody listens.
-    pub(crate) fn has_callback(&self) -> bool {
-        lock(&self.state).callback.is_some()
-    }
-
     /// Events waiting.
     pub(crate) fn len(&self) -> usize {
         lock(&self.state).queue.len()

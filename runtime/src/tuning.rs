@@ -1,8 +1,9 @@
 //! Tuning knobs: limits, thresholds and intervals.
 //!
-//! The set of fields is fixed, for clients build the structure with exhaustive literals. Knobs of
-//! machinery that isn't in this version (background compilation, eviction, artifacts, the helper
-//! process) are accepted and have no effect; their documentation says so.
+//! The set of fields is fixed, for clients build the structure with exhaustive literals. Values
+//! that can't be meant are clamped, as each field says. Knobs of artifacts and of the helper
+//! process, which aren't in this version, are accepted and have no effect; their documentation says
+//! so.
 
 use crate::OptimizationLevel;
 use std::{num::NonZero, thread, time::Duration};
@@ -16,43 +17,56 @@ const MIN_INTERVAL: Duration = Duration::from_millis(1);
 /// Limits, thresholds and intervals of a [`JitBackend`](crate::runtime::JitBackend).
 #[derive(Clone, Copy, Debug)]
 pub struct RuntimeTuning {
-    /// Commands that may be queued for background work.
+    /// Requests of [`compile_jit`](crate::runtime::JitBackend::compile_jit) that may wait for a
+    /// worker, and, counted apart, events that may wait for
+    /// [`on_compilation`](crate::runtime::RuntimeConfig::on_compilation). What comes beyond that is
+    /// dropped and counted.
     ///
-    /// Default: 4096. Without effect in this version: there is no background work.
+    /// Default: 4096. 0 is taken as 1.
     pub channel_capacity: usize,
-    /// Lookup observations handled at one go by background work.
+    /// Events that `on_compilation` hears at one go, before the housekeeping thread looks at its
+    /// other work.
     ///
-    /// Default: 4096. Without effect in this version.
+    /// Default: 4096. 0 is taken as 1.
     pub max_events_per_drain: usize,
-    /// Longest time between a lookup and its being counted as heat.
+    /// Time between two turns of the housekeeping thread: how late it may notice that a program
+    /// leaves out code that runs, and how old exported metrics may be. With more than a thousand
+    /// programs, turns are rarer in proportion.
     ///
-    /// Default: 100 ms. Without effect in this version: heat isn't counted.
+    /// Default: 100 ms; at least 1 ms. As a bound on the time between a lookup and its being counted
+    /// as heat it is always met, for that is counted at once.
     pub event_drain_interval: Duration,
-    /// Longest time that dropping the last handle waits for background work.
+    /// Longest time that dropping the last handle waits for threads. One that hasn't ended by then
+    /// is left alone, and ends later.
     ///
-    /// Default: 5 s. An upper bound that always holds in this version: dropping waits for nothing.
+    /// Default: 5 s. Workers end after the chunk they are at, so mostly this is some milliseconds.
     pub shutdown_timeout: Duration,
-    /// Misses after which code is compiled in the background. 0 and 1 both mean the first miss.
+    /// Misses after which code is compiled in the background: runs of frames through
+    /// [`JitEvm`](crate::revm_evm::JitEvm), and
+    /// [`lookup`](crate::runtime::JitBackend::lookup)s. 0 and 1 both mean the first miss. A million
+    /// gas burnt in the interpreter has the same effect, whatever the number of frames.
     ///
-    /// Default: 8; 0 in blocking mode. Without effect in this version outside blocking mode, which
-    /// compiles at the first miss.
+    /// Default: 8; in blocking mode it has no meaning, for each miss compiles. Values beyond 32 bits
+    /// are taken as the largest of those.
     pub jit_hot_threshold: usize,
     /// Longest bytecode, in bytes, that is compiled. 0 means no limit.
     ///
     /// Default: 24 KiB (24,576), the limit of deployed code by EIP-170.
     pub jit_max_bytecode_len: usize,
-    /// Compilations that may be queued or running in the background.
+    /// Contracts that may be waiting or under way in the background. Upgrades of programs that run
+    /// already aren't counted: there is at most one for each.
     ///
-    /// Default: 2048. Without effect in this version.
+    /// Default: 2048. 0 is taken as 1.
     pub jit_max_pending_jobs: usize,
-    /// Threads that compile in the background.
+    /// Threads that compile in the background, with stacks of 16 MiB. With 0 nothing is compiled in
+    /// the background, and requests for it are dropped and counted.
     ///
-    /// Default: half the processors, rounded up, at least 1 and at most 4. Without effect in this
-    /// version: code is compiled on the thread that asks for it.
+    /// Default: half the processors, rounded up, at least 1 and at most 4. At most 256.
     pub jit_worker_count: usize,
     /// Longest time that a compilation in a helper process may take.
     ///
-    /// Default: 5 s. Without effect in this version: there is no helper process.
+    /// Default: 5 s. Without effect in this version: there is no helper process. In process, work is
+    /// bounded by the length of the bytecode.
     pub jit_timeout: Duration,
     /// Address space, in bytes, that a helper process may use. 0 means no limit.
     ///
@@ -63,11 +77,14 @@ pub struct RuntimeTuning {
     ///
     /// Default: 0. `REVMC_JIT_HELPER_CPU_COUNT` overrides it. Without effect in this version.
     pub jit_helper_cpu_count: usize,
-    /// Jobs that may wait for each background worker.
+    /// Contracts that may wait because they are called often, for each worker; all workers share one
+    /// queue of this times [`jit_worker_count`](Self::jit_worker_count). What comes beyond that is
+    /// counted as dropped, and counts its calls anew.
     ///
-    /// Default: 64. Without effect in this version.
+    /// Default: 64. 0 is taken as 1.
     pub jit_worker_queue_capacity: usize,
-    /// How much work goes into the code of compiled contracts.
+    /// How much work goes into the code of compiled contracts. In the background a contract is
+    /// compiled at [`OptimizationLevel::None`] first, and at this level when it runs.
     ///
     /// Default: [`OptimizationLevel::Default`].
     pub jit_opt_level: OptimizationLevel,
@@ -76,21 +93,24 @@ pub struct RuntimeTuning {
     /// Default: [`OptimizationLevel::Default`]. Without effect in this version: there are no
     /// artifacts.
     pub aot_opt_level: OptimizationLevel,
-    /// Sizes the address space reserved for machine code, in bytes: twice this value, but no less
-    /// than 64 MiB and no more than 8 GiB; 0 reserves 8 GiB. Reserved at the first compilation.
+    /// Bytes of code, in whole pages, and tables that resident programs may take together. 0 means
+    /// no limit. Beyond it, the least recently used are evicted, and no more of them than needed.
+    /// One program alone may be larger. Evicted programs that somebody still runs or holds aren't
+    /// counted here, but in the statistics.
     ///
-    /// Default: 1 GiB. The reservation is a hard limit on machine code in whole pages; the
-    /// programs' tables are on the heap and not counted. In this version nothing is evicted: when
-    /// the reservation is full, further contracts are interpreted until programs are freed, which a
-    /// `clear_*` leads to.
+    /// Default: 1 GiB. Address space for code is reserved at the first compilation: twice this
+    /// value, but no less than 64 MiB and no more than 8 GiB; without a limit 8 GiB. That bounds
+    /// the code of all programs, held ones too; where it is exhausted, resident programs make room.
     pub resident_code_cache_bytes: usize,
-    /// Time without use after which a program is evicted. `None` means never.
+    /// Time without use after which a program is evicted. `None` means never. Use and idleness are
+    /// noticed at sweeps, so it may take up to two of their intervals longer.
     ///
-    /// Default: 600 s. Without effect in this version: nothing is evicted.
+    /// Default: 600 s.
     pub idle_evict_duration: Option<Duration>,
     /// Time between two searches for idle programs.
     ///
-    /// Default: 60 s. Without effect in this version.
+    /// Default: 60 s; at least 1 ms. Without effect if
+    /// [`idle_evict_duration`](Self::idle_evict_duration) is `None`.
     pub eviction_sweep_interval: Duration,
     /// Compilations after which a compiler is dropped and built anew, to give back the memory that
     /// its reusable buffers have grown to. 0 means never.

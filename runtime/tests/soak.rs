@@ -1,0 +1,219 @@
+//! Many threads run many contracts while everything that can change does: always the interpreter's
+//! results, and nothing leaks.
+//!
+//! Runs two seconds; `CRANEVM_SOAK_SECONDS` says how many instead, with a contract more for each
+//! hundredth of a second.
+
+mod common;
+
+use common::{LONG, SPEC, TestEvm, database, evm, request};
+use cranevm::{
+    OptimizationLevel,
+    primitives::{Address, Bytes, TxKind, keccak256},
+    revm_evm::JitEvm,
+    runtime::{JitBackend, RuntimeConfig, RuntimeTuning},
+};
+use revm::{
+    ExecuteEvm,
+    bytecode::opcode::*,
+    context::TxEnv,
+    database::{CacheDB, EmptyDB},
+};
+use std::{
+    env,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+const THREADS: u64 = 8;
+
+/// A generator of numbers that look random (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+}
+
+/// A contract that counts down from 40, or from a number of its calldata, mixes words in each round
+/// and sometimes stores one; it returns what remains, stops, reverts, fails, or calls the next
+/// contract.
+fn contract(seed: u64, next: Address) -> Vec<u8> {
+    let random = &mut Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut code = vec![PUSH1, random.next() as u8, PUSH0, CALLDATALOAD, PUSH1, 31, AND];
+    code.extend([PUSH1, 9, ADD]); // acc n
+    // Some straight code before the loop, so that there are several chunks.
+    let padding = random.below(4) * 150;
+    for _ in 0..padding {
+        code.extend([SWAP1, PUSH1, random.next() as u8]);
+        code.push([ADD, XOR, MUL, SUB][random.below(4)]);
+        code.push(SWAP1);
+    }
+    let head = code.len() as u16;
+    code.push(JUMPDEST);
+    for _ in 0..1 + random.below(12) {
+        match random.below(10) {
+            0 => code.extend([DUP1, PUSH1, 7, AND, SLOAD, SWAP2, ADD, SWAP1]),
+            1 => code.extend([DUP2, DUP2, PUSH1, 7, AND, SSTORE]),
+            2 => code.extend([SWAP1, PUSH0, MSTORE, PUSH1, 32, PUSH0, KECCAK256, SWAP1]),
+            3 => code.extend([DUP1, DUP3, DIV, SWAP2, XOR, SWAP1]),
+            4 => code.extend([GAS, PUSH1, 1, AND, POP]),
+            _ => {
+                let op = [ADD, XOR, MUL, OR, AND, SUB, SDIV, SMOD, SIGNEXTEND][random.below(9)];
+                code.extend([SWAP1, PUSH1, random.next() as u8, op, SWAP1]);
+            }
+        }
+    }
+    code.extend([PUSH1, 1, SWAP1, SUB, DUP1, PUSH2]);
+    code.extend(head.to_be_bytes());
+    code.extend([JUMPI, POP]);
+    match random.below(8) {
+        0 => code.extend([PUSH0, PUSH0, REVERT]),
+        1 => code.extend([INVALID]),
+        2 | 3 => {
+            code.extend([PUSH1, 32, PUSH0, PUSH0, PUSH0, PUSH0, PUSH20]);
+            code.extend(next);
+            code.extend([PUSH2, 0x40, 0, CALL, ADD, PUSH0, MLOAD, XOR]);
+            code.extend([PUSH0, MSTORE, PUSH1, 32, PUSH0, RETURN]);
+        }
+        _ => code.extend([PUSH0, MSTORE, PUSH1, 32, PUSH0, RETURN]),
+    }
+    code
+}
+
+struct World {
+    backend: JitBackend,
+    contracts: Vec<(Address, Vec<u8>)>,
+    stop: AtomicBool,
+    transactions: AtomicU64,
+}
+
+impl World {
+    fn new(contracts: usize) -> Self {
+        let address = |n: usize| Address::from_word(keccak256(n.to_be_bytes()));
+        let contracts: Vec<_> = (0..contracts)
+            .map(|n| (address(n), contract(n as u64 + 1, address((n + 1) % contracts))))
+            .collect();
+        let tuning = RuntimeTuning {
+            jit_hot_threshold: 3,
+            jit_worker_count: 3,
+            // Room for a part of the contracts.
+            resident_code_cache_bytes: contracts.len() * 1024,
+            idle_evict_duration: Some(Duration::from_millis(100)),
+            eviction_sweep_interval: Duration::from_millis(10),
+            event_drain_interval: Duration::from_millis(10),
+            compiler_recycle_threshold: 50,
+            jit_opt_level: OptimizationLevel::Default,
+            ..Default::default()
+        };
+        let config = RuntimeConfig {
+            enabled: true,
+            single_error: false,
+            tuning,
+            on_compilation: Some(std::sync::Arc::new(|_| ())),
+            ..Default::default()
+        };
+        let backend = JitBackend::new(config).unwrap();
+        Self { backend, contracts, stop: AtomicBool::new(false), transactions: AtomicU64::new(0) }
+    }
+
+    fn evm(&self) -> TestEvm<CacheDB<EmptyDB>> {
+        let contracts: Vec<_> =
+            self.contracts.iter().map(|(address, code)| (*address, &code[..])).collect();
+        evm(database(&contracts), SPEC)
+    }
+
+    /// Runs transactions on an EVM that lives on, and on a plain one.
+    fn run(&self, seed: u64) {
+        let random = &mut Random(seed + 1);
+        let mut plain = self.evm();
+        let mut jit = JitEvm::new(self.evm(), self.backend.clone());
+        while !self.stop.load(Ordering::Relaxed) {
+            // Some contracts are called more often than others.
+            let among = [8, self.contracts.len()][random.below(2)];
+            let (address, _) = self.contracts[random.below(among)];
+            let transaction = TxEnv::builder()
+                .kind(TxKind::Call(address))
+                .data(Bytes::from(random.next().to_be_bytes().repeat(4)))
+                .gas_limit([25_000, 60_000, 3_000_000][random.below(3)])
+                .build()
+                .unwrap();
+            let expected = plain.transact(transaction.clone()).unwrap();
+            let found = jit.transact(transaction).unwrap();
+            assert_eq!(found.result, expected.result, "contract {address}");
+            assert_eq!(found.state, expected.state, "contract {address}");
+            self.transactions.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Changes whatever can be changed.
+    fn meddle(&self) {
+        let random = &mut Random(0x5eed);
+        let backend = &self.backend;
+        while !self.stop.load(Ordering::Relaxed) {
+            let (_, code) = &self.contracts[random.below(self.contracts.len())];
+            match random.below(60) {
+                0 => backend.clear_resident(),
+                1 => backend.set_enabled(false).unwrap(),
+                2..10 => backend.set_enabled(true).unwrap(),
+                10..14 => backend.pause(),
+                14..24 => backend.resume(),
+                24..28 => backend.compile_jit_sync(request(code)).unwrap(),
+                28..32 => drop(backend.status(&request(code).key)),
+                _ => backend.compile_jit(request(code)),
+            }
+            thread::sleep(Duration::from_micros(random.next() % 3000));
+        }
+        while backend.is_paused() {
+            backend.resume();
+        }
+        backend.set_enabled(true).unwrap();
+    }
+}
+
+#[test]
+fn soak() {
+    let seconds = env::var("CRANEVM_SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
+    let seconds: u64 = seconds.unwrap_or(2);
+    let world = World::new(100 * seconds as usize);
+    thread::scope(|scope| {
+        let runners: Vec<_> = (0..THREADS)
+            .map(|n| {
+                scope.spawn({
+                    let world = &world;
+                    move || world.run(n)
+                })
+            })
+            .collect();
+        let meddler = scope.spawn(|| world.meddle());
+        let start = Instant::now();
+        // A runner that ended found a difference: no need to wait for the rest.
+        while start.elapsed() < Duration::from_secs(seconds)
+            && !runners.iter().any(|runner| runner.is_finished())
+        {
+            thread::sleep(Duration::from_millis(20));
+        }
+        world.stop.store(true, Ordering::Relaxed);
+        meddler.join().unwrap();
+    });
+    let backend = &world.backend;
+    assert!(backend.wait_idle(LONG));
+    let stats = backend.stats();
+    let transactions = world.transactions.load(Ordering::Relaxed);
+    println!("{transactions} transactions: {stats:?}");
+    assert!(transactions > 100 && stats.lookup_hits > 20 && stats.compilations_succeeded > 50);
+    assert_eq!(stats.pending_jobs, 0);
+    let ended = stats.compilations_succeeded + stats.compilations_failed;
+    assert_eq!(stats.compilations_dispatched, ended);
+    backend.clear_resident();
+    assert_eq!(backend.stats().jit_total_bytes(), 0, "nothing leaked");
+}
