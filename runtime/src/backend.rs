@@ -253,12 +253,13 @@ impl JitBackend {
         Err(RuntimeError::Unsupported { what: "artifacts", instead: "use compile_jit_sync" }.into())
     }
 
-    /// Forgets all programs and failures, also in live EVMs from their next frame on. Code frees
-    /// when its last user lets go of it. Never waits; what is queued is dropped when its turn comes,
+    /// Forgets all programs and failures, also in live EVMs from their next frame on. Code is freed
+    /// when its last user lets go of it; where that are many programs, by the housekeeping thread.
+    /// Never waits; what is queued is dropped when its turn comes,
     /// and compilations under way serve only who waits for them.
     pub fn clear_resident(&self) {
         if let Some(service) = self.service() {
-            service.cache.clear();
+            service.clear();
         }
     }
 

@@ -282,14 +282,23 @@ impl ProgramCache {
         }
     }
 
-    /// Forgets everything. Waits for nothing but map operations; programs in use live on with their
-    /// users.
-    pub(crate) fn clear(&self) {
+    /// Forgets everything. Waits for nothing but map operations. The programs come back, for
+    /// dropping them is what takes time; those in use live on with their users.
+    #[must_use = "dropping programs takes time"]
+    pub(crate) fn clear(&self) -> Vec<Arc<CompiledProgram>> {
         let cleared = self.generation.fetch_add(1, Ordering::SeqCst);
-        // Who saw the new generation may have published already.
-        self.programs.retain(|_, resident| resident.generation > cleared);
+        let mut forgotten = Vec::new();
+        self.programs.retain(|_, resident| {
+            // Who saw the new generation may have published already.
+            let keep = resident.generation > cleared;
+            if !keep {
+                forgotten.push(Arc::clone(&resident.program));
+            }
+            keep
+        });
         lock(&self.failures).clear();
         self.bump_epoch();
+        forgotten
     }
 }
 
@@ -360,11 +369,11 @@ mod tests {
         let compile = || Arc::new(pool.compile(key(1), &[0], || Ok(())).unwrap().0);
         let (late, newer) = (compile(), compile());
         let generation = cache.generation();
-        cache.clear();
+        drop(cache.clear());
         cache.publish(&newer, Tier::Full, cache.generation());
         cache.publish(&late, Tier::Full, generation);
         assert!(cache.get(&key(1)).is_some_and(|resident| Arc::ptr_eq(&resident, &newer)));
-        cache.clear();
+        drop(cache.clear());
         cache.publish(&late, Tier::Full, generation);
         assert!(cache.get(&key(1)).is_none());
         assert_eq!(cache.len(), 0);
@@ -376,7 +385,7 @@ mod tests {
         cache.remember_failure(key(1), &failure(), cache.generation(), 0);
         assert!(cache.failure(&key(1), 0).is_some());
         assert!(cache.failure(&RuntimeCacheKey { spec_id: SpecId::OSAKA, ..key(1) }, 0).is_none());
-        cache.clear();
+        drop(cache.clear());
         assert!(cache.failure(&key(1), 0).is_none());
     }
 
@@ -384,7 +393,7 @@ mod tests {
     fn failures_of_an_old_generation_are_forgotten() {
         let cache = ProgramCache::default();
         let generation = cache.generation();
-        cache.clear();
+        drop(cache.clear());
         cache.remember_failure(key(1), &failure(), generation, 0);
         assert!(cache.failure(&key(1), 0).is_none());
     }
@@ -406,7 +415,7 @@ mod tests {
     fn clearing_bumps_the_epoch() {
         let cache = ProgramCache::default();
         let epoch = cache.epoch();
-        cache.clear();
+        drop(cache.clear());
         assert_ne!(cache.epoch(), epoch);
     }
 }

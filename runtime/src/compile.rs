@@ -43,6 +43,9 @@ const WORKER_STACK: usize = 16 << 20;
 /// compiled without such guesses: each costs as much as some dozens of interpreted instructions.
 const WRONG_GUESSES: u32 = 32;
 
+/// Programs that a clear frees by itself.
+const FREED_AT_ONCE: usize = 64;
+
 /// Why a contract is to be compiled in the background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -75,6 +78,8 @@ pub(crate) struct CompileService {
     /// The generation of the cache, plus 1, for which the log tells of a shortage; 0: none yet.
     shortage_logged: AtomicU64,
     saturation_log: LogLimit,
+    /// Programs that a clear left to be freed.
+    forgotten: Mutex<Vec<Arc<CompiledProgram>>>,
     /// Held by who evicts.
     pub(crate) evicting: Mutex<()>,
     pub(crate) born: Instant,
@@ -114,6 +119,7 @@ impl CompileService {
             has_workers: AtomicBool::new(false),
             shortage_logged: AtomicU64::new(0),
             saturation_log: LogLimit::default(),
+            forgotten: Mutex::default(),
             evicting: Mutex::default(),
             born: Instant::now(),
             config,
@@ -171,6 +177,23 @@ impl CompileService {
         // Read before the failures: one that is remembered meanwhile is newer, and holds.
         let releases = self.compilers.releases();
         self.cache.failure(key, releases)
+    }
+
+    /// Forgets all programs and failures. Frees few programs here, and leaves more of them to the
+    /// housekeeping thread, for freeing one takes microseconds.
+    pub(crate) fn clear(&self) {
+        let forgotten = self.cache.clear();
+        if forgotten.len() > FREED_AT_ONCE && lock(&self.started).housekeeping {
+            lock(&self.forgotten).extend(forgotten);
+            self.bell.ring();
+        }
+    }
+
+    /// Frees the programs that a clear left to this thread.
+    pub(crate) fn free_forgotten(&self) {
+        // Taken out first: who clears meanwhile isn't to wait.
+        let forgotten = std::mem::take(&mut *lock(&self.forgotten));
+        drop(forgotten);
     }
 
     /// The statistics now.
@@ -442,6 +465,7 @@ impl CompileService {
         self.pool.stop();
         self.bell.ring();
         self.ledger.events.close();
+        self.free_forgotten();
         let timeout = self.tuning().shutdown_timeout;
         if !self.threads.join_all(timeout) {
             tracing::warn!(?timeout, "background threads didn't end in time, and are left alone");
@@ -526,7 +550,7 @@ mod tests {
         let service = service();
         let _first = service.compilers.compile(key(FIRST), FIRST, || Ok(())).unwrap();
         assert!(service.program(key(SECOND), SECOND, later()).is_err());
-        service.cache.clear();
+        service.clear();
         assert!(service.known(&key(SECOND)).is_none());
         assert!(service.program(key(SECOND), SECOND, later()).is_err());
         assert_eq!(service.ledger.counters.compilations_dispatched.get(), 2);
@@ -540,7 +564,7 @@ mod tests {
         service.log_failure(key(FIRST), 1, &failure, 0);
         assert!(service.is_first_shortage(0));
         assert!(!service.is_first_shortage(0));
-        service.cache.clear();
+        service.clear();
         assert!(service.program(key(SECOND), SECOND, later()).is_err());
         assert!(!service.is_first_shortage(service.cache.generation()), "it was logged");
     }

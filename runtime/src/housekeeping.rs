@@ -47,6 +47,7 @@ pub(crate) fn run(service: &Arc<CompileService>) {
         let events = &service.ledger.events;
         let delivered =
             (0..tuning.max_events_per_drain).take_while(|_| events.deliver_one()).count();
+        service.free_forgotten();
         let residents = service.cache.len() as u32;
         let turn = tuning.event_drain_interval.saturating_mul(1 + residents / LOOKED_AT);
         if last_turn.elapsed() >= turn {

@@ -99,6 +99,9 @@ impl<J> Pool<J> {
 
     /// Queues a job and wakes a worker; gives it back if the band is full or the pool has stopped.
     pub(crate) fn push(&self, band: Band, job: J) -> Result<(), J> {
+        if self.stopping.load(Acquire) {
+            return Err(job);
+        }
         let queue = self.queue(band);
         if queue.len.fetch_add(1, AcqRel) >= queue.capacity {
             queue.len.fetch_sub(1, AcqRel);
@@ -290,7 +293,7 @@ mod tests {
         pool.push(Band::Hot, Arc::clone(&alive)).unwrap();
         pool.stop();
         assert!(pool.next(&mut station).is_none());
-        pool.push(Band::Hot, Arc::clone(&alive)).unwrap();
+        assert!(pool.push(Band::Hot, Arc::clone(&alive)).is_err());
         drop(station);
         assert_eq!(Arc::strong_count(&alive), 1);
     }

@@ -39,6 +39,18 @@ fn w05_control_calls_before_the_start() {
     assert_eq!(backend.stats().resident_entries, 2, "nothing was cleared late");
 }
 
+/// Clearing many programs leaves the time that freeing them takes to another thread, and frees them.
+#[test]
+fn w05_a_clear_of_many_programs_returns_at_once() {
+    let backend = backend(RuntimeTuning::default());
+    (0..300).for_each(|n| backend.compile_jit(numbered(n)));
+    assert!(backend.wait_idle(LONG));
+    assert_eq!(backend.stats().resident_entries, 300);
+    backend.clear_resident();
+    assert_eq!(backend.stats().resident_entries, 0);
+    eventually("the code is freed", || backend.stats().jit_total_bytes() == 0);
+}
+
 /// Clears while jobs are in flight: the count of pending jobs returns to zero, nothing compiled
 /// before a clear is resident after it, and who waits for a program gets it.
 #[test]
