@@ -338,3 +338,30 @@ fn words_that_die_on_one_way_out_of_a_loop_live_on_the_other() {
         0x5b, 0x60, 0x11, 0x56, 0x5b, 0x60, 32, 0x60, 0, 0xf3, 0x5b, 0x60, 0x33, 0x56,
     ]);
 }
+
+/// Cranelift instructions of `code`, whose two ways out of a branch use the word compared.
+fn clif_of(code: &[u8]) -> u32 {
+    let options = CompilerOptions { compile_all: true, ..CompilerOptions::default() };
+    let mut compiler = Compiler::new(options).expect("a compiler for this machine");
+    compiler.compile(code, SpecId::OSAKA).expect("few entries").clif_instructions
+}
+
+/// A word that a branch has found to be below 2^64, or equal to one that is, is computed with as
+/// such: fewer instructions are made than after a test that tells nothing.
+#[test]
+fn branches_narrow_words() {
+    // CALLDATALOAD(0), a condition on it, JUMPI to the end; then its square, returned.
+    let program = |condition: &[u8]| {
+        let end = 14 + condition.len() as u8;
+        let rest = [0x60, end, 0x57, 0x80, 0x02, 0x5f, 0x52, 0x60, 0x20, 0x5f, 0xf3];
+        [&[0x5f, 0x35, 0x80], condition, &rest, &[0x5b, 0x00]].concat()
+    };
+    let max = [&[0x67][..], &[0xff; 8]].concat();
+    // word > 2^255 - 1, and word > 2^64 - 1: `PUSH SWAP1 GT`.
+    let wide = clif_of(&program(&[&[0x7f, 0x7f][..], &[0xff; 31], &[0x90, 0x11]].concat()));
+    let narrow = clif_of(&program(&[&max[..], &[0x90, 0x11]].concat()));
+    assert!(narrow + 10 < wide, "{narrow} instead of {wide}");
+    // word == word & (2^64 - 1), taken if not: `DUP1 PUSH AND EQ ISZERO`.
+    let masked = clif_of(&program(&[&[0x80][..], &max, &[0x16, 0x14, 0x15]].concat()));
+    assert!(masked + 10 < wide, "{masked} instead of {wide}");
+}

@@ -31,31 +31,28 @@ fn conditions(bound: U256) -> Vec<(&'static str, Assembly)> {
     ]
 }
 
-/// What each way does with the word on top of the stack: whatever depends on how wide it is.
-fn uses() -> Assembly {
-    let mut asm = Assembly::new();
-    let mut at = 32;
-    for op in [ADD, MUL, SUB, AND, OR, LT, GT, EQ, DIV, SHL, SLT] {
-        for other in [U256::from(3), U256::from(u64::MAX), U256::MAX] {
-            asm = asm.op(DUP1).push(other).op(op).push(at).op(MSTORE);
-            asm = asm.push(other).op(DUP2).op(op).push(at + 32).op(MSTORE);
-            at += 64;
-        }
-    }
+/// Operations that depend on how wide a word is.
+const OPERATIONS: [u8; 11] = [ADD, MUL, SUB, AND, OR, LT, GT, EQ, DIV, SHL, SLT];
+
+/// What each way does with the word on top of the stack. Short, so that both ways are in the chunk
+/// of the branch.
+fn uses(operation: u8, other: U256) -> Assembly {
+    let asm = Assembly::new().op(DUP1).push(other).op(operation).push(32).op(MSTORE);
+    let mut asm = asm.push(other).op(DUP2).op(operation).push(64).op(MSTORE);
     // Past a branch more, where ways meet, and as an offset.
     let skip = asm.new_label();
     let asm = asm.op(DUP1).push(1).op(AND).push_label(skip).op(JUMPI).push(1).op(ADD).label(skip);
-    let asm = asm.op(DUP1).push(7).op(ADD).push(at).op(MSTORE).op(DUP1).op(CALLDATALOAD);
-    asm.push(at + 32).op(MSTORE).op(DUP1).op(NOT).push(at + 64).op(MSTORE)
+    let asm = asm.op(DUP1).push(7).op(ADD).push(96).op(MSTORE).op(DUP1).op(CALLDATALOAD);
+    asm.push(128).op(MSTORE).op(DUP1).op(NOT).push(160).op(MSTORE)
 }
 
-fn program(condition: &Assembly) -> Vec<u8> {
+fn program(condition: &Assembly, uses: &Assembly) -> Vec<u8> {
     let mut asm = Assembly::new();
     let taken = asm.new_label();
     let asm = asm.push(32).op(CALLDATALOAD).push(0).op(MSTORE).push(0).op(CALLDATALOAD);
     let asm = asm.then(condition).push_label(taken).op(JUMPI);
-    let asm = asm.then(&uses()).push(0x900).push(0).op(RETURN);
-    asm.label(taken).then(&uses()).push(1).op(ADD).push(0x900).push(0).op(RETURN).code()
+    let asm = asm.then(uses).push(192).push(0).op(RETURN);
+    asm.label(taken).then(uses).push(1).op(ADD).push(192).push(0).op(RETURN).code()
 }
 
 #[test]
@@ -66,8 +63,10 @@ fn words_are_as_wide_as_branches_say() {
     parallel::for_each(bounds.len(), Checker::new, |checker, job| {
         let bound = bounds[job];
         let words = [bound, bound.wrapping_add(one), bound.wrapping_sub(one), !bound, U256::ZERO];
-        for (name, condition) in conditions(bound) {
-            let code = program(&condition);
+        for (index, (name, condition)) in conditions(bound).into_iter().enumerate() {
+            let operation = OPERATIONS[(index + job) % OPERATIONS.len()];
+            let other = [U256::from(3), U256::from(u64::MAX), U256::MAX][(index + job) % 3];
+            let code = program(&condition, &uses(operation, other));
             for word in words.into_iter().chain([one << 255, U256::from(20)]) {
                 let others = [bound, U256::ZERO, U256::MAX];
                 let others = if name.contains("other") { &others[..] } else { &others[..1] };

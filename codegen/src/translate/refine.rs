@@ -81,7 +81,7 @@ impl Translator<'_, '_> {
         let index = self.index_of(to);
         for (_, carried) in &mut self.known[index].carried {
             if carried.limbs == word.limbs {
-                *carried = Word::new(carried.limbs, bits);
+                *carried = Word::new(carried.limbs, bits.min(carried.bits));
             }
         }
     }
