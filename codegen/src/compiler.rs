@@ -288,6 +288,7 @@ impl Compiler {
             } else {
                 BASELINE_CHUNK_OPCODES
             },
+            work_limit: self.options.work_limit,
             one_block_per_chunk: self.options.one_block_per_chunk,
             compile_all: self.options.compile_all,
             // Baseline code is what a frame waits for that runs already.

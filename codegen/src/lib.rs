@@ -28,7 +28,7 @@ pub use abi::{
 pub use builtins::delegated_instructions;
 pub use compiler::{ChunkListing, CompileTimings, CompiledCode, CompiledEntry, Compiler};
 pub use cranevm_passes::{
-    PassSet,
+    PassSet, WorkLimit,
     ir::{entities::Chunk, program::Program},
 };
 pub use error::CompileError;

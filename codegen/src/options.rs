@@ -1,6 +1,6 @@
 //! What a [`Compiler`](crate::Compiler) is asked to do.
 
-use cranevm_passes::PassSet;
+use cranevm_passes::{PassSet, WorkLimit};
 
 /// How much work goes into the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -48,6 +48,8 @@ pub struct CompilerOptions {
     /// Compile what is unlikely to run too, instead of leaving it to the interpreter: blocks that
     /// only lead to failure, and JUMPDESTs whose offset is pushed nowhere.
     pub compile_all: bool,
+    /// How much of a contract is compiled, with or without `compile_all`.
+    pub work_limit: WorkLimit,
     /// Cut every basic block into a chunk of its own: each edge becomes a jump between chunks.
     /// For tests.
     pub one_block_per_chunk: bool,

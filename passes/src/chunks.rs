@@ -9,7 +9,7 @@
 //!
 //! Chunks are filled from the start of the code. When a block doesn't fit, the chunk ends
 //! at the last place that splits no loop, or just before that block. Any two chunks
-//! in a row then have more than `chunk_limit` opcodes together.
+//! in a row then have more than `chunk_limit` together.
 //!
 //! Blocks beyond the contract's budget aren't compiled: those at the end of the code, for it begins
 //! with what every call runs.
@@ -40,7 +40,8 @@ pub(crate) fn cut_chunks(
     let merged = merged_blocks(program);
     let weights: Vec<u32> =
         program.blocks.keys().map(|block| block_weight(program, block)).collect();
-    mark_cold(program, &threaded.cold, &merged, &weights);
+    let budget = Budget::new(options.work_limit, program.code_len);
+    mark_cold(program, &threaded.cold, &merged, &weights, budget);
     let opcodes_before = sum_before(program, |block| flow.instruction_count(&flow.blocks[block]));
     let size_before = sum_before(program, |block| {
         size(flow.instruction_count(&flow.blocks[block]), weights[block.index()])
@@ -96,6 +97,7 @@ fn mark_cold(
     cold: &EntitySet<Block>,
     merged: &[(Block, Block)],
     weights: &[u32],
+    mut budget: Budget,
 ) {
     for block in cold.iter() {
         program.blocks[block].is_cold = true;
@@ -104,9 +106,10 @@ fn mark_cold(
         // The one of them that is likely to run decides.
         program.blocks[goal].is_cold &= program.blocks[other].is_cold;
     }
-    let mut budget = Budget::new(program.code_len);
     for (block, data) in program.blocks.iter_mut().filter(|(_, data)| data.is_compiled()) {
-        data.is_cold = !budget.take(weights[block.index()]);
+        let lasts = budget.take(weights[block.index()]);
+        // The contract's first block is its first entry point, whatever else.
+        data.is_cold = !lasts && block != Block::new(0);
     }
     for &(goal, other) in merged {
         program.blocks[other].is_cold = program.blocks[goal].is_cold;

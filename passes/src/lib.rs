@@ -31,6 +31,7 @@ mod sections;
 pub mod timing;
 mod transform;
 
+pub use analysis::weight::WorkLimit;
 use ir::{program::Program, verify::VerifyError};
 pub use pass_set::PassSet;
 use revm_primitives::hardfork::SpecId;
@@ -49,8 +50,10 @@ pub const MAX_CODE_LEN: usize = 1 << 24;
 pub struct PassOptions {
     /// The fork.
     pub spec_id: SpecId,
-    /// Most opcodes in a chunk. A longer block is split.
+    /// Most opcodes in a chunk, of which heavy ones count as several. A longer block is split.
     pub chunk_limit: u32,
+    /// How much of a contract is compiled.
+    pub work_limit: WorkLimit,
     /// Each block is a chunk of its own.
     pub one_block_per_chunk: bool,
     /// Limits of following jumps.
@@ -71,6 +74,7 @@ impl Default for PassOptions {
         Self {
             spec_id: SpecId::default(),
             chunk_limit: 500,
+            work_limit: WorkLimit::default(),
             one_block_per_chunk: false,
             thread_limits: ThreadLimits::default(),
             compile_all: false,

@@ -6,7 +6,7 @@ use alloy_primitives::U256;
 use cranevm_passes::ir::entities::{Block, Value};
 use cranevm_passes::ir::program::{BlockData, JumpTarget, Program, Terminator, ValueDef};
 use cranevm_passes::ir::text::parse;
-use cranevm_passes::{PassOptions, PassSet, ThreadLimits, analyze};
+use cranevm_passes::{PassOptions, PassSet, ThreadLimits, WorkLimit, analyze};
 use programs::{Random, specs};
 use revm_bytecode::Bytecode;
 use revm_bytecode::opcode::{self, OPCODE_INFO};
@@ -304,6 +304,13 @@ fn check_all(seed: u64, count: u64, make: impl Fn(&mut Random) -> Vec<u8>) {
             let options = PassOptions {
                 spec_id,
                 chunk_limit,
+                work_limit: [
+                    WorkLimit::default(),
+                    WorkLimit {
+                        contract: random.below(300) as u32,
+                        per_byte: random.below(4) as u32,
+                    },
+                ][random.below(2)],
                 one_block_per_chunk,
                 compile_all,
                 thread_limits: [

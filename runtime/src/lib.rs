@@ -79,7 +79,7 @@ pub mod runtime {
 
 pub use cranevm_codegen::{
     CompileError, CompileTimings, EvmCompilerFn, EvmContext, OptimizationLevel, PassSet,
-    RawEvmCompilerFn,
+    RawEvmCompilerFn, WorkLimit,
 };
 
 pub use eyre;

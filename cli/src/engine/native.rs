@@ -4,7 +4,7 @@
 //! are exact (`single_error` is off), and code of any length is compiled.
 
 use cranevm::{
-    OptimizationLevel, PassSet,
+    OptimizationLevel, PassSet, WorkLimit,
     runtime::{JitBackend, RuntimeConfig, RuntimeTuning},
 };
 use std::fmt;
@@ -24,7 +24,12 @@ pub struct NativeSettings {
     pub skip_passes: PassSet,
     /// Compiled code checks what it relies on.
     pub debug_assertions: bool,
+    /// Compile only the start of each contract.
+    pub starts_only: bool,
 }
+
+/// A few blocks of a contract that is small, and a tenth of one that is large.
+const SMALL_LIMIT: WorkLimit = WorkLimit { contract: 80, per_byte: 1 };
 
 impl NativeSettings {
     /// The baseline.
@@ -35,6 +40,7 @@ impl NativeSettings {
         compile_all: true,
         skip_passes: PassSet::NONE,
         debug_assertions: false,
+        starts_only: false,
     };
 
     /// The default optimisation level.
@@ -73,14 +79,20 @@ impl NativeSettings {
         Self { debug_assertions: true, ..self }
     }
 
+    /// These settings, with only the start of each contract compiled.
+    pub const fn starting(self) -> Self {
+        Self { starts_only: true, ..self }
+    }
+
     /// All settings that are tested. The first two are the most used.
     pub fn all() -> Vec<Self> {
         let baseline = (0..=3).map(Self::hand_over);
-        let optimised = [0, 1, 2, 3, 5, 8].map(|blocks| Self::hand_over(blocks).optimised());
+        let optimised = [0, 1, 2, 3, 8].map(|blocks| Self::hand_over(blocks).optimised());
         [Self::BASELINE, Self::OPTIMISED, Self::AGGRESSIVE]
             .into_iter()
             .chain([Self::ONE_BLOCK, Self::ONE_BLOCK.optimised()])
             .chain([Self::BASELINE.likely(), Self::OPTIMISED.likely()])
+            .chain([Self::BASELINE.starting(), Self::OPTIMISED.starting()])
             .chain([Self::BASELINE.asserting(), Self::OPTIMISED.asserting()])
             .chain(baseline)
             .chain(optimised)
@@ -114,6 +126,9 @@ impl NativeSettings {
             options.force_hand_over = self.force_hand_over;
             options.compile_all = self.compile_all;
             options.skip_passes = self.skip_passes;
+            if self.starts_only {
+                options.work_limit = SMALL_LIMIT;
+            }
             options.verify = verify;
         })
     }
@@ -127,6 +142,7 @@ impl fmt::Display for NativeSettings {
             (self.one_block_per_chunk, "one-block-per-chunk"),
             (!self.compile_all, "likely"),
             (self.debug_assertions, "asserting"),
+            (self.starts_only, "starting"),
         ] {
             if is_set {
                 write!(f, "-{name}")?;

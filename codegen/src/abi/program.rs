@@ -106,14 +106,16 @@ impl ProgramTables {
         }
     }
 
-    /// Whether there is an entry point at this pc whose chunk is there. If the chunk is absent, this
-    /// counts as a frame that met it.
+    /// Whether there is an entry point at this pc whose chunk is there. If there is a chunk and it is
+    /// absent, this counts as a visit. One that was left out isn't counted: whether it was jumped to
+    /// by a way that compiled code can't take is only known where compiled code meets it.
     pub(super) fn is_enterable(&self, pc: usize) -> bool {
         let Some(ordinal) = self.any_ordinal(pc) else { return false };
         // Only the address itself is looked at: the code behind it is settled by entering.
         let address = self.addresses[ordinal as usize].load(Ordering::Relaxed);
         let is_absent = ptr::eq(address, self.absent_stub);
-        if is_absent {
+        let entry = &self.entries[ordinal as usize];
+        if is_absent && entry.function != CompiledCode::ABSENT_STUB {
             self.absent_pc(ordinal as usize);
         }
         !is_absent
@@ -243,19 +245,19 @@ impl NativeProgram {
         self.tables().single_error
     }
 
-    /// How often a run was handed over to the interpreter so far. Each costs at least the
-    /// interpretation of what is left of the run.
+    /// How often a run was handed over to the interpreter so far.
     pub fn hand_overs(&self) -> u64 {
         self.tables().hand_overs.load(Ordering::Relaxed)
     }
 
-    /// How many frames met a chunk that was absent.
+    /// How often frames met a chunk that was absent.
     pub fn absent_hits(&self, chunk: usize) -> u32 {
         let function = CompiledCode::function_of(chunk) as usize;
         self.tables().absent_hits.get(function).map_or(0, |hits| hits.load(Ordering::Relaxed))
     }
 
-    /// How many frames met a JUMPDEST that was guessed not to be jumped to.
+    /// How often compiled code met a JUMPDEST that isn't compiled, for it was guessed not to be
+    /// jumped to or is beyond the limit of work.
     pub fn wrong_guesses(&self) -> u32 {
         self.tables().absent_hits[CompiledCode::ABSENT_STUB as usize].load(Ordering::Relaxed)
     }

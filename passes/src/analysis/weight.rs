@@ -4,8 +4,8 @@
 //! and fifty of them. A **weight** is that number for operands of which nothing is known, from
 //! counts of translated code. It bounds what hostile code can make of few bytes:
 //!
-//! - a block, in which values live long, to [`MAX_BLOCK_WEIGHT`]: register allocation takes more
-//!   than linear time in a block;
+//! - a block, in which values live long, to [`MAX_BLOCK_WEIGHT`], or twice that where jumps are
+//!   followed: register allocation takes more than linear time in a block;
 //! - a chunk, whose limit of opcodes counts heavy ones by [`size`];
 //! - a contract, to [`Budget`]: what is beyond it is left to the interpreter.
 //!
@@ -27,10 +27,22 @@ const HEAD_WEIGHT: u32 = 14;
 /// Weight of a word written to the stack.
 const OUTPUT_WEIGHT: u32 = 6;
 
-/// Weight of a whole contract that is always compiled, and that each byte of its code adds. Real
-/// contracts have 4 or 5 a byte, and at most 8.
-const CONTRACT_WEIGHT: u64 = 4096;
-const WEIGHT_PER_BYTE: u64 = 10;
+/// How much of a contract is compiled, by estimated instructions of Cranelift's IR: its blocks in
+/// order, up to a weight. What is beyond is left to the interpreter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkLimit {
+    /// Weight that any contract may have.
+    pub contract: u32,
+    /// Weight that each byte of its code adds.
+    pub per_byte: u32,
+}
+
+impl Default for WorkLimit {
+    /// No real contract reaches these: they have four or five a byte, and at most eight.
+    fn default() -> Self {
+        Self { contract: 4096, per_byte: 10 }
+    }
+}
 
 /// Weight of an opcode.
 pub(crate) const fn weight(opcode: Opcode) -> u32 {
@@ -83,8 +95,8 @@ pub(crate) struct Budget(u64);
 
 impl Budget {
     /// The budget of a contract of `code_len` bytes.
-    pub(crate) fn new(code_len: u32) -> Self {
-        Self(CONTRACT_WEIGHT + WEIGHT_PER_BYTE * u64::from(code_len))
+    pub(crate) fn new(limit: WorkLimit, code_len: u32) -> Self {
+        Self(u64::from(limit.contract) + u64::from(limit.per_byte) * u64::from(code_len))
     }
 
     /// Takes a block's weight; whether the budget lasts for it. Once it doesn't, it is spent.
