@@ -397,13 +397,6 @@ impl JitBackend {
         }
     }
 
-    /// Asks the workers to compile `code` before what is merely hot, for a frame that has burnt much
-    /// gas is running it now. Whether that was accepted.
-    #[allow(dead_code, reason = "for frames that are interpreted in slices")]
-    pub(crate) fn promote(&self, key: &RuntimeCacheKey, code: impl FnOnce() -> Bytes) -> bool {
-        self.submit(*key, code(), Origin::Gas, None)
-    }
-
     /// Asks the workers to compile `code`; `cold` begins anew when that is over. Whether it was
     /// accepted.
     pub(crate) fn submit(

@@ -144,17 +144,24 @@ impl CompileService {
         code: &[u8],
         deadline: Instant,
     ) -> Attempt {
-        let generation = self.cache.generation();
-        if let Some(known) = self.known(&key) {
-            return known;
-        }
-        let lead = match self.flights.board(key, generation, true) {
-            Boarding::Lead(lead) => lead,
+        let (lead, generation) = loop {
+            let generation = self.cache.generation();
+            if let Some(known) = self.known(&key) {
+                return known;
+            }
+            let flight = match self.flights.board(key, generation, true) {
+                Boarding::Lead(lead) => break (lead, generation),
+                Boarding::Follow(flight) => flight,
+            };
             // What only waits for a worker isn't worth waiting for.
-            Boarding::Follow(flight) => match self.flights.take_over(key, generation, &flight) {
-                Some(lead) => lead,
-                None => return flight.wait(deadline).unwrap_or_else(timed_out),
-            },
+            if let Some(lead) = self.flights.take_over(key, generation, &flight) {
+                break (lead, generation);
+            }
+            match flight.wait(deadline) {
+                // Its leader's time was over, or it was called off: that says nothing of this one.
+                Some(Err(failure)) if failure.is_circumstantial() && Instant::now() < deadline => {}
+                landed => return landed.unwrap_or_else(timed_out),
+            }
         };
         // A flight may have landed between the first look and the boarding.
         if let Some(known) = self.known(&key) {
@@ -526,6 +533,23 @@ mod tests {
 
     const FIRST: &[u8] = &[0x00];
     const SECOND: &[u8] = &[0x5b, 0x00];
+
+    #[test]
+    fn a_leader_that_ran_out_of_time_takes_nobody_with_it() {
+        let service = service();
+        let (key, deadline) = (key(FIRST), Instant::now() + Duration::from_secs(60));
+        let Boarding::Lead(lead) = service.flights.board(key, service.cache.generation(), true)
+        else {
+            panic!("must lead")
+        };
+        std::thread::scope(|scope| {
+            let follower = scope.spawn(|| service.program(key, FIRST, deadline));
+            // Whether the follower waits by now or comes later, it compiles by itself.
+            std::thread::sleep(Duration::from_millis(20));
+            lead.land(Err(Arc::new(CompileFailure::TimedOut)));
+            assert!(follower.join().unwrap().is_ok());
+        });
+    }
 
     #[test]
     fn a_shortage_is_remembered_until_a_program_is_freed() {

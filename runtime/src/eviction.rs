@@ -22,6 +22,9 @@ use std::time::Duration;
 /// Programs that make room together.
 const EVICTED_AT_ONCE: usize = 8;
 
+/// Most bytes of programs that are evicted to make room, as a multiple of the room.
+const GIVEN_FOR_ROOM: u64 = 4;
+
 impl CompileService {
     /// Evicts what the budget has no room for. To be called after a program came or grew.
     pub(crate) fn keep_within_budget(&self) {
@@ -52,13 +55,17 @@ impl CompileService {
         let _alone = lock(&self.evicting);
         let before = self.compilers.code_bytes();
         let wanted = *requested as u64;
-        // Programs that others hold free nothing, and pages may lie scattered: a few rounds.
-        let mut candidates = self.cache.oldest_first();
-        while !candidates.is_empty() && before - self.compilers.code_bytes().min(before) < wanted {
-            let round = candidates.len().min(EVICTED_AT_ONCE);
-            let rest = candidates.split_off(round);
-            self.evict(&candidates, u64::MAX, "room");
-            candidates = rest;
+        // Programs that others hold free nothing until these let go, and pages may lie scattered: a
+        // few rounds, but not all that is there.
+        let candidates = self.cache.oldest_first();
+        let mut given = 0;
+        for round in candidates.chunks(EVICTED_AT_ONCE) {
+            let freed = before.saturating_sub(self.compilers.code_bytes());
+            if freed >= wanted || given >= wanted.saturating_mul(GIVEN_FOR_ROOM) {
+                break;
+            }
+            self.evict(round, u64::MAX, "room");
+            given += round.iter().map(|candidate| candidate.bytes).sum::<u64>();
         }
         self.compilers.code_bytes() < before
     }

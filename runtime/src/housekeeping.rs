@@ -42,7 +42,7 @@ pub(crate) fn run(service: &Arc<CompileService>) {
     let mut last_turn = Instant::now();
     let mut last_sweep = last_turn;
     #[cfg(feature = "metrics")]
-    crate::metrics_export::describe();
+    crate::metrics_export::guarded(crate::metrics_export::describe);
     while !service.pool.is_stopping() {
         let events = &service.ledger.events;
         let delivered =
@@ -54,7 +54,9 @@ pub(crate) fn run(service: &Arc<CompileService>) {
             last_turn = Instant::now();
             service.find_wrong_guesses();
             #[cfg(feature = "metrics")]
-            crate::metrics_export::export(&service.ledger.name, &service.stats());
+            crate::metrics_export::guarded(|| {
+                crate::metrics_export::export(&service.ledger.name, &service.stats());
+            });
         }
         if let Some(idle) = tuning.idle_evict_duration
             && last_sweep.elapsed() >= tuning.eviction_sweep_interval

@@ -157,7 +157,9 @@ impl Drop for Ticket {
                 timings: if self.success { self.timings } else { CompileTimings::default() },
             };
             #[cfg(feature = "metrics")]
-            crate::metrics_export::compiled(&self.ledger.name, &event);
+            crate::metrics_export::guarded(|| {
+                crate::metrics_export::compiled(&self.ledger.name, &event);
+            });
             if !self.ledger.events.push(event) {
                 counters.events_dropped.bump();
             }

@@ -4,9 +4,20 @@
 //! itself costs no more than without the feature. Compile times are recorded one by one. All bear
 //! the label `backend`, the configured thread name, so that backends can be told apart.
 
-use crate::{config::CompilationEvent, stats::RuntimeStatsSnapshot};
+use crate::{compiler_pool::panic_message, config::CompilationEvent, stats::RuntimeStatsSnapshot};
 use metrics::{Unit, counter, describe_histogram, gauge, histogram};
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+/// Calls the client's recorder, and contains its panics.
+pub(crate) fn guarded(record: impl FnOnce()) {
+    // Unwind safety: the recorder is lent plain data alone.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(record)) {
+        tracing::error!(message = panic_message(&*panic), "the metrics recorder panicked");
+    }
+}
 
 /// Tells the recorder what the names mean.
 pub(crate) fn describe() {

@@ -3,7 +3,7 @@
 use crate::{compiler_pool::lock, error::RuntimeError};
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
-    thread::{self, JoinHandle},
+    thread::{self, JoinHandle, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -17,7 +17,7 @@ pub(crate) struct Threads {
 #[derive(Default)]
 struct State {
     /// Threads whose body hasn't ended.
-    live: usize,
+    live: Vec<ThreadId>,
     handles: Vec<JoinHandle<()>>,
 }
 
@@ -46,7 +46,7 @@ impl Threads {
         });
         match spawned {
             Ok(handle) => {
-                state.live += 1;
+                state.live.push(handle.thread().id());
                 state.handles.push(handle);
                 Ok(())
             }
@@ -60,8 +60,7 @@ impl Threads {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = lock(&self.state);
         let own = thread::current().id();
-        let keep = usize::from(state.handles.iter().any(|handle| handle.thread().id() == own));
-        while state.live > keep {
+        while state.live.iter().any(|&id| id != own) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return false;
@@ -86,7 +85,9 @@ struct End(Arc<Threads>);
 impl Drop for End {
     fn drop(&mut self) {
         let mut state = lock(&self.0.state);
-        state.live = state.live.saturating_sub(1);
+        // The thread that started this one held the lock until this one was listed.
+        let own = thread::current().id();
+        state.live.retain(|&id| id != own);
         self.0.ended.notify_all();
     }
 }
@@ -130,7 +131,11 @@ mod tests {
         threads.spawn("other".into(), 0, || thread::sleep(Duration::from_millis(20))).unwrap();
         let body = {
             let (threads, joined) = (Arc::clone(&threads), Arc::clone(&joined));
-            move || joined.store(threads.join_all(Duration::from_secs(60)), Ordering::SeqCst)
+            move || {
+                // Also the second time, when there is no handle left.
+                let both = [0, 1].map(|_| threads.join_all(Duration::from_secs(60)));
+                joined.store(both == [true; 2], Ordering::SeqCst);
+            }
         };
         threads.spawn("waiting".into(), 0, body).unwrap();
         let start = Instant::now();

@@ -179,6 +179,8 @@ fn nested_frames_of_one_contract_change_engines_wherever_they_are() {
     for calldata in [1, 2, 5] {
         for countdown in [1, 5, 24, 25, 26, 46, 47] {
             assert!(!ends_natively(&calling_itself(&RETURN_SUM), calldata, countdown));
+            // The outermost frame, which was suspended when its code was compiled, or running.
+            assert!(ends_natively(&calling_itself(&[INVALID]), calldata, countdown));
         }
     }
 }

@@ -114,7 +114,11 @@ where
     fn frame_run(
         &mut self,
     ) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
-        if !self.backend.enabled() || !self.run_top_frame() {
+        if !self.backend.enabled() {
+            self.finder.forget();
+            return self.inner.frame_run();
+        }
+        if !self.run_top_frame() {
             return self.inner.frame_run();
         }
         let (context, _, _, frames) = self.inner.all_mut();

@@ -17,6 +17,14 @@ pub(super) struct Finder {
 }
 
 impl Finder {
+    /// Lets go of all programs: an EVM that is switched off mustn't keep what was evicted since.
+    #[inline]
+    pub(super) fn forget(&mut self) {
+        if !self.cache.is_empty() {
+            self.cache.clear();
+        }
+    }
+
     /// How to run a frame, on an EVM with these static and dynamic prices. A frame that is to be
     /// watched was counted.
     #[inline]

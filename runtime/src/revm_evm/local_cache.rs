@@ -93,6 +93,19 @@ impl LocalCache {
         answer
     }
 
+    /// Whether no answer is kept.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.at_hand.is_empty()
+    }
+
+    /// Forgets all answers.
+    #[cold]
+    pub(super) fn clear(&mut self) {
+        self.answers.clear();
+        self.at_hand.clear();
+    }
+
     /// Brings the answer for a key to its place at hand.
     #[cold]
     #[inline(never)]
@@ -105,8 +118,7 @@ impl LocalCache {
         code: impl Fn() -> Bytes,
     ) {
         if epoch != self.epoch {
-            self.answers.clear();
-            self.at_hand.clear();
+            self.clear();
             self.epoch = epoch;
         }
         if self.answers.len() >= MAX_ANSWERS {

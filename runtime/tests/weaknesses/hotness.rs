@@ -81,6 +81,13 @@ fn w01_changes_reach_live_evms() {
         assert!(!natively(&mut jit));
     }
     assert_eq!(backend.stats().jit_total_bytes(), 0, "the EVM let go of it");
+    // Also one that is switched off when its programs go.
+    backend.compile_jit_sync(request(PROBE)).unwrap();
+    assert!(natively(&mut jit));
+    backend.set_enabled(false).unwrap();
+    backend.clear_all();
+    assert!(!natively(&mut jit));
+    assert_eq!(backend.stats().jit_total_bytes(), 0, "the EVM let go of it, switched off");
 }
 
 /// The fork is part of a program's name, also within one EVM that goes on to another fork.
