@@ -1,12 +1,12 @@
-//! The first call ever of a contract, in a fresh process, with the backend's defaults but `enabled`:
-//! the interpreter begins, a worker compiles, and the running frame goes on natively.
+//! The first call ever of a contract, in a fresh process, with the backend's defaults but
+//! `enabled`: the interpreter begins, a worker compiles, and the running frame goes on natively.
 //!
 //! Each round starts one process an engine, in turn. The time is that of the transaction alone,
 //! including all compilation that it waits for or competes with; `busy` is what of it the calling
-//! thread spent on a processor, which other load of the machine affects less. Beside the shipped contracts, this
-//! measures the fixtures named as arguments, and those in `../shared/fixtures/bench` that are
-//! there. Goals, on two cores: snailtracer at most 0.75 of the interpreter's time, onchain-lm at
-//! most 0.3.
+//! thread spent on a processor, which other load of the machine affects less. Beside the shipped
+//! contracts, this measures the fixtures named as arguments, and those in
+//! `../shared/fixtures/bench` that are there. Goals, on two cores: snailtracer at most 0.75 of the
+//! interpreter's time, onchain-lm at most 0.3.
 
 use cranevm::{
     revm_evm::JitEvm,

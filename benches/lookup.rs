@@ -2,7 +2,8 @@
 //!
 //! - a hit of `JitEvm`: the question that it asks before each frame, answered from its own cache;
 //! - a hit of the backend: `JitBackend::lookup` of a program that is there;
-//! - a disabled backend: what a call of a contract that stops at once takes more than on a plain EVM;
+//! - a disabled backend: what a call of a contract that stops at once takes more than on a plain
+//!   EVM;
 //! - control calls: 10,000 times pause, clear and resume, on a backend that never started.
 //!
 //! Times of nanoseconds are lost in the noise of a busy machine. So there are many short
@@ -75,8 +76,8 @@ fn hits() -> Result<(), Box<dyn Error>> {
 /// What a frame costs more on an EVM whose backend is disabled than on a plain one.
 fn disabled_frames() {
     let (mut plain_times, mut disabled_times) = (Vec::new(), Vec::new());
-    // Several EVMs, for where one lies in memory matters more than what is measured; and in turn, so
-    // that both kinds meet the same machine.
+    // Several EVMs, for where one lies in memory matters more than what is measured; and in turn,
+    // so that both kinds meet the same machine.
     for _ in 0..40 {
         let (mut plain, mut disabled) = (evm(), JitEvm::disabled(evm()));
         for _ in 0..40 {
@@ -113,8 +114,8 @@ fn print(name: &str, mut times: Vec<f64>, unit: &str, goal: Option<f64>) {
     println!("{name:<26} {least:>8.2} {median:>8.2} {goal:>8} {unit}");
 }
 
-/// Nanoseconds that `work` takes, by many short measurements: the least of them met no other load of
-/// the machine.
+/// Nanoseconds that `work` takes, by many short measurements: the least of them met no other load
+/// of the machine.
 fn sample<T>(mut work: impl FnMut() -> T) -> Vec<f64> {
     const REPETITIONS: u32 = 500;
     let measure = |_| {

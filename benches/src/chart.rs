@@ -1,7 +1,7 @@
 //! Scatter charts with two logarithmic axes, as SVG.
 //!
-//! No background, and greys and colours that are legible on white and on black: the same file serves
-//! light and dark pages.
+//! No background, and greys and colours that are legible on white and on black: the same file
+//! serves light and dark pages.
 
 use std::fmt::{self, Display, Write};
 

@@ -221,8 +221,8 @@ impl Compiler {
         Ok(compiled)
     }
 
-    /// Compiles the chunk that a contract starts in, so that it can run as soon as may be. The other
-    /// chunks are absent; they are [`compile_chunk`](Self::compile_chunk)'s.
+    /// Compiles the chunk that a contract starts in, so that it can run as soon as may be. The
+    /// other chunks are absent; they are [`compile_chunk`](Self::compile_chunk)'s.
     ///
     /// # Errors
     /// As [`compile`](Self::compile).

@@ -1,8 +1,8 @@
 //! Machine code as text, annotated with the EVM pcs it comes from.
 //!
 //! For people: `cranevm explain`, dumps, and whoever chases a miscompile. Behind the feature
-//! `disassemble`, as compiling needs no disassembler. Each line is plain data ([`Line`]), so that it can be shown
-//! beside other forms of the program; [`listing`] prints them alone.
+//! `disassemble`, as compiling needs no disassembler. Each line is plain data ([`Line`]), so that
+//! it can be shown beside other forms of the program; [`listing`] prints them alone.
 //!
 //! Needs the code and its source locations from the compiler: pairs of code offset and pc, where
 //! each holds from its offset to the next one's. Both supported machines are known on both, as code

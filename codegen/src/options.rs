@@ -36,8 +36,8 @@ pub struct CompilerOptions {
     pub no_dse: bool,
     /// Passes of the analysis to leave out, to find the one that a defect comes from.
     pub skip_passes: PassSet,
-    /// Predict where computed jumps lead, for reports: compiled code doesn't depend on it. Implied by
-    /// `verify`.
+    /// Predict where computed jumps lead, for reports: compiled code doesn't depend on it. Implied
+    /// by `verify`.
     pub predict_jumps: bool,
     /// Check at the start of each block what compiled code relies on: the stack's bounds, the pc,
     /// the gas, and that memory and calldata are as revm's interpreter has them. A violation

@@ -1,11 +1,10 @@
 //! Cutting a program into units of compilation, and the table of entry points.
 //!
-//! A chunk is a run of blocks in order of pc with at most `chunk_limit` opcodes (heavy ones count as
-//! several, see `analysis::weight`), not counting blocks that aren't compiled, or a single longer
-//! block. A cut is put where it splits no loop, if
-//! there is such a place. Only loops that fit into a chunk count, and only those closed by a jump
-//! with a static target. The entry points of merged blocks are those of the chunk that has the block
-//! they are merged into.
+//! A chunk is a run of blocks in order of pc with at most `chunk_limit` opcodes (heavy ones count
+//! as several, see `analysis::weight`), not counting blocks that aren't compiled, or a single
+//! longer block. A cut is put where it splits no loop, if there is such a place. Only loops that
+//! fit into a chunk count, and only those closed by a jump with a static target. The entry points
+//! of merged blocks are those of the chunk that has the block they are merged into.
 //!
 //! Chunks are filled from the start of the code. When a block doesn't fit, the chunk ends
 //! at the last place that splits no loop, or just before that block. Any two chunks
@@ -201,8 +200,9 @@ fn add_loop_headers(program: &Program, flow: &ControlFlow, entered: &mut EntityS
 }
 
 /// Adds the entry points of a chunk: where computed jumps may lead, where frames begin and resume,
-/// and the blocks in `entered`: what another chunk leads to, and loops. After each block's come those of the blocks merged into it,
-/// which are taken from `merged`; a block that one of these leads to has its own too.
+/// and the blocks in `entered`: what another chunk leads to, and loops. After each block's come
+/// those of the blocks merged into it, which are taken from `merged`; a block that one of these
+/// leads to has its own too.
 fn add_entries(
     program: &mut Program,
     threaded: &Threaded,

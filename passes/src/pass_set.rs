@@ -31,8 +31,8 @@ impl PassSet {
     pub const RESOLVE_JUMPS: Self = Self(1 << 3);
     /// Loads of words that the block has stored or loaded before become those words.
     pub const FORWARD_MEMORY: Self = Self(1 << 4);
-    /// Stores to memory that are overwritten unseen are dropped; so are, by the translator, those to
-    /// the stack.
+    /// Stores to memory that are overwritten unseen are dropped; so are, by the translator, those
+    /// to the stack.
     pub const DEAD_STORES: Self = Self(1 << 5);
     /// Internal calls are followed.
     pub const THREAD_JUMPS: Self = Self(1 << 6);

@@ -171,8 +171,8 @@ impl JitBackend {
 
     /// Asks the workers to compile `request`, before what is merely hot. Never waits. Ignores
     /// whether the backend is enabled. Nothing happens if the program is there or in the making, or
-    /// the code is ineligible or failed before. Where there is no room, or there are no workers, the
-    /// request is counted in [`commands_dropped`](RuntimeStatsSnapshot::commands_dropped).
+    /// the code is ineligible or failed before. Where there is no room, or there are no workers,
+    /// the request is counted in [`commands_dropped`](RuntimeStatsSnapshot::commands_dropped).
     pub fn compile_jit(&self, request: LookupRequest) {
         if let Some(service) = self.service() {
             service.submit(request.key, request.code, Origin::Explicit, None);
@@ -222,8 +222,8 @@ impl JitBackend {
         }
     }
 
-    /// Waits until nothing is queued or compiling, at whatever level, and `on_compilation` has heard
-    /// of everything; `false` if that isn't so within `timeout`. While the backend is paused,
+    /// Waits until nothing is queued or compiling, at whatever level, and `on_compilation` has
+    /// heard of everything; `false` if that isn't so within `timeout`. While the backend is paused,
     /// queued work stays. Mustn't be called from `on_compilation`, which it would wait for.
     pub fn wait_idle(&self, timeout: Duration) -> bool {
         let Some(service) = self.service() else { return true };

@@ -241,7 +241,8 @@ impl ProgramCache {
     }
 
     /// Marks the programs at `tier` of which `lacks` is true, so that
-    /// [`get_and_take_mark`](Self::get_and_take_mark) tells the next who looks; whether there were any.
+    /// [`get_and_take_mark`](Self::get_and_take_mark) tells the next who looks; whether there were
+    /// any.
     pub(crate) fn mark_lacking(
         &self,
         tier: Tier,

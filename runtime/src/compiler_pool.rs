@@ -1,8 +1,8 @@
 //! Compilers for whoever has something to compile, and the memory their code goes to.
 //!
 //! A compiler keeps its buffers between contracts, so a thread borrows one and gives it back. At
-//! most [`MAX_IDLE`] a tier are kept. The region of code memory is reserved at the first compilation: a
-//! backend that never compiles costs no address space.
+//! most [`MAX_IDLE`] a tier are kept. The region of code memory is reserved at the first
+//! compilation: a backend that never compiles costs no address space.
 
 use crate::{
     CompileTimings,
@@ -283,8 +283,8 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Reserves code memory; where the process may not have that much address space, half as much, and so
-/// on down to [`MIN_RESERVE`].
+/// Reserves code memory; where the process may not have that much address space, half as much, and
+/// so on down to [`MIN_RESERVE`].
 fn reserve(bytes: usize) -> Result<Arc<CodeRegion>, CompileError> {
     let mut wanted = bytes;
     loop {

@@ -3,8 +3,8 @@
 //! A contract is compiled at the baseline first. The chunk that it starts in is enough to publish
 //! it; each further chunk is a job of its own, which idle workers steal. When all are there, an
 //! upgrade compiles the contract again at the configured level, one chunk at a time, and replaces
-//! the program. A program that turns out to leave out what runs is upgraded once more. Between any two chunks the worker may turn to something more urgent, be paused, or
-//! end.
+//! the program. A program that turns out to leave out what runs is upgraded once more. Between any
+//! two chunks the worker may turn to something more urgent, be paused, or end.
 
 use crate::{
     compile::CompileService,

@@ -2,8 +2,8 @@
 //!
 //! A [`Ticket`] stands for one contract that is to be compiled, from the moment the work is
 //! accepted until it has ended, however it ends. Dropping it counts the outcome, tells
-//! `on_compilation`, and takes the work off the pending count; so no path, be it a panic, a clear or
-//! the end of the backend, leaves the count wrong.
+//! `on_compilation`, and takes the work off the pending count; so no path, be it a panic, a clear
+//! or the end of the backend, leaves the count wrong.
 //!
 //! Locks: that of the pending count, for an addition; that of the event queue.
 

@@ -54,7 +54,8 @@ impl AotRequest {
     }
 }
 
-/// What a backend knows of a program; see [`JitBackend::status`](crate::runtime::JitBackend::status).
+/// What a backend knows of a program; see
+/// [`JitBackend::status`](crate::runtime::JitBackend::status).
 #[derive(Clone, Debug)]
 pub enum ProgramStatus {
     /// Nothing: never looked up, or forgotten.

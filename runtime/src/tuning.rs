@@ -33,8 +33,8 @@ pub struct RuntimeTuning {
     /// leaves out code that runs, and how old exported metrics may be. With more than a thousand
     /// programs, turns are rarer in proportion.
     ///
-    /// Default: 100 ms; at least 1 ms. As a bound on the time between a lookup and its being counted
-    /// as heat it is always met, for that is counted at once.
+    /// Default: 100 ms; at least 1 ms. As a bound on the time between a lookup and its being
+    /// counted as heat it is always met, for that is counted at once.
     pub event_drain_interval: Duration,
     /// Longest time that dropping the last handle waits for threads. One that hasn't ended by then
     /// is left alone, and ends later.
@@ -46,8 +46,8 @@ pub struct RuntimeTuning {
     /// [`lookup`](crate::runtime::JitBackend::lookup)s. 0 and 1 both mean the first miss. A million
     /// gas burnt in the interpreter has the same effect, whatever the number of frames.
     ///
-    /// Default: 8; in blocking mode it has no meaning, for each miss compiles. Values beyond 32 bits
-    /// are taken as the largest of those.
+    /// Default: 8; in blocking mode it has no meaning, for each miss compiles. Values beyond 32
+    /// bits are taken as the largest of those.
     pub jit_hot_threshold: usize,
     /// Longest bytecode, in bytes, that is compiled. 0 means no limit.
     ///
@@ -65,8 +65,8 @@ pub struct RuntimeTuning {
     pub jit_worker_count: usize,
     /// Longest time that a compilation in a helper process may take.
     ///
-    /// Default: 5 s. Without effect in this version: there is no helper process. In process, work is
-    /// bounded by the length of the bytecode.
+    /// Default: 5 s. Without effect in this version: there is no helper process. In process, work
+    /// is bounded by the length of the bytecode.
     pub jit_timeout: Duration,
     /// Address space, in bytes, that a helper process may use. 0 means no limit.
     ///
@@ -77,9 +77,9 @@ pub struct RuntimeTuning {
     ///
     /// Default: 0. `REVMC_JIT_HELPER_CPU_COUNT` overrides it. Without effect in this version.
     pub jit_helper_cpu_count: usize,
-    /// Contracts that may wait because they are called often, for each worker; all workers share one
-    /// queue of this times [`jit_worker_count`](Self::jit_worker_count). What comes beyond that is
-    /// counted as dropped, and counts its calls anew.
+    /// Contracts that may wait because they are called often, for each worker; all workers share
+    /// one queue of this times [`jit_worker_count`](Self::jit_worker_count). What comes beyond that
+    /// is counted as dropped, and counts its calls anew.
     ///
     /// Default: 64. 0 is taken as 1.
     pub jit_worker_queue_capacity: usize,

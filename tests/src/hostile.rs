@@ -3,8 +3,9 @@
 //!
 //! Each is dense: it repeats, as often as the length allows, the shortest code that makes a pass or
 //! the translator do its worst. Whether it would run far doesn't matter, for code is compiled as a
-//! whole. The tests count the work that these make ([`ALL`] at two lengths), and `benches/hostile.rs`
-//! measures the time. Self-contained, so that the tests of `passes` use it too.
+//! whole. The tests count the work that these make ([`ALL`] at two lengths), and
+//! `benches/hostile.rs` measures the time. Self-contained, so that the tests of `passes` use it
+//! too.
 
 /// A way to make costly code.
 #[derive(Clone, Copy, Debug)]

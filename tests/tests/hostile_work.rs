@@ -1,10 +1,10 @@
 //! Hostile code makes at most a few times the work of a contract of the same size, and work in
 //! proportion to its length.
 //!
-//! Counted, not timed, so that a busy machine doesn't matter: instructions of Cranelift's IR and bytes
-//! of machine code, which compile time follows, and basic blocks and entry points. `benches/hostile.rs`
-//! measures the time of the same codes. The contract is seaport; its counts are constants here, which
-//! are compared with the contract where the data is present.
+//! Counted, not timed, so that a busy machine doesn't matter: instructions of Cranelift's IR and
+//! bytes of machine code, which compile time follows, and basic blocks and entry points.
+//! `benches/hostile.rs` measures the time of the same codes. The contract is seaport; its counts
+//! are constants here, which are compared with the contract where the data is present.
 
 use cranevm_cli::Contract;
 use cranevm_codegen::{CompileError, Compiler, CompilerOptions, OptimizationLevel};
@@ -94,8 +94,8 @@ impl Work {
     }
 }
 
-/// Compares hostile code, all of it compiled, with seaport and with itself at another length. Returns a line of the
-/// report and, of the longer code, the largest multiple of seaport's work.
+/// Compares hostile code, all of it compiled, with seaport and with itself at another length.
+/// Returns a line of the report and, of the longer code, the largest multiple of seaport's work.
 fn check(hostile: &Hostile, budget: &Budget) -> (f64, String) {
     let mut compiler = Work::compiler(budget.level, true);
     let name = hostile.name;

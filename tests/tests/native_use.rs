@@ -148,7 +148,8 @@ fn delegated(engine: &Engine, case: &Case) -> u64 {
     delegated_instructions() - before
 }
 
-/// An opcode's builtin runs, and not revm's instruction: that the results are the same doesn't tell.
+/// An opcode's builtin runs, and not revm's instruction: that the results are the same doesn't
+/// tell.
 #[test]
 fn builtins_delegate_nothing_that_is_revms() {
     on_deep_stack(|| {

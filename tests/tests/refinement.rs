@@ -1,5 +1,5 @@
-//! What branches tell of words: on both ways out of each comparison, words on both sides of the bound
-//! are computed with as the interpreter does.
+//! What branches tell of words: on both ways out of each comparison, words on both sides of the
+//! bound are computed with as the interpreter does.
 
 use alloy_primitives::U256;
 use cranevm_tests::{assembly::Assembly, case::Case, check::Checker, parallel};

@@ -1,7 +1,7 @@
 //! The configurations of the runtime that tests and measurements compare with the interpreter.
 //!
-//! In all of them a contract is compiled at its first call, by the thread that calls it; halt reasons
-//! are exact (`single_error` is off), and code of any length is compiled.
+//! In all of them a contract is compiled at its first call, by the thread that calls it; halt
+//! reasons are exact (`single_error` is off), and code of any length is compiled.
 
 use cranevm::{
     OptimizationLevel, PassSet, WorkLimit,

@@ -1,4 +1,5 @@
-//! Entering compiled code, which costs the setup of an [`EvmContext`] (a few dozen stores) and one call.
+//! Entering compiled code, which costs the setup of an [`EvmContext`] (a few dozen stores) and one
+//! call.
 
 use super::{
     EvmContext, Outcome,
@@ -125,8 +126,8 @@ impl EvmCompilerFn {
     /// Goes on with a frame natively from the entry point at its pc, if there is one, until the
     /// frame ends or suspends, or something isn't native.
     ///
-    /// Whatever comes out, the interpreter is in a state of revm's, from which any engine can go on:
-    /// so a frame that the interpreter has begun enters code that was compiled meanwhile. Halts
+    /// Whatever comes out, the interpreter is in a state of revm's, from which any engine can go
+    /// on: so a frame that the interpreter has begun enters code that was compiled meanwhile. Halts
     /// keep their reason; [`collapse_halt_reason`] is the caller's.
     ///
     /// # Safety
@@ -237,8 +238,8 @@ fn interpret<H: Host>(
     interpreter.bytecode.set_action(action);
 }
 
-/// A context over an interpreter, to be completed by [`attach`]. It holds pointers, not borrows: the
-/// caller enters compiled code with it before it uses any of the arguments again.
+/// A context over an interpreter, to be completed by [`attach`]. It holds pointers, not borrows:
+/// the caller enters compiled code with it before it uses any of the arguments again.
 #[inline(always)]
 fn new_context<'a, H: Host>(
     tables: &ProgramTables,

@@ -3,9 +3,9 @@
 //! Function 0 of a program is its trampoline, with a [`ProgramHeader`] in the 64 bytes before
 //! its first instruction: an [`EvmCompilerFn`] is one code address, and finds its tables there.
 //!
-//! A program runs as soon as the chunk it starts in is there. The entry points of absent chunks lead
-//! to a stub that hands over, and counts; [`NativeProgram::publish`] places a chunk and redirects
-//! its entry points, each by one atomic store, while frames run.
+//! A program runs as soon as the chunk it starts in is there. The entry points of absent chunks
+//! lead to a stub that hands over, and counts; [`NativeProgram::publish`] places a chunk and
+//! redirects its entry points, each by one atomic store, while frames run.
 
 use super::entry::{EvmCompilerFn, RawEvmCompilerFn};
 use crate::{
@@ -106,9 +106,9 @@ impl ProgramTables {
         }
     }
 
-    /// Whether there is an entry point at this pc whose chunk is there. If there is a chunk and it is
-    /// absent, this counts as a visit. One that was left out isn't counted: whether it was jumped to
-    /// by a way that compiled code can't take is only known where compiled code meets it.
+    /// Whether there is an entry point at this pc whose chunk is there. If there is a chunk and it
+    /// is absent, this counts as a visit. One that was left out isn't counted: whether it was
+    /// jumped to by a way that compiled code can't take is only known where compiled code meets it.
     pub(super) fn is_enterable(&self, pc: usize) -> bool {
         let Some(ordinal) = self.any_ordinal(pc) else { return false };
         // Only the address itself is looked at: the code behind it is settled by entering.
@@ -203,8 +203,8 @@ impl NativeProgram {
     /// Places a chunk that was absent, and leads its entry points to it. Frames that run meanwhile
     /// meet it the next time they come by.
     ///
-    /// `code` must have been compiled by [`Compiler::compile_chunk`](crate::Compiler::compile_chunk)
-    /// for this chunk of this program.
+    /// `code` must have been compiled by
+    /// [`Compiler::compile_chunk`](crate::Compiler::compile_chunk) for this chunk of this program.
     ///
     /// # Errors
     /// When the region is exhausted or the system refuses memory: the chunk stays absent.

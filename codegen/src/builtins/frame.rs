@@ -54,8 +54,8 @@ impl<H: Host, const ARITY: usize> Frame<'_, '_, H, ARITY> {
     pub(super) fn memory(&self, offset: usize, len: usize) -> &[u8] {
         debug_assert!((offset + len) as u64 <= self.context.memory_len);
         let memory = self.context.memory_base;
-        // SAFETY: `reach` has been called for the range, so it is within memory, which nobody writes
-        // while the frame is borrowed.
+        // SAFETY: `reach` has been called for the range, so it is within memory, which nobody
+        // writes while the frame is borrowed.
         unsafe { std::slice::from_raw_parts(memory.add(offset), len) }
     }
 }

@@ -1,9 +1,10 @@
 //! The slots of mappings and arrays, remembered.
 //!
-//! At each access Solidity hashes 64 bytes, a key and the mapping's own slot, or 32, the array's own
-//! slot: a token's transfer hashes the same two inputs twice each, and the next transfer often one
-//! of them again; a loop over an array hashes one input all the time. A thread remembers the last
-//! such hashes in a table of 16 KiB. A hit costs 17 ns, where the hash takes 246; a miss adds 18.
+//! At each access Solidity hashes 64 bytes, a key and the mapping's own slot, or 32, the array's
+//! own slot: a token's transfer hashes the same two inputs twice each, and the next transfer often
+//! one of them again; a loop over an array hashes one input all the time. A thread remembers the
+//! last such hashes in a table of 16 KiB. A hit costs 17 ns, where the hash takes 246; a miss adds
+//! 18.
 //!
 //! A remembered hash is used only for the whole same input, so what is in the table changes no
 //! result. Inputs made to collide in it cost what they cost without it.

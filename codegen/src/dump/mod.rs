@@ -2,9 +2,9 @@
 //! its own passes, machine code, the control-flow graph, and what it all took.
 //!
 //! [`dump`] compiles a contract once more, chunk by chunk, and makes the contents of the files;
-//! whoever wants them writes them. What can't be made is replaced by the reason, for a contract that
-//! fails to compile is the one whose files are wanted most. `cranevm explain` shows the same forms
-//! side by side ([`listing`]).
+//! whoever wants them writes them. What can't be made is replaced by the reason, for a contract
+//! that fails to compile is the one whose files are wanted most. `cranevm explain` shows the same
+//! forms side by side ([`listing`]).
 //!
 //! Cost: a few compilations, and text of at most [`MAX_FILE_BYTES`] a file.
 

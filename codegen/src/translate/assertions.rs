@@ -1,5 +1,5 @@
-//! The checks of [`debug_assertions`](crate::CompilerOptions::debug_assertions): a call at the start
-//! of each block, before its gas is charged.
+//! The checks of [`debug_assertions`](crate::CompilerOptions::debug_assertions): a call at the
+//! start of each block, before its gas is charged.
 
 use super::Translator;
 use crate::builtins::Builtin;

@@ -6,9 +6,9 @@
 //! SSA, and at its end the word is gone.
 //!
 //! Words travel so only into blocks without calls, across which they would only be spilled, only
-//! where no other successor inherits them, which might not kill them, and only a few at a time: each
-//! way that writes them back has code for all of them. A block that goes back to its loop's header
-//! leaves nothing unwritten but the loop's own words.
+//! where no other successor inherits them, which might not kill them, and only a few at a time:
+//! each way that writes them back has code for all of them. A block that goes back to its loop's
+//! header leaves nothing unwritten but the loop's own words.
 
 use super::{Translator, regions::is_plain};
 use cranevm_passes::{
@@ -20,7 +20,8 @@ use cranevm_passes::{
 const MAX_UNWRITTEN: usize = 6;
 
 impl Translator<'_, '_> {
-    /// The slots that the current block needn't store, relative to the height at its end, ascending.
+    /// The slots that the current block needn't store, relative to the height at its end,
+    /// ascending.
     pub(super) fn dead_slots(&self, block: Block) -> Vec<i16> {
         if self.keeps_dead_stores || !self.optimises {
             return Vec::new();

@@ -98,8 +98,8 @@ impl Translator<'_, '_> {
         self.program.blocks[block].terminator.values().for_each(visit);
     }
 
-    /// Starts a loop's second block, with the region's stack bounds checked. At a leader, goes on to
-    /// it from the plain block.
+    /// Starts a loop's second block, with the region's stack bounds checked. At a leader, goes on
+    /// to it from the plain block.
     pub(super) fn enter_loop(&mut self, header: &LoopHeader, is_leader: bool) {
         if is_leader {
             let args = self.loop_arguments(header);

@@ -10,8 +10,8 @@
 //! Where a branch's ways need different amounts, the larger is charged, and the other way
 //! gives the rest back.
 //!
-//! A block with one predecessor starts with all that is known at that one's end. Where several meet,
-//! what they agree on is known, unless one of them is still to be translated.
+//! A block with one predecessor starts with all that is known at that one's end. Where several
+//! meet, what they agree on is known, unless one of them is still to be translated.
 
 use super::{Translator, word::Word};
 use cranelift_codegen::ir;
@@ -125,8 +125,8 @@ impl Translator<'_, '_> {
         self.program.block_insts(block).any(|inst| !is_plain(self.program.insts[inst].opcode))
     }
 
-    /// Notes what is known on an edge to a block of the region, where the stack is flushed. `excess`
-    /// is the gas to give back there.
+    /// Notes what is known on an edge to a block of the region, where the stack is flushed.
+    /// `excess` is the gas to give back there.
     pub(super) fn note_edge(&mut self, to: Block, excess: u64) {
         let index = self.index_of(to);
         let state = &self.state;

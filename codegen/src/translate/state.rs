@@ -361,8 +361,8 @@ impl Translator<'_, '_> {
         }
         self.consume(value);
         let (stack, base) = (self.stack(), self.slot_offset(slot));
-        // A load of half a word waits for limbs that were stored shortly before to reach the cache: it
-        // is shorter to compile, but slower to run.
+        // A load of half a word waits for limbs that were stored shortly before to reach the cache:
+        // it is shorter to compile, but slower to run.
         if self.optimises {
             return Content::Limbs(
                 [0, 8, 16, 24]

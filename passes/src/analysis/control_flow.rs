@@ -1,7 +1,7 @@
 //! Where basic blocks begin and end, and which are entered from where.
 //!
-//! A block begins at pc 0, at each JUMPDEST, after `JUMPI`, and after `CALL*` and `CREATE*`
-//! (the continuation); a block of too many or too heavy instructions is split. Every JUMPDEST counts as
+//! A block begins at pc 0, at each JUMPDEST, after `JUMPI`, and after `CALL*` and `CREATE*` (the
+//! continuation); a block of too many or too heavy instructions is split. Every JUMPDEST counts as
 //! reachable, since a jump may be computed. What follows an unconditional end up to the next
 //! JUMPDEST isn't reachable and gets no block.
 //!

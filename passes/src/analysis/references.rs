@@ -1,8 +1,8 @@
 //! What refers to each JUMPDEST: offsets that are pushed, and falling through.
 //!
 //! A block is a *loop's header* if a block at or behind it jumps back to it, and nothing calls it.
-//! A call is a jump with the offset of another JUMPDEST left on the stack, pushed in the same block:
-//! the return address.
+//! A call is a jump with the offset of another JUMPDEST left on the stack, pushed in the same
+//! block: the return address.
 //!
 //! Cost: one look at each instruction.
 

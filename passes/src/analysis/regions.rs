@@ -2,12 +2,13 @@
 //!
 //! A region is a set of blocks of a chunk with one **leader**. Every way into the region goes
 //! through the leader, and each of its blocks begins at one height of the stack relative to the
-//! leader's. What holds at the leader, and what it computes, so holds in all its blocks: the stack's
-//! bounds are checked there once for all of them, and the stack pointer is that of the leader.
+//! leader's. What holds at the leader, and what it computes, so holds in all its blocks: the
+//! stack's bounds are checked there once for all of them, and the stack pointer is that of the
+//! leader.
 //!
 //! Leaders are the blocks with an entry point, and those that two regions lead to, or one at two
-//! heights. The solution is found optimistically: blocks join the region that leads to them, and
-//! a block becomes a leader when a way into it contradicts that, which may contradict more blocks in
+//! heights. The solution is found optimistically: blocks join the region that leads to them, and a
+//! block becomes a leader when a way into it contradicts that, which may contradict more blocks in
 //! turn. After a few rounds all blocks with several ways in become leaders instead.
 //!
 //! Cost: a bounded number of rounds, each linear in the blocks of the chunk.

@@ -2,9 +2,9 @@
 //!
 //! A return address is a constant that a caller leaves on the stack. The analysis follows such
 //! constants along static edges, and along the jumps that it has predicted, through an abstract
-//! stack for each block: of each of the top words at the block's entry, the set of the JUMPDESTs that
-//! it may be, or nothing. A block entered from several places has the union; a set that grows beyond
-//! [`MAX_TARGETS`] tells nothing any more.
+//! stack for each block: of each of the top words at the block's entry, the set of the JUMPDESTs
+//! that it may be, or nothing. A block entered from several places has the union; a set that grows
+//! beyond [`MAX_TARGETS`] tells nothing any more.
 //!
 //! The result is a prediction, not a fact: contexts are mixed, jumps of which nothing is known are
 //! taken to go nowhere, and the work is bounded by giving up. Who uses it must compare at run time,

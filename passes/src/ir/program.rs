@@ -1,10 +1,10 @@
 //! The analysed program: what the passes produce and the translator reads.
 //!
-//! A [`Program`] is a set of entity maps. Blocks are in order of pc, but for clones; the instructions of
-//! a block are contiguous; the blocks of a chunk are contiguous, and so are its entries.
-//! Within a block the EVM stack is lifted to [`Value`]s: `PUSH`, `DUP`, `SWAP`, `POP` and
-//! their kin leave no instruction, only a final stack layout ([`BlockData::outputs`]).
-//! Between blocks the stack is in memory.
+//! A [`Program`] is a set of entity maps. Blocks are in order of pc, but for clones; the
+//! instructions of a block are contiguous; the blocks of a chunk are contiguous, and so are its
+//! entries. Within a block the EVM stack is lifted to [`Value`]s: `PUSH`, `DUP`, `SWAP`, `POP` and
+//! their kin leave no instruction, only a final stack layout ([`BlockData::outputs`]). Between
+//! blocks the stack is in memory.
 //!
 //! **Stack slots** are counted from the height at the block's entry: slot `-1` is the top
 //! word at entry, `-2` the one below, slot `0` the first word pushed above it.

@@ -23,11 +23,11 @@
 //!   stop
 //! ```
 //!
-//! An instruction tells its pc, the height before it and the block's gas after it. A
-//! value stands where it is first needed, and a bound on its bits, if there is one below 256, behind
-//! its name where it is defined: `v3:160`. The number of uses of a value isn't written, for it
-//! follows from the rest, nor are the places in the pools: what is read back lies in the order of
-//! the text. So a program that passes [`verify`](super::verify::verify) comes back equal.
+//! An instruction tells its pc, the height before it and the block's gas after it. A value stands
+//! where it is first needed, and a bound on its bits, if there is one below 256, behind its name
+//! where it is defined: `v3:160`. The number of uses of a value isn't written, for it follows from
+//! the rest, nor are the places in the pools: what is read back lies in the order of the text. So a
+//! program that passes [`verify`](super::verify::verify) comes back equal.
 //!
 //! Parsing checks syntax and numbering, not the invariants: verify what was parsed.
 

@@ -7,14 +7,15 @@
 //!   pc, none reaching into the next or past the code;
 //! - the instructions of the blocks, their outputs, and the arguments of the instructions each lie
 //!   end to end in their pool, without gap or remainder;
-//! - an instruction lies in the code, has as many arguments as its opcode takes, and a result exactly if the opcode pushes one (and doesn't suspend);
+//! - an instruction lies in the code, has as many arguments as its opcode takes, and a result
+//!   exactly if the opcode pushes one (and doesn't suspend);
 //! - a value is used in one block only; a result is used after the instruction that names
 //!   it, inputs are slots below zero, and the number of uses is exact;
 //! - a value isn't narrower than its opcode makes it of arguments as wide as they are said to be;
 //! - outputs are in ascending order of slot, none is the slot's own input, and there is none
 //!   where nobody observes the stack;
-//! - a block jumps only to a JUMPDEST or a clone, which one block leads to, and has a frame-ending or
-//!   suspending instruction only as the last, named by the terminator;
+//! - a block jumps only to a JUMPDEST or a clone, which one block leads to, and has a frame-ending
+//!   or suspending instruction only as the last, named by the terminator;
 //! - a block is merged only into an earlier JUMPDEST with the same bounds and gas that isn't merged
 //!   itself, and no edge leads to it;
 //! - likely targets lie end to end in their pool, begin with JUMPDEST, are ascending, few, and only
@@ -28,8 +29,8 @@
 //!
 //! At the end ([`Stage::Complete`]): chunks cover the blocks, entries are in order and where they
 //! must be (contract start, continuations, blocks another chunk goes on with or jumps to), may be
-//! (JUMPDESTs) and nowhere else, cold blocks have none, that of a merged block is among those of the
-//! chunk that it leads to, and their flags are exact.
+//! (JUMPDESTs) and nowhere else, cold blocks have none, that of a merged block is among those of
+//! the chunk that it leads to, and their flags are exact.
 //!
 //! Cost: linear in the program.
 

@@ -2,12 +2,12 @@
 //!
 //! Two blocks are identical if they have the same stack bounds, gas, instructions on the same
 //! operands, outputs and terminator. Whether compiled code enters one or the other then makes no
-//! difference; nor does it to the interpreter, should compiled code hand over at the first one's pc.
-//! Constants that aren't used, such as the target of a static jump, may differ: so blocks that
+//! difference; nor does it to the interpreter, should compiled code hand over at the first one's
+//! pc. Constants that aren't used, such as the target of a static jump, may differ: so blocks that
 //! differ in a jump to one of two merged blocks are merged in the next round.
 //!
-//! Only blocks that end are merged, and that begin with JUMPDEST. A block that hands over isn't merged: an opcode that a chain adds may
-//! look at the bytes that follow it.
+//! Only blocks that end are merged, and that begin with JUMPDEST. A block that hands over isn't
+//! merged: an opcode that a chain adds may look at the bytes that follow it.
 //!
 //! A merged block keeps its instructions, but isn't translated any more; its entry point leads to
 //! the first block ([`BlockData::merged_into`](crate::ir::program::BlockData::merged_into)).

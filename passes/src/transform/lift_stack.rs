@@ -10,8 +10,8 @@
 //! dropped at the block's end, unless the options leave that out.
 //!
 //! What threading knows to be on the stack at a clone's entry is a constant there. Each
-//! instruction's [`gas_after`](InstData::gas_after) is its place among the block's decoded ones until
-//! the gas is summed.
+//! instruction's [`gas_after`](InstData::gas_after) is its place among the block's decoded ones
+//! until the gas is summed.
 //!
 //! Stack bounds, gas and chunks are left to later passes, which look at the bytecode again: what
 //! vanishes here is still charged for.

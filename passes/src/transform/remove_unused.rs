@@ -5,8 +5,8 @@
 //! that a chain has replaced. The static gas of a dropped instruction is charged nevertheless, and
 //! its stack bounds hold, as both come from the bytecode.
 //!
-//! In what follows, `insts` are the instructions of a block, of which the first will have the number
-//! `first_inst`; their arguments are the last of `arg_pool`.
+//! In what follows, `insts` are the instructions of a block, of which the first will have the
+//! number `first_inst`; their arguments are the last of `arg_pool`.
 //!
 //! Cost: one walk backwards over the instructions, and one forwards if any is dropped.
 

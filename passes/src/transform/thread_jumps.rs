@@ -5,14 +5,15 @@
 //! function ends with a jump to what it finds on the stack. Seen from the function alone that jump
 //! may go anywhere. Seen from the call it goes to one place. So each block that is entered from
 //! outside is followed as a **path**: over jumps whose target is known, and over branches of which
-//! only one way doesn't fail, with the JUMPDEST offsets that lie on the stack remembered on the way.
-//! What the path meets becomes part of it: over a jump the block goes on (one block of several
+//! only one way doesn't fail, with the JUMPDEST offsets that lie on the stack remembered on the
+//! way. What the path meets becomes part of it: over a jump the block goes on (one block of several
 //! *segments* of the bytecode), after a branch a *clone* of the block begins.
 //!
-//! A block becomes part of a path if nothing else refers to it, or if it belongs to a function
-//! that is short and calls no other, a return address is on the stack, and the budget lasts. Only such functions are in a path twice, and headers of
-//! loops are in none. Where a path ends, the JUMPDEST offsets left on the stack *escape*: a computed jump
-//! may go there. What no path comes by and no offset escapes for isn't reached.
+//! A block becomes part of a path if nothing else refers to it, or if it belongs to a function that
+//! is short and calls no other, a return address is on the stack, and the budget lasts. Only such
+//! functions are in a path twice, and headers of loops are in none. Where a path ends, the JUMPDEST
+//! offsets left on the stack *escape*: a computed jump may go there. What no path comes by and no
+//! offset escapes for isn't reached.
 //!
 //! Copies change nothing: gas, stack bounds, and the pc at which a block hands over are those of
 //! the bytecode. That a block isn't reached is a guess; if it is wrong, the jump hands over.

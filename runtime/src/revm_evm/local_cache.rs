@@ -18,8 +18,8 @@ const MAX_ANSWERS: usize = 4096;
 /// Answers at hand. A transaction seldom calls more contracts than this in turn.
 const AT_HAND: usize = 16;
 
-/// An answer at hand, with its key's hash in words: those are compared in registers, while a copy in
-/// memory would have to reach the cache before it is read in larger pieces than it was written.
+/// An answer at hand, with its key's hash in words: those are compared in registers, while a copy
+/// in memory would have to reach the cache before it is read in larger pieces than it was written.
 struct AtHand {
     hash: [u64; 4],
     spec_id: SpecId,
@@ -51,9 +51,10 @@ impl LocalCache {
         }
     }
 
-    /// How to run a frame of `key`, whose bytecode is `code`: interpreted, if `is_priced_right` says
-    /// no. That is asked only if something depends on it: comparing prices costs more than the rest,
-    /// and nothing would be compiled for the wrong ones. A frame that is to be watched was counted.
+    /// How to run a frame of `key`, whose bytecode is `code`: interpreted, if `is_priced_right`
+    /// says no. That is asked only if something depends on it: comparing prices costs more than the
+    /// rest, and nothing would be compiled for the wrong ones. A frame that is to be watched was
+    /// counted.
     #[inline]
     pub(super) fn answer(
         &mut self,

@@ -1,11 +1,12 @@
 //! Running a frame: natively, in the interpreter, and from one into the other.
 //!
-//! Interpretation goes on in **slices**, so that a frame can be looked at while it runs. A slice is revm's own `Interpreter::step`, a bounded number of times, with the EVM's own tables.
-//! Counting costs one decrement per [`UNROLLED`] instructions; the loop is unrolled that often by
-//! hand, as compilers don't unroll loops of calls. Between two slices the frame is in a state of
-//! revm's. There
-//! - a frame without a program tells its contract's [`Cold`] what gas it has burnt, so that one long
-//!   frame gets a contract compiled; and when the program is published, it goes on natively
+//! Interpretation goes on in **slices**, so that a frame can be looked at while it runs. A slice is
+//! revm's own `Interpreter::step`, a bounded number of times, with the EVM's own tables. Counting
+//! costs one decrement per [`UNROLLED`] instructions; the loop is unrolled that often by hand, as
+//! compilers don't unroll loops of calls. Between two slices the frame is in a state of revm's.
+//! There
+//! - a frame without a program tells its contract's [`Cold`] what gas it has burnt, so that one
+//!   long frame gets a contract compiled; and when the program is published, it goes on natively
 //!   (on-stack replacement);
 //! - a frame that native code has handed over looks for a way back.
 //!

@@ -39,7 +39,8 @@ fn w05_control_calls_before_the_start() {
     assert_eq!(backend.stats().resident_entries, 2, "nothing was cleared late");
 }
 
-/// Clearing many programs leaves the time that freeing them takes to another thread, and frees them.
+/// Clearing many programs leaves the time that freeing them takes to another thread, and frees
+/// them.
 #[test]
 fn w05_a_clear_of_many_programs_returns_at_once() {
     let backend = backend(RuntimeTuning::default());

@@ -1,7 +1,8 @@
 //! Irreducible cycles: blocks that lead to each other in any order, of which several are entered.
 //!
-//! The counter on top of the stack bounds them: each block counts down and leaves the cycle at zero.
-//! No block comes before all others, so there is no head at which words of the loop could settle.
+//! The counter on top of the stack bounds them: each block counts down and leaves the cycle at
+//! zero. No block comes before all others, so there is no head at which words of the loop could
+//! settle.
 
 use super::writer::Writer;
 use crate::assembly::Label;
