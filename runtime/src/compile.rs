@@ -257,12 +257,7 @@ impl CompileService {
             true => Ok(()),
             false => Err(CompileFailure::TimedOut),
         };
-        let compile = || self.compilers.compile(key, code, keep_on);
-        let compiled = match compile() {
-            Err(failure) if self.make_room(&failure) => compile(),
-            result => result,
-        };
-        let attempt = match compiled {
+        let attempt = match self.with_room(|| self.compilers.compile(key, code, keep_on)) {
             Ok((program, timings)) => {
                 let program = Arc::new(program);
                 self.cache.publish(&program, Tier::Full, generation);
@@ -549,6 +544,18 @@ mod tests {
             lead.land(Err(Arc::new(CompileFailure::TimedOut)));
             assert!(follower.join().unwrap().is_ok());
         });
+    }
+
+    #[test]
+    fn what_is_short_of_memory_is_done_again_in_the_room_made() {
+        let service = service();
+        // Resident, and held by nobody else.
+        service.program(key(FIRST), FIRST, later()).unwrap();
+        let second = || service.compilers.compile(key(SECOND), SECOND, || Ok(()));
+        assert!(second().is_err_and(|failure| failure.is_shortage()));
+        assert!(service.with_room(second).is_ok());
+        assert_eq!(service.cache.len(), 0);
+        assert_eq!(service.ledger.counters.evictions.get(), 1);
     }
 
     #[test]

@@ -43,8 +43,19 @@ impl CompileService {
         }
     }
 
+    /// Does what needs code memory; once more if it was short and something could be evicted.
+    pub(crate) fn with_room<T>(
+        &self,
+        work: impl Fn() -> Result<T, CompileFailure>,
+    ) -> Result<T, CompileFailure> {
+        match work() {
+            Err(failure) if self.make_room(&failure) => work(),
+            result => result,
+        }
+    }
+
     /// Evicts what frees the memory that was short in `failure`; whether that may have helped.
-    pub(crate) fn make_room(&self, failure: &CompileFailure) -> bool {
+    fn make_room(&self, failure: &CompileFailure) -> bool {
         let CompileFailure::Compiler(CompileError::CodeMemory(CodeMemoryError::Exhausted {
             requested,
             ..

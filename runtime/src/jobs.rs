@@ -63,12 +63,7 @@ impl Contract {
         .entered();
         ticket.begin();
         let releases = service.compilers.releases();
-        let start = || service.compilers.start(key, &code);
-        let started = match start() {
-            Err(failure) if service.make_room(&failure) => start(),
-            result => result,
-        };
-        match started {
+        match service.with_room(|| service.compilers.start(key, &code)) {
             Ok(started) => publish(service, station, started, ticket, lead, code, generation),
             Err(failure) => {
                 let failure = service.fail(key, code.len(), failure, generation, releases);
@@ -175,7 +170,7 @@ impl ChunkOf {
         let tier = service.compilers.first_tier();
         let code = service.compilers.chunk(tier, analysed, self.chunk, &mut timings)?;
         crate::compiler_pool::lock(ticket).add_timings(&timings);
-        service.compilers.publish(program, self.chunk, &code)
+        service.with_room(|| service.compilers.publish(program, self.chunk, &code))
     }
 }
 
@@ -256,7 +251,7 @@ impl Upgrade {
         }
         match &self.work {
             Some(Partial { compiled, left, .. }) if left.is_empty() => {
-                let better = Arc::new(compilers.load(key, compiled)?);
+                let better = Arc::new(service.with_room(|| compilers.load(key, compiled))?);
                 self.ticket.add_timings(&compiled.timings);
                 if service.cache.replace(&self.resident, &better, self.tier) {
                     self.ticket.succeed();
