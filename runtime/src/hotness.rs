@@ -45,9 +45,9 @@ pub(crate) struct Cold {
 }
 
 impl Cold {
-    /// Counts a run of a frame and the gas that it burnt; to be called when a frame begins, and when
-    /// it goes on after a nested one, with what is known of its gas then, mostly 0. The call that
-    /// makes the contract hot asks `backend` to compile `code`. Never waits.
+    /// Counts a run of a frame and the gas that it burnt; to be called when a frame begins, and
+    /// when it goes on after a nested one, with what is known of its gas then, mostly 0. The call
+    /// that makes the contract hot asks `backend` to compile `code`. Never waits.
     #[inline]
     pub(crate) fn observe(
         self: &Arc<Self>,
