@@ -89,7 +89,7 @@ impl Cost {
         let mut clif_instructions = 0;
         for _ in 0..rounds {
             let start = Instant::now();
-            clif_instructions = compiler.compile(code, SpecId::OSAKA)?.clif_instructions;
+            clif_instructions = compiler.compile(code, SpecId::OSAKA)?.report.clif_instructions;
             times.push(start.elapsed());
         }
         Ok(Self { time: median(&times), bytes: code.len(), clif_instructions })

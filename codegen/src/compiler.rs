@@ -4,8 +4,9 @@
 //! its contexts. Costs are linear in the bytecode: chunks bound the size of a Cranelift function.
 
 use crate::{
-    CompileError, CompilerOptions, OptimizationLevel,
+    CompileError, CompileTimings, CompiledCode, CompiledEntry, CompilerOptions, OptimizationLevel,
     abi::{STATUS_ABSENT_ENTRY, offsets},
+    compiled::FIRST_CHUNK,
     translate::{Scratch, chunk_signature, translate_chunk},
 };
 use cranelift_codegen::{
@@ -26,10 +27,7 @@ use cranevm_passes::{
     timing::PassTimes,
 };
 use revm_primitives::hardfork::SpecId;
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{fmt, time::Instant};
 use target_lexicon::Triple;
 
 /// Most opcodes in a chunk of the baseline: its frames grow with the chunk, and a frame of more
@@ -40,36 +38,9 @@ const BASELINE_CHUNK_OPCODES: u32 = 400;
 /// which save and restore registers; above, register allocation gets slower per opcode.
 const OPTIMISED_CHUNK_OPCODES: u32 = 1000;
 
-/// Time spent in each phase of a compilation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CompileTimings {
-    /// Decoding and analysis of the bytecode.
-    pub parse: Duration,
-    /// Building Cranelift's IR.
-    pub translate: Duration,
-    /// Cranelift's passes on its IR.
-    pub optimize: Duration,
-    /// Lowering, register allocation and emission.
-    pub codegen: Duration,
-}
-
-/// The compiled form of a contract: plain data without addresses, so that it can be
-/// loaded anywhere.
-#[derive(Clone, Debug)]
-pub struct CompiledCode {
-    /// The fork compiled for.
-    pub spec_id: SpecId,
-    /// Bytes of bytecode.
-    pub code_len: u32,
-    /// Report every halt as `OutOfGas`.
-    pub single_error: bool,
-    /// Blocks to run natively before each forced hand-over; for tests.
-    pub force_hand_over: Option<u32>,
-    /// Position-independent machine code: the trampoline, the stub of absent chunks, and
-    /// then the chunks. An absent chunk is empty: its entry points hand over.
-    pub functions: Vec<Vec<u8>>,
-    /// Entry points by ordinal.
-    pub entries: Vec<CompiledEntry>,
+/// What was met and built in one compilation, in numbers.
+#[derive(Clone, Debug, Default)]
+pub struct CompileReport {
     /// Opcodes in the bytecode.
     pub opcodes: u32,
     /// Where its jumps lead.
@@ -78,52 +49,9 @@ pub struct CompiledCode {
     pub blocks: u32,
     /// Instructions of Cranelift's IR, before its own passes. Compile time follows this number.
     pub clif_instructions: u32,
-    /// Time spent.
-    pub timings: CompileTimings,
-    /// Time spent in each pass of the analysis: what `timings.parse` consists of.
+    /// Time spent in each pass of the analysis: what
+    /// [`parse`](CompileTimings::parse) consists of.
     pub pass_times: PassTimes,
-}
-
-/// An entry point of compiled code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CompiledEntry {
-    /// Offset in the bytecode.
-    pub pc: u32,
-    /// Index in [`CompiledCode::functions`] of the chunk it is in.
-    pub function: u32,
-    /// Whether a jump may go here.
-    pub is_jumpdest: bool,
-    /// Whether a suspended frame resumes here.
-    pub is_continuation: bool,
-}
-
-/// Functions before the first chunk in [`CompiledCode::functions`].
-const FIRST_CHUNK: usize = 2;
-
-impl CompiledCode {
-    /// The stub of absent chunks in [`functions`](Self::functions).
-    pub(crate) const ABSENT_STUB: u32 = 1;
-
-    /// Where a chunk is in [`functions`](Self::functions).
-    pub(crate) const fn function_of(chunk: usize) -> u32 {
-        (FIRST_CHUNK + chunk) as u32
-    }
-
-    /// Number of chunks.
-    pub fn chunks(&self) -> usize {
-        self.functions.len().saturating_sub(FIRST_CHUNK)
-    }
-
-    /// Puts the code of an absent chunk in its place. `code` must have been compiled by
-    /// [`Compiler::compile_chunk`] for this chunk of this program.
-    pub fn place_chunk(&mut self, chunk: Chunk, code: Vec<u8>) {
-        self.functions[Self::function_of(chunk.index()) as usize] = code;
-    }
-
-    /// Bytes of machine code.
-    pub fn code_bytes(&self) -> usize {
-        self.functions.iter().map(Vec::len).sum()
-    }
 }
 
 /// What one chunk was translated and compiled to, for people to read.
@@ -217,7 +145,7 @@ impl Compiler {
             let function = self.compile_timed(&program, chunk, &mut compiled.timings)?;
             compiled.place_chunk(chunk, function);
         }
-        compiled.clif_instructions = self.clif_instructions;
+        compiled.report.clif_instructions = self.clif_instructions;
         Ok(compiled)
     }
 
@@ -246,12 +174,14 @@ impl Compiler {
             force_hand_over: self.options.force_hand_over,
             functions,
             entries: compiled_entries(&program),
-            opcodes: program.opcode_count,
-            jumps: program.jump_stats(),
-            blocks: program.blocks.len() as u32,
-            clif_instructions: self.clif_instructions,
             timings,
-            pass_times,
+            report: CompileReport {
+                opcodes: program.opcode_count,
+                jumps: program.jump_stats(),
+                blocks: program.blocks.len() as u32,
+                clif_instructions: self.clif_instructions,
+                pass_times,
+            },
         };
         Ok((program, compiled))
     }

@@ -13,6 +13,7 @@ pub mod abi;
 mod builtins;
 #[expect(unsafe_code, reason = "maps and protects memory")]
 pub mod code_memory;
+mod compiled;
 mod compiler;
 #[cfg(feature = "disassemble")]
 pub mod disassemble;
@@ -26,7 +27,8 @@ pub use abi::{
     EvmCompilerFn, EvmContext, NativeProgram, NativeRun, RawEvmCompilerFn, collapse_halt_reason,
 };
 pub use builtins::delegated_instructions;
-pub use compiler::{ChunkListing, CompileTimings, CompiledCode, CompiledEntry, Compiler};
+pub use compiled::{CompileTimings, CompiledCode, CompiledEntry};
+pub use compiler::{ChunkListing, CompileReport, Compiler};
 pub use cranevm_passes::{
     PassSet, WorkLimit,
     ir::{entities::Chunk, program::Program},

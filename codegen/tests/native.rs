@@ -343,7 +343,7 @@ fn words_that_die_on_one_way_out_of_a_loop_live_on_the_other() {
 fn clif_of(code: &[u8]) -> u32 {
     let options = CompilerOptions { compile_all: true, ..CompilerOptions::default() };
     let mut compiler = Compiler::new(options).expect("a compiler for this machine");
-    compiler.compile(code, SpecId::OSAKA).expect("few entries").clif_instructions
+    compiler.compile(code, SpecId::OSAKA).expect("few entries").report.clif_instructions
 }
 
 /// A word that a branch has found to be below 2^64, or equal to one that is, is computed with as

@@ -71,9 +71,9 @@ impl Work {
             Ok(compiled) => {
                 let per_byte = |count: usize| count as f64 / code.len() as f64;
                 Some(Self {
-                    clif: per_byte(compiled.clif_instructions as usize),
+                    clif: per_byte(compiled.report.clif_instructions as usize),
                     code: per_byte(compiled.code_bytes()),
-                    blocks: per_byte(compiled.blocks as usize),
+                    blocks: per_byte(compiled.report.blocks as usize),
                     entries: per_byte(compiled.entries.len()),
                 })
             }

@@ -150,7 +150,7 @@ impl Command {
             let compiled = compiler.compile(code, spec)?;
             result.times.push(start.elapsed());
             result.phases.push(compiled.timings);
-            result.passes.push(compiled.pass_times);
+            result.passes.push(compiled.report.pass_times);
             result.last = Some(compiled);
         }
         Ok(result)
@@ -181,8 +181,8 @@ impl Compilation {
             spec: spec.into(),
             opt: opt.name(),
             bytecode_len,
-            opcodes: self.last.as_ref().map_or(0, |code| code.opcodes),
-            blocks: self.last.as_ref().map_or(0, |code| code.blocks),
+            opcodes: self.last.as_ref().map_or(0, |code| code.report.opcodes),
+            blocks: self.last.as_ref().map_or(0, |code| code.report.blocks),
             chunks: count(CompiledCode::chunks),
             entries: count(|code| code.entries.len()),
             compile_ns: nanos(median(&self.times)),
@@ -193,7 +193,7 @@ impl Compilation {
                 codegen: phase(|t| t.codegen),
             },
             passes_ns: Pass::ALL.into_iter().map(pass).collect(),
-            clif_instructions: self.last.as_ref().map_or(0, |code| code.clif_instructions),
+            clif_instructions: self.last.as_ref().map_or(0, |code| code.report.clif_instructions),
             code_bytes: count(CompiledCode::code_bytes),
             first_ns: 0,
             interp_ns: 0,

@@ -3,7 +3,7 @@
 
 use super::{
     EvmContext, Outcome,
-    program::{HEADER_BYTES, ProgramHeader, ProgramTables},
+    tables::{HEADER_BYTES, ProgramHeader, ProgramTables},
 };
 use crate::builtins::builtin_table;
 use revm_interpreter::{

@@ -10,6 +10,7 @@ mod context;
 mod entry;
 mod outcome;
 mod program;
+mod tables;
 
 pub use context::EvmContext;
 pub(crate) use context::offsets;

@@ -185,14 +185,14 @@ fn timings(compiler: &mut Compiler, code: &[u8], spec_id: SpecId) -> DumpFile {
             text.line(format_args!("{phase:<14} {time:>12.1?}"));
         }
         text.line("of parse:");
-        text.push(&compiled.pass_times.to_string());
+        text.push(&compiled.report.pass_times.to_string());
         for (what, count) in [
             ("bytecode bytes", code.len()),
-            ("opcodes", compiled.opcodes as usize),
-            ("blocks", compiled.blocks as usize),
+            ("opcodes", compiled.report.opcodes as usize),
+            ("blocks", compiled.report.blocks as usize),
             ("chunks", compiled.chunks()),
             ("entry points", compiled.entries.len()),
-            ("CLIF", compiled.clif_instructions as usize),
+            ("CLIF", compiled.report.clif_instructions as usize),
             ("code bytes", compiled.code_bytes()),
         ] {
             text.line(format_args!("{what:<14} {count:>12}"));
