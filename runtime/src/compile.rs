@@ -7,37 +7,33 @@
 
 use crate::{
     cache::ProgramCache,
-    compiler_pool::{CompilerPool, Tier, lock, panic_message, reserve_for},
+    compiler_pool::{CompilerPool, Tier, lock, reserve_for},
     config::RuntimeConfig,
+    crew::Crew,
     dump::Dumper,
-    error::{CompileFailure, RuntimeError},
+    error::CompileFailure,
     events::EventQueue,
     flights::{Attempt, Boarding, Flights},
     hotness::{Cold, ColdTable},
-    housekeeping::{self, Bell},
+    housekeeping::Bell,
     jobs::{self, Contract, Job},
     ledger::{Ledger, Ticket},
     log_limit::LogLimit,
     lookup::{ProgramStatus, RuntimeCacheKey},
-    pool::{Band, Pool, Station},
+    pool::{Band, Pool},
     program::CompiledProgram,
     stats::RuntimeStatsSnapshot,
-    threads::Threads,
     tuning::RuntimeTuning,
 };
 use alloy_primitives::Bytes;
 use cranevm_codegen::CompilerOptions;
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
-
-/// Stack of a worker, in bytes: Cranelift recurses over what it compiles.
-const WORKER_STACK: usize = 16 << 20;
 
 /// Frames that meet a JUMPDEST which was guessed not to be jumped to, after which a contract is
 /// compiled without such guesses: each costs as much as some dozens of interpreted instructions.
@@ -70,11 +66,7 @@ pub(crate) struct CompileService {
     pub(crate) bell: Bell,
     dumper: Option<Dumper>,
     flights: Arc<Flights>,
-    threads: Arc<Threads>,
-    /// Which threads were started.
-    started: Mutex<Started>,
-    /// The same as `started.workers`, without the lock.
-    has_workers: AtomicBool,
+    pub(crate) crew: Crew,
     /// The generation of the cache, plus 1, for which the log tells of a shortage; 0: none yet.
     shortage_logged: AtomicU64,
     saturation_log: LogLimit,
@@ -83,12 +75,6 @@ pub(crate) struct CompileService {
     /// Held by who evicts.
     pub(crate) evicting: Mutex<()>,
     pub(crate) born: Instant,
-}
-
-#[derive(Default)]
-struct Started {
-    workers: bool,
-    housekeeping: bool,
 }
 
 impl CompileService {
@@ -114,9 +100,7 @@ impl CompileService {
             bell: Bell::default(),
             dumper: Dumper::new(&config),
             flights: Arc::default(),
-            threads: Arc::default(),
-            started: Mutex::default(),
-            has_workers: AtomicBool::new(false),
+            crew: Crew::default(),
             shortage_logged: AtomicU64::new(0),
             saturation_log: LogLimit::default(),
             forgotten: Mutex::default(),
@@ -190,7 +174,7 @@ impl CompileService {
     /// housekeeping thread, for freeing one takes microseconds.
     pub(crate) fn clear(&self) {
         let forgotten = self.cache.clear();
-        if forgotten.len() > FREED_AT_ONCE && lock(&self.started).housekeeping {
+        if forgotten.len() > FREED_AT_ONCE && self.crew.keeps_house() {
             lock(&self.forgotten).extend(forgotten);
             self.bell.ring();
         }
@@ -283,7 +267,7 @@ impl CompileService {
         let generation = self.cache.generation();
         let (program, lacks) = self.cache.get_and_take_mark(key)?;
         program.touch(self.cache.clock());
-        if lacks && self.has_workers.load(Ordering::Relaxed) {
+        if lacks && self.crew.has_workers() {
             jobs::queue_upgrade(self, &program, code(), generation, Tier::Complete);
         }
         Some(program)
@@ -396,108 +380,6 @@ impl CompileService {
     fn is_first_shortage(&self, generation: u64) -> bool {
         self.shortage_logged.swap(generation + 1, Ordering::Relaxed) != generation + 1
     }
-}
-
-/// Threads.
-impl CompileService {
-    /// Starts what compiles in the background, if it isn't there yet; whether there is any.
-    ///
-    /// # Errors
-    /// If no worker can be started. It is tried again the next time.
-    pub(crate) fn start_workers(self: &Arc<Self>) -> Result<bool, RuntimeError> {
-        if self.has_workers.load(Ordering::Acquire) {
-            return Ok(true);
-        }
-        let count = self.tuning().jit_worker_count;
-        let mut started = lock(&self.started);
-        if started.workers || count == 0 || self.pool.is_stopping() {
-            return Ok(started.workers);
-        }
-        let mut running = 0;
-        for (index, station) in Station::several(count).into_iter().enumerate() {
-            let service = Arc::clone(self);
-            let name = worker_name(&self.config.thread_name, index);
-            let body = move || work(&service, station);
-            match self.threads.spawn(name, WORKER_STACK, body) {
-                Ok(()) => running += 1,
-                Err(error) if running == 0 => return Err(self.told(error)),
-                Err(error) => {
-                    tracing::warn!(%error, running, "fewer workers than configured");
-                    break;
-                }
-            }
-        }
-        started.workers = true;
-        self.has_workers.store(true, Ordering::Release);
-        if let Err(error) = self.start_housekeeping(&mut started) {
-            // Compilation goes on without; what it costs is in the message.
-            self.told(error);
-        }
-        Ok(true)
-    }
-
-    /// Starts the housekeeping thread alone, for what callers compile themselves.
-    fn start_keeping_house(self: &Arc<Self>) {
-        if let Err(error) = self.start_housekeeping(&mut lock(&self.started)) {
-            self.told(error);
-        }
-    }
-
-    fn start_housekeeping(self: &Arc<Self>, started: &mut Started) -> Result<(), RuntimeError> {
-        if started.housekeeping || self.pool.is_stopping() {
-            return Ok(());
-        }
-        let service = Arc::clone(self);
-        let name = self.config.thread_name.clone();
-        self.threads.spawn(name, 0, move || housekeeping::run(&service))?;
-        started.housekeeping = true;
-        Ok(())
-    }
-
-    fn told(&self, error: RuntimeError) -> RuntimeError {
-        if self.saturation_log.permits() {
-            tracing::error!(%error);
-        }
-        error
-    }
-
-    /// Ends all background work: drops what is queued, and waits for the threads as long as
-    /// configured. May be called by one of them.
-    pub(crate) fn shut_down(&self) {
-        self.pool.stop();
-        self.bell.ring();
-        self.ledger.events.close();
-        self.free_forgotten();
-        let timeout = self.tuning().shutdown_timeout;
-        if !self.threads.join_all(timeout) {
-            tracing::warn!(?timeout, "background threads didn't end in time, and are left alone");
-        }
-    }
-}
-
-/// What a worker does until the backend ends.
-fn work(service: &Arc<CompileService>, mut station: Station<Job>) {
-    if let Err(failure) = service.compilers.warm_up() {
-        tracing::debug!(%failure, "no compiler at hand yet");
-    }
-    while let Some(job) = service.pool.next(&mut station) {
-        // Unwind safety: a job that panicked is gone, and what it shares is consistent at any
-        // point, for the compilers' panics are caught further in.
-        let done = catch_unwind(AssertUnwindSafe(|| jobs::run(service, &station, job)));
-        match done {
-            Ok(Some(rest)) => station.set_aside(rest),
-            Ok(None) => {}
-            Err(panic) => {
-                tracing::error!(message = panic_message(&*panic), "a compilation job panicked");
-            }
-        }
-        service.bell.ring();
-    }
-}
-
-/// The workers of `revmc-backend` are `revmc-00`, `revmc-01` and so on.
-fn worker_name(thread_name: &str, index: usize) -> String {
-    format!("{}-{index:02}", thread_name.strip_suffix("-backend").unwrap_or(thread_name))
 }
 
 fn timed_out() -> Attempt {

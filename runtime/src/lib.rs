@@ -34,6 +34,7 @@ mod cache;
 mod compile;
 mod compiler_pool;
 mod config;
+mod crew;
 mod dump;
 mod error;
 mod events;

@@ -1,0 +1,151 @@
+//! The threads of a backend: workers that compile, and one that keeps house. Started when they are
+//! first needed, ended with the backend.
+
+use crate::{
+    compile::CompileService,
+    compiler_pool::{lock, panic_message},
+    error::RuntimeError,
+    housekeeping,
+    jobs::{self, Job},
+    pool::Station,
+    threads::Threads,
+};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Stack of a worker, in bytes: Cranelift recurses over what it compiles.
+const WORKER_STACK: usize = 16 << 20;
+
+/// The threads of a backend.
+#[derive(Default)]
+pub(crate) struct Crew {
+    threads: Arc<Threads>,
+    /// Which threads were started.
+    started: Mutex<Started>,
+    /// The same as `started.workers`, without the lock.
+    has_workers: AtomicBool,
+}
+
+#[derive(Default)]
+struct Started {
+    workers: bool,
+    housekeeping: bool,
+}
+
+impl Crew {
+    /// Whether there are workers.
+    pub(crate) fn has_workers(&self) -> bool {
+        self.has_workers.load(Ordering::Acquire)
+    }
+
+    /// Whether there is a housekeeping thread.
+    pub(crate) fn keeps_house(&self) -> bool {
+        lock(&self.started).housekeeping
+    }
+}
+
+impl CompileService {
+    /// Starts what compiles in the background, if it isn't there yet; whether there is any.
+    ///
+    /// # Errors
+    /// If no worker can be started. It is tried again the next time.
+    pub(crate) fn start_workers(self: &Arc<Self>) -> Result<bool, RuntimeError> {
+        if self.crew.has_workers() {
+            return Ok(true);
+        }
+        let count = self.tuning().jit_worker_count;
+        let mut started = lock(&self.crew.started);
+        if started.workers || count == 0 || self.pool.is_stopping() {
+            return Ok(started.workers);
+        }
+        let mut running = 0;
+        for (index, station) in Station::several(count).into_iter().enumerate() {
+            let service = Arc::clone(self);
+            let name = worker_name(&self.config.thread_name, index);
+            let body = move || work(&service, station);
+            match self.crew.threads.spawn(name, WORKER_STACK, body) {
+                Ok(()) => running += 1,
+                Err(error) if running == 0 => return Err(self.told(error)),
+                Err(error) => {
+                    tracing::warn!(%error, running, "fewer workers than configured");
+                    break;
+                }
+            }
+        }
+        started.workers = true;
+        self.crew.has_workers.store(true, Ordering::Release);
+        if let Err(error) = self.start_housekeeping(&mut started) {
+            // Compilation goes on without; what it costs is in the message.
+            self.told(error);
+        }
+        Ok(true)
+    }
+
+    /// Starts the housekeeping thread alone, for what callers compile themselves.
+    pub(crate) fn start_keeping_house(self: &Arc<Self>) {
+        if let Err(error) = self.start_housekeeping(&mut lock(&self.crew.started)) {
+            self.told(error);
+        }
+    }
+
+    fn start_housekeeping(self: &Arc<Self>, started: &mut Started) -> Result<(), RuntimeError> {
+        if started.housekeeping || self.pool.is_stopping() {
+            return Ok(());
+        }
+        let service = Arc::clone(self);
+        let name = self.config.thread_name.clone();
+        self.crew.threads.spawn(name, 0, move || housekeeping::run(&service))?;
+        started.housekeeping = true;
+        Ok(())
+    }
+
+    fn told(&self, error: RuntimeError) -> RuntimeError {
+        if self.may_log() {
+            tracing::error!(%error);
+        }
+        error
+    }
+
+    /// Ends all background work: drops what is queued, and waits for the threads as long as
+    /// configured. May be called by one of them.
+    pub(crate) fn shut_down(&self) {
+        self.pool.stop();
+        self.bell.ring();
+        self.ledger.events.close();
+        self.free_forgotten();
+        let timeout = self.tuning().shutdown_timeout;
+        if !self.crew.threads.join_all(timeout) {
+            tracing::warn!(?timeout, "background threads didn't end in time, and are left alone");
+        }
+    }
+}
+
+/// What a worker does until the backend ends.
+fn work(service: &Arc<CompileService>, mut station: Station<Job>) {
+    if let Err(failure) = service.compilers.warm_up() {
+        tracing::debug!(%failure, "no compiler at hand yet");
+    }
+    while let Some(job) = service.pool.next(&mut station) {
+        // Unwind safety: a job that panicked is gone, and what it shares is consistent at any
+        // point, for the compilers' panics are caught further in.
+        let done = catch_unwind(AssertUnwindSafe(|| jobs::run(service, &station, job)));
+        match done {
+            Ok(Some(rest)) => station.set_aside(rest),
+            Ok(None) => {}
+            Err(panic) => {
+                tracing::error!(message = panic_message(&*panic), "a compilation job panicked");
+            }
+        }
+        service.bell.ring();
+    }
+}
+
+/// The workers of `revmc-backend` are `revmc-00`, `revmc-01` and so on.
+fn worker_name(thread_name: &str, index: usize) -> String {
+    format!("{}-{index:02}", thread_name.strip_suffix("-backend").unwrap_or(thread_name))
+}
