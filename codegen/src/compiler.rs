@@ -141,7 +141,7 @@ impl Compiler {
     /// When the bytecode is beyond a limit, or on an error of the translator.
     pub fn compile(&mut self, code: &[u8], spec_id: SpecId) -> Result<CompiledCode, CompileError> {
         let (program, mut compiled) = self.compile_start(code, spec_id)?;
-        for chunk in program.chunks.keys().skip(1) {
+        for chunk in later_chunks(&program) {
             let function = self.compile_timed(&program, chunk, &mut compiled.timings)?;
             compiled.place_chunk(chunk, function);
         }
@@ -399,6 +399,11 @@ fn compiled_entries(program: &Program) -> Vec<CompiledEntry> {
         is_continuation: false,
     });
     of_chunks.chain(absent).collect()
+}
+
+/// The chunks of a program that [`Compiler::compile_start`] leaves absent.
+pub fn later_chunks(program: &Program) -> impl Iterator<Item = Chunk> {
+    program.chunks.keys().skip(1)
 }
 
 /// A chunk's index, and the offset of its first byte in the bytecode.

@@ -8,7 +8,14 @@ pub enum CompileError {
     /// This machine isn't one that code is generated for.
     #[error("no code generator for this machine: {0}; supported are x86-64 and aarch64")]
     UnsupportedTarget(String),
+    /// There is no compiler in this build.
+    #[error(
+        "this program was built without the feature `cranelift`: nothing can be compiled, and all \
+         code is interpreted"
+    )]
+    NoCompiler,
     /// The bytecode is beyond a limit of the analysis.
+    #[cfg(feature = "cranelift")]
     #[error(transparent)]
     Analysis(#[from] cranevm_passes::AnalysisError),
     /// Cranelift refused a function: an error of the translator.

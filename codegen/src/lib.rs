@@ -6,14 +6,24 @@
 //! ([`abi`]); what isn't machine code is a builtin or revm's own instruction.
 
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(feature = "cranelift"),
+    expect(dead_code, unused_imports, reason = "what only compiled code and its loader use")
+)]
+
+#[cfg(not(feature = "cranelift"))]
+mod absent;
+#[cfg(not(feature = "cranelift"))]
+pub use absent::{Chunk, CompileReport, Compiler, NativeProgram, Program, dump, later_chunks};
 
 #[expect(unsafe_code, reason = "the boundary to compiled code")]
 pub mod abi;
 #[expect(unsafe_code, reason = "called from compiled code with pointers")]
 mod builtins;
-#[expect(unsafe_code, reason = "maps and protects memory")]
+#[cfg_attr(feature = "cranelift", expect(unsafe_code, reason = "maps and protects memory"))]
 pub mod code_memory;
 mod compiled;
+#[cfg(feature = "cranelift")]
 mod compiler;
 #[cfg(feature = "disassemble")]
 pub mod disassemble;
@@ -21,17 +31,24 @@ pub mod disassemble;
 pub mod dump;
 mod error;
 mod options;
+#[cfg(feature = "cranelift")]
 mod translate;
 
-pub use abi::{
-    EvmCompilerFn, EvmContext, NativeProgram, NativeRun, RawEvmCompilerFn, collapse_halt_reason,
-};
+#[cfg(feature = "cranelift")]
+pub use abi::NativeProgram;
+pub use abi::{EvmCompilerFn, EvmContext, NativeRun, RawEvmCompilerFn, collapse_halt_reason};
 pub use builtins::delegated_instructions;
 pub use compiled::{CompileTimings, CompiledCode, CompiledEntry};
-pub use compiler::{ChunkListing, CompileReport, Compiler};
+#[cfg(feature = "cranelift")]
+pub use compiler::{ChunkListing, CompileReport, Compiler, later_chunks};
+#[cfg(feature = "cranelift")]
 pub use cranevm_passes::{
     PassSet, WorkLimit,
     ir::{entities::Chunk, program::Program},
 };
 pub use error::CompileError;
+
+/// Whether there is a compiler in this build: the feature `cranelift`.
+pub const HAS_COMPILER: bool = cfg!(feature = "cranelift");
+
 pub use options::{CompilerOptions, OptimizationLevel};

@@ -1,5 +1,6 @@
 //! What a [`Compiler`](crate::Compiler) is asked to do.
 
+#[cfg(feature = "cranelift")]
 use cranevm_passes::{PassSet, WorkLimit};
 
 /// How much work goes into the code.
@@ -30,11 +31,12 @@ pub struct CompilerOptions {
     pub opt_level: OptimizationLevel,
     /// Report every halt of a compiled frame as `OutOfGas`.
     pub single_error: bool,
-    /// Don't merge identical basic blocks: the same as [`PassSet::DEDUP`] in `skip_passes`.
+    /// Don't merge identical basic blocks: the same as `PassSet::DEDUP` in `skip_passes`.
     pub no_dedup: bool,
-    /// Don't eliminate dead stores: the same as [`PassSet::DEAD_STORES`] in `skip_passes`.
+    /// Don't eliminate dead stores: the same as `PassSet::DEAD_STORES` in `skip_passes`.
     pub no_dse: bool,
     /// Passes of the analysis to leave out, to find the one that a defect comes from.
+    #[cfg(feature = "cranelift")]
     pub skip_passes: PassSet,
     /// Predict where computed jumps lead, for reports: compiled code doesn't depend on it. Implied
     /// by `verify`.
@@ -49,6 +51,7 @@ pub struct CompilerOptions {
     /// only lead to failure, and JUMPDESTs whose offset is pushed nowhere.
     pub compile_all: bool,
     /// How much of a contract is compiled, with or without `compile_all`.
+    #[cfg(feature = "cranelift")]
     pub work_limit: WorkLimit,
     /// Cut every basic block into a chunk of its own: each edge becomes a jump between chunks.
     /// For tests.
@@ -58,6 +61,7 @@ pub struct CompilerOptions {
     pub force_hand_over: Option<u32>,
 }
 
+#[cfg(feature = "cranelift")]
 impl CompilerOptions {
     /// The passes to leave out, by whichever option.
     pub(crate) fn skipped_passes(&self) -> PassSet {
@@ -75,7 +79,7 @@ impl CompilerOptions {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cranelift"))]
 mod tests {
     use super::*;
 

@@ -17,7 +17,7 @@ use crate::{
     stats::RuntimeStatsSnapshot,
 };
 use alloy_primitives::{B256, Bytes};
-use cranevm_codegen::CompilerOptions;
+use cranevm_codegen::{CompilerOptions, HAS_COMPILER};
 use revm::primitives::hardfork::SpecId;
 use std::{
     fmt,
@@ -107,7 +107,7 @@ impl JitBackend {
         };
         adjust(&mut options);
         // In blocking mode whoever asks compiles: workers come with the first request for them.
-        let starts = config.enabled && !config.blocking;
+        let starts = HAS_COMPILER && config.enabled && !config.blocking;
         let service = Arc::new(CompileService::new(config, options));
         let _owner = Arc::new(Owner(Arc::clone(&service)));
         if starts {
@@ -289,7 +289,7 @@ impl JitBackend {
         let Some(service) = self.service() else {
             return if enabled { Err(RuntimeError::NoBackend.into()) } else { Ok(()) };
         };
-        if enabled && !service.config.blocking {
+        if HAS_COMPILER && enabled && !service.config.blocking {
             service.start_workers()?;
         }
         service.enabled.store(enabled, Ordering::Relaxed);

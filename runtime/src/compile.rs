@@ -26,7 +26,7 @@ use crate::{
     tuning::RuntimeTuning,
 };
 use alloy_primitives::Bytes;
-use cranevm_codegen::CompilerOptions;
+use cranevm_codegen::{CompilerOptions, HAS_COMPILER};
 use std::{
     sync::{
         Arc, Mutex,
@@ -117,7 +117,7 @@ impl CompileService {
     /// Whether `code` may be compiled.
     #[inline]
     pub(crate) fn is_eligible(&self, key: &RuntimeCacheKey, code: &[u8]) -> bool {
-        self.tuning().should_compile(code) && self.config.is_priced_as(key.spec_id)
+        HAS_COMPILER && self.tuning().should_compile(code) && self.config.is_priced_as(key.spec_id)
     }
 
     /// The program of `key`: resident, or awaited from the thread that compiles it, or compiled

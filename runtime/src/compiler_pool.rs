@@ -14,6 +14,7 @@ use cranevm_codegen::{
     Chunk, CompileError, CompiledCode, Compiler, CompilerOptions, NativeProgram, OptimizationLevel,
     Program,
     code_memory::{CodeMemoryError, CodeRegion},
+    later_chunks,
 };
 use std::{
     any::Any,
@@ -118,7 +119,7 @@ impl CompilerPool {
         keep_on: impl Fn() -> Result<(), CompileFailure>,
     ) -> Result<(CompiledProgram, CompileTimings), CompileFailure> {
         let (analysed, mut compiled) = self.begin(Tier::Full, key, code)?;
-        for chunk in analysed.chunks.keys().skip(1) {
+        for chunk in later_chunks(&analysed) {
             keep_on()?;
             let code = self.chunk(Tier::Full, &analysed, chunk, &mut compiled.timings)?;
             compiled.place_chunk(chunk, code);

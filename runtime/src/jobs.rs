@@ -16,7 +16,7 @@ use crate::{
     program::CompiledProgram,
 };
 use alloy_primitives::Bytes;
-use cranevm_codegen::{Chunk, CompileTimings, CompiledCode, Program};
+use cranevm_codegen::{Chunk, CompileTimings, CompiledCode, Program, later_chunks};
 use std::sync::{
     Arc, Mutex, Weak,
     atomic::{AtomicUsize, Ordering},
@@ -95,7 +95,7 @@ fn publish(
         return;
     }
     ticket.succeed();
-    let chunks: Vec<Chunk> = analysed.chunks.keys().skip(1).collect();
+    let chunks: Vec<Chunk> = later_chunks(&analysed).collect();
     let contract = Arc::new(Unfinished {
         program,
         analysed,
@@ -237,7 +237,7 @@ impl Upgrade {
             None => {
                 self.ticket.begin();
                 let (analysed, compiled) = compilers.begin(self.tier, key, &self.code)?;
-                let mut left: Vec<_> = analysed.chunks.keys().skip(1).collect();
+                let mut left: Vec<_> = later_chunks(&analysed).collect();
                 left.reverse();
                 self.work = Some(Partial { analysed, compiled, left });
             }

@@ -79,9 +79,10 @@ pub mod runtime {
 }
 
 pub use cranevm_codegen::{
-    CompileError, CompileTimings, EvmCompilerFn, EvmContext, OptimizationLevel, PassSet,
-    RawEvmCompilerFn, WorkLimit,
+    CompileError, CompileTimings, EvmCompilerFn, EvmContext, OptimizationLevel, RawEvmCompilerFn,
 };
+#[cfg(feature = "cranelift")]
+pub use cranevm_codegen::{PassSet, WorkLimit};
 
 pub use eyre;
 pub use eyre::{Error, Result};

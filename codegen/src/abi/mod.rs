@@ -9,6 +9,7 @@
 mod context;
 mod entry;
 mod outcome;
+#[cfg(feature = "cranelift")]
 mod program;
 mod tables;
 
@@ -17,4 +18,5 @@ pub(crate) use context::offsets;
 pub use entry::{EvmCompilerFn, NativeRun, RawEvmCompilerFn, collapse_halt_reason};
 pub use outcome::Outcome;
 pub(crate) use outcome::{STATUS_ABSENT_ENTRY, STATUS_CONTINUE, STATUS_HAND_OVER, STATUS_PANICKED};
+#[cfg(feature = "cranelift")]
 pub use program::NativeProgram;

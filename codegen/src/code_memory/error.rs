@@ -1,5 +1,6 @@
 //! Why code memory couldn't be had.
 
+#[cfg(feature = "cranelift")]
 use cranelift_module::ModuleError;
 use std::io;
 
@@ -9,6 +10,9 @@ pub enum CodeMemoryError {
     /// The operating system isn't one that executable memory is managed on.
     #[error("executable memory is managed on Unix systems only, not on {}", std::env::consts::OS)]
     UnsupportedSystem,
+    /// There is no compiler in this build, hence nothing to load.
+    #[error("this program was built without the feature `cranelift`: all code is interpreted")]
+    NotBuilt,
     /// Cranelift doesn't know this machine.
     #[error("no code generator for this machine: {0}; supported are x86-64 and aarch64")]
     UnsupportedMachine(String),
@@ -58,10 +62,12 @@ pub enum CodeMemoryError {
     #[error("the functions are larger than the address space")]
     TooLarge,
     /// `cranelift-jit` refused the functions: an error of the loader.
+    #[cfg(feature = "cranelift")]
     #[error("the loader refused the code: {0}")]
     Loader(#[source] Box<ModuleError>),
 }
 
+#[cfg(feature = "cranelift")]
 impl CodeMemoryError {
     /// Carries the error through `cranelift-jit`, which knows I/O errors only.
     pub(super) fn into_module_error(self) -> ModuleError {

@@ -22,15 +22,24 @@
 //! a page. One lock, held for a few map operations, never by code that only runs contracts.
 
 mod error;
+#[cfg(feature = "cranelift")]
 mod free_pages;
+#[cfg(feature = "cranelift")]
 mod handle;
+#[cfg(feature = "cranelift")]
 mod os;
+#[cfg(feature = "cranelift")]
 mod provider;
+#[cfg(feature = "cranelift")]
 mod region;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cranelift"))]
 mod tests;
 
+#[cfg(not(feature = "cranelift"))]
+pub use crate::absent::CodeRegion;
 pub use error::CodeMemoryError;
+#[cfg(feature = "cranelift")]
 pub use handle::LoadedCode;
+#[cfg(feature = "cranelift")]
 pub use region::CodeRegion;

@@ -1,0 +1,167 @@
+//! What stands for the compiler and its code memory where they aren't built: types without values,
+//! so that who uses them is the same with and without the feature `cranelift`. Only
+//! [`Compiler::new`] and [`CodeRegion::new`] can be called; both refuse.
+
+use crate::{
+    CompileError, CompileTimings, CompiledCode, CompilerOptions, EvmCompilerFn,
+    code_memory::CodeMemoryError,
+};
+use revm_primitives::hardfork::SpecId;
+use std::{convert::Infallible, iter, sync::Arc};
+
+/// No compiler.
+#[derive(Debug)]
+pub struct Compiler(Infallible);
+
+/// No analysed program.
+#[derive(Debug)]
+pub struct Program(Infallible);
+
+/// No chunk.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk(Infallible);
+
+/// No memory for code.
+#[derive(Debug)]
+pub struct CodeRegion(Infallible);
+
+/// No compiled contract in memory.
+#[derive(Debug)]
+pub struct NativeProgram(Infallible);
+
+/// No numbers of a compilation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CompileReport;
+
+impl Compiler {
+    /// Refuses.
+    ///
+    /// # Errors
+    /// [`CompileError::NoCompiler`].
+    pub const fn new(_options: CompilerOptions) -> Result<Self, CompileError> {
+        Err(CompileError::NoCompiler)
+    }
+
+    /// Never called.
+    pub fn compile_start(
+        &mut self,
+        _code: &[u8],
+        _spec_id: SpecId,
+    ) -> Result<(Program, CompiledCode), CompileError> {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub fn compile_chunk(
+        &mut self,
+        _program: &Program,
+        _chunk: Chunk,
+        _timings: &mut CompileTimings,
+    ) -> Result<Vec<u8>, CompileError> {
+        match self.0 {}
+    }
+}
+
+/// Never called.
+pub fn later_chunks(program: &Program) -> iter::Empty<Chunk> {
+    match program.0 {}
+}
+
+impl Chunk {
+    /// Never called.
+    pub const fn as_u32(self) -> u32 {
+        match self.0 {}
+    }
+}
+
+impl CodeRegion {
+    /// Refuses.
+    ///
+    /// # Errors
+    /// [`CodeMemoryError::NotBuilt`].
+    pub const fn new(_bytes: usize) -> Result<Arc<Self>, CodeMemoryError> {
+        Err(CodeMemoryError::NotBuilt)
+    }
+
+    /// Never called.
+    pub const fn mapped_bytes(&self) -> usize {
+        match self.0 {}
+    }
+}
+
+impl NativeProgram {
+    /// Refuses, as there is no region.
+    pub fn load(_code: &CompiledCode, region: &Arc<CodeRegion>) -> Result<Self, CompileError> {
+        match region.0 {}
+    }
+
+    /// Never called.
+    pub const fn publish(
+        &self,
+        _chunk: usize,
+        _code: &[u8],
+        _region: &Arc<CodeRegion>,
+    ) -> Result<(), CompileError> {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub const fn is_enterable(&self, _pc: usize) -> bool {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub const fn has_single_error(&self) -> bool {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub const fn hand_overs(&self) -> u64 {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub const fn wrong_guesses(&self) -> u32 {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub const fn func(&self) -> EvmCompilerFn {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub const fn bytecode_len(&self) -> usize {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub const fn code_bytes(&self) -> usize {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub const fn data_bytes(&self) -> usize {
+        match self.0 {}
+    }
+}
+
+/// Files for people, of which there are none.
+pub mod dump {
+    use super::Compiler;
+    use revm_primitives::hardfork::SpecId;
+
+    /// No file.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct DumpFile {
+        /// Its name.
+        pub name: &'static str,
+        /// Its contents.
+        pub contents: Vec<u8>,
+    }
+
+    /// Never called.
+    pub const fn dump(compiler: &mut Compiler, _code: &[u8], _spec_id: SpecId) -> Vec<DumpFile> {
+        match compiler.0 {}
+    }
+}
