@@ -3,9 +3,10 @@
 //! [`Compiler::new`] and [`CodeRegion::new`] can be called; both refuse.
 
 use crate::{
-    CompileError, CompileTimings, CompiledCode, CompilerOptions, EvmCompilerFn,
+    CompileError, CompileTimings, CompiledCode, CompilerOptions, EvmCompilerFn, artifact::Identity,
     code_memory::CodeMemoryError,
 };
+use alloy_primitives::B256;
 use revm_primitives::hardfork::SpecId;
 use std::{convert::Infallible, iter, sync::Arc};
 
@@ -34,6 +35,14 @@ pub struct NativeProgram(Infallible);
 pub struct CompileReport;
 
 impl Compiler {
+    /// No version of Cranelift.
+    pub const CRANELIFT: &str = "none";
+
+    /// Never called.
+    pub fn identity(&self, _code_hash: B256) -> Identity {
+        match self.0 {}
+    }
+
     /// Refuses.
     ///
     /// # Errors

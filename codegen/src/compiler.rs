@@ -6,9 +6,11 @@
 use crate::{
     CompileError, CompileTimings, CompiledCode, CompiledEntry, CompilerOptions, OptimizationLevel,
     abi::{STATUS_ABSENT_ENTRY, offsets},
+    artifact::{Identity, Machine},
     compiled::FIRST_CHUNK,
     translate::{Scratch, chunk_signature, translate_chunk},
 };
+use alloy_primitives::B256;
 use cranelift_codegen::{
     CodegenResult, Context,
     control::ControlPlane,
@@ -128,6 +130,32 @@ impl Compiler {
         compiler.build_absent_stub();
         compiler.absent_stub = compiler.finish((0, 0), &mut unused)?.code_buffer().to_vec();
         Ok(compiler)
+    }
+
+    /// Version of Cranelift.
+    pub const CRANELIFT: &str = cranelift_codegen::VERSION;
+
+    /// What an artifact of this compiler's code tells of it. `code_hash` is the bytecode's.
+    pub fn identity(&self, code_hash: B256) -> Identity {
+        Identity {
+            code_hash,
+            options: self.options,
+            machine: self.machine(),
+            cranelift: Self::CRANELIFT.to_owned(),
+        }
+    }
+
+    /// What the code needs of the machine that runs it.
+    fn machine(&self) -> Machine {
+        let flags = self.isa.isa_flags();
+        // The others choose among instructions that all processors have.
+        let needed = flags.iter().filter(|flag| flag.name.starts_with("has_"));
+        let mut features: Vec<_> = needed
+            .filter(|flag| flag.as_bool() == Some(true))
+            .map(|flag| flag.name.to_owned())
+            .collect();
+        features.sort_unstable();
+        Machine { triple: self.isa.triple().to_string(), features }
     }
 
     /// The options given to [`new`](Self::new).

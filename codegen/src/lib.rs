@@ -18,6 +18,7 @@ pub use absent::{Chunk, CompileReport, Compiler, NativeProgram, Program, dump, l
 
 #[expect(unsafe_code, reason = "the boundary to compiled code")]
 pub mod abi;
+pub mod artifact;
 #[expect(unsafe_code, reason = "called from compiled code with pointers")]
 mod builtins;
 #[cfg_attr(feature = "cranelift", expect(unsafe_code, reason = "maps and protects memory"))]

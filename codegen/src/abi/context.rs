@@ -80,6 +80,19 @@ pub(crate) mod offsets {
         ($($name:ident = $field:ident @ $value:literal;)*) => {
             $(pub(crate) const $name: i32 = $value;
             const _: () = assert!(offset_of!(EvmContext<'static>, $field) == $value);)*
+
+            /// The list, for the hash of the ABI.
+            pub(crate) const DESCRIPTION: &str =
+                concat!($(stringify!($field), "@", stringify!($value), " "),*);
+        };
+    }
+
+    macro_rules! input_offsets {
+        ($($(#[$doc:meta])* $name:ident = $field:ident;)*) => {
+            $($(#[$doc])* pub(crate) const $name: i32 = offset_of!(InputsImpl, $field) as i32;)*
+
+            /// The list, for the hash of the ABI: revm and the Rust compiler choose these.
+            pub(crate) const INPUTS: &[(&str, i32)] = &[$((stringify!($field), $name)),*];
         };
     }
 
@@ -104,12 +117,14 @@ pub(crate) mod offsets {
         GROW_WORD = grow_word @ 136;
     }
 
-    /// `InputsImpl::target_address`: 20 bytes, big-endian.
-    pub(crate) const INPUT_TARGET: i32 = offset_of!(InputsImpl, target_address) as i32;
-    /// `InputsImpl::caller_address`: 20 bytes, big-endian.
-    pub(crate) const INPUT_CALLER: i32 = offset_of!(InputsImpl, caller_address) as i32;
-    /// `InputsImpl::call_value`: four limbs, least significant first.
-    pub(crate) const INPUT_VALUE: i32 = offset_of!(InputsImpl, call_value) as i32;
+    input_offsets! {
+        /// `InputsImpl::target_address`: 20 bytes, big-endian.
+        INPUT_TARGET = target_address;
+        /// `InputsImpl::caller_address`: 20 bytes, big-endian.
+        INPUT_CALLER = caller_address;
+        /// `InputsImpl::call_value`: four limbs, least significant first.
+        INPUT_VALUE = call_value;
+    }
 }
 
 impl EvmContext<'_> {

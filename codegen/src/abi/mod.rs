@@ -17,6 +17,8 @@ pub use context::EvmContext;
 pub(crate) use context::offsets;
 pub use entry::{EvmCompilerFn, NativeRun, RawEvmCompilerFn, collapse_halt_reason};
 pub use outcome::Outcome;
-pub(crate) use outcome::{STATUS_ABSENT_ENTRY, STATUS_CONTINUE, STATUS_HAND_OVER, STATUS_PANICKED};
+pub(crate) use outcome::{
+    RESULTS, STATUS_ABSENT_ENTRY, STATUS_CONTINUE, STATUS_HAND_OVER, STATUS_PANICKED, STATUSES,
+};
 #[cfg(feature = "cranelift")]
 pub use program::NativeProgram;

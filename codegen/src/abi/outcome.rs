@@ -5,14 +5,27 @@
 
 use revm_interpreter::InstructionResult;
 
-/// Status of a builtin after which compiled code goes on.
-pub(crate) const STATUS_CONTINUE: u64 = 0;
-/// Hand over to the interpreter at the pc stored in the context.
-pub(crate) const STATUS_HAND_OVER: u64 = 0x100;
-/// Hand over at the entry point whose ordinal is stored in the context: its chunk isn't compiled.
-pub(crate) const STATUS_ABSENT_ENTRY: u64 = 0x101;
-/// A builtin caught a panic; its payload is in the context.
-pub(crate) const STATUS_PANICKED: u64 = 0x102;
+macro_rules! statuses {
+    ($($(#[$doc:meta])* $name:ident = $value:literal;)*) => {
+        $($(#[$doc])* pub(crate) const $name: u64 = $value;)*
+
+        /// The list, for the hash of the ABI.
+        pub(crate) const STATUSES: &str =
+            concat!($(stringify!($name), "=", stringify!($value), " "),*);
+    };
+}
+
+statuses! {
+    /// Status of a builtin after which compiled code goes on.
+    STATUS_CONTINUE = 0;
+    /// Hand over to the interpreter at the pc stored in the context.
+    STATUS_HAND_OVER = 0x100;
+    /// Hand over at the entry point whose ordinal is stored in the context: its chunk isn't
+    /// compiled.
+    STATUS_ABSENT_ENTRY = 0x101;
+    /// A builtin caught a panic; its payload is in the context.
+    STATUS_PANICKED = 0x102;
+}
 
 /// What a compiled run ended in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +53,10 @@ impl Outcome {
     }
 }
 
-/// The results that compiled code and builtins can report, by their `repr(u8)` value.
-///
-/// A value outside the list can only be an error of the translator; it ends the frame as
-/// `FatalExternalError`, so that the transaction fails instead of going on wrongly.
-fn decode_result(code: u64) -> InstructionResult {
+/// The results that compiled code and builtins can report. Code holds their `repr(u8)` values.
+pub(crate) const RESULTS: [InstructionResult; 34] = {
     use InstructionResult::*;
-    const RESULTS: [InstructionResult; 34] = [
+    [
         Stop,
         Return,
         SelfDestruct,
@@ -81,8 +91,14 @@ fn decode_result(code: u64) -> InstructionResult {
         CreateInitCodeSizeLimit,
         FatalExternalError,
         InvalidImmediateEncoding,
-    ];
-    RESULTS.into_iter().find(|&result| result as u64 == code).unwrap_or(FatalExternalError)
+    ]
+};
+
+/// A value outside the list can only be an error of the translator; it ends the frame as
+/// `FatalExternalError`, so that the transaction fails instead of going on wrongly.
+fn decode_result(code: u64) -> InstructionResult {
+    let known = RESULTS.into_iter().find(|&result| result as u64 == code);
+    known.unwrap_or(InstructionResult::FatalExternalError)
 }
 
 #[cfg(test)]

@@ -27,4 +27,6 @@ mod table;
 
 pub use delegate::delegated_instructions;
 pub(crate) use gas_window::GasWindow;
-pub(crate) use table::{Builtin, BuiltinTable, MemoryFn, Signature, builtin_table};
+pub(crate) use table::{
+    Builtin, BuiltinTable, MemoryFn, Signature, builtin_signatures, builtin_table,
+};

@@ -75,6 +75,17 @@ macro_rules! builtins {
             std::mem::offset_of!(BuiltinTable, $field) as i32 == Builtin::$variant.offset()
         );)*
 
+        /// Name, signature and type of each builtin, in order, for the hash of the ABI.
+        pub(crate) fn builtin_signatures()
+        -> impl Iterator<Item = (&'static str, Signature, &'static str)> {
+            [$((
+                stringify!($variant),
+                Signature::$signature,
+                std::any::type_name::<$ty>(),
+            ),)*]
+            .into_iter()
+        }
+
         /// The table for hosts of type `H`.
         pub(crate) fn builtin_table<H: Host>() -> &'static BuiltinTable {
             const { &BuiltinTable { $($field: $function,)* } }
