@@ -38,7 +38,7 @@ mod translate;
 #[cfg(feature = "cranelift")]
 pub use abi::NativeProgram;
 pub use abi::{EvmCompilerFn, EvmContext, NativeRun, RawEvmCompilerFn, collapse_halt_reason};
-pub use builtins::delegated_instructions;
+pub use builtins::{delegated_instructions, first_replaced};
 pub use compiled::{CompileTimings, CompiledCode, CompiledEntry};
 #[cfg(feature = "cranelift")]
 pub use compiler::{ChunkListing, CompileReport, Compiler, later_chunks};

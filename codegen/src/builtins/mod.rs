@@ -21,12 +21,14 @@ mod log;
 mod math;
 mod memo;
 mod memory;
+mod own;
 mod shift;
 mod storage;
 mod table;
 
 pub use delegate::delegated_instructions;
 pub(crate) use gas_window::GasWindow;
+pub use own::first_replaced;
 pub(crate) use table::{
     Builtin, BuiltinTable, MemoryFn, Signature, builtin_signatures, builtin_table,
 };

@@ -1,6 +1,6 @@
 //! Running frames, and the transaction-level traits of revm with the mainnet handler.
 
-use super::{JitEvm, running::Running};
+use super::{JitEvm, rules::Tables, running::Running};
 use crate::backend::Consultation;
 use revm::{
     Database, DatabaseCommit,
@@ -36,8 +36,12 @@ where
     pub fn finds_program(&mut self) -> bool {
         let Self { inner, backend, finder } = self;
         let (context, instructions, _, frames) = inner.all_mut();
-        let prices = (instructions.gas_table(), context.gas_params());
-        let answer = finder.find(backend, &mut frames.get().interpreter, prices);
+        let tables = Tables {
+            instructions: instructions.instruction_table(),
+            static_gas: instructions.gas_table(),
+            dynamic_gas: context.gas_params(),
+        };
+        let answer = finder.find(backend, &mut frames.get().interpreter, tables);
         matches!(answer, Consultation::Run(_))
     }
 
@@ -53,8 +57,10 @@ where
         }
         let interpreter = &mut frame.interpreter;
         let gas_table = instructions.gas_table();
-        let answer = finder.find(backend, interpreter, (gas_table, context.gas_params()));
         let instructions = instructions.instruction_table();
+        let dynamic_gas = context.gas_params();
+        let tables = Tables { instructions, static_gas: gas_table, dynamic_gas };
+        let answer = finder.find(backend, interpreter, tables);
         let mut running = Running { interpreter, host: context, instructions, gas_table };
         match answer {
             Consultation::Run(program) => running.run(program),
@@ -97,7 +103,34 @@ where
         &mut Self::Precompiles,
         &mut FrameStack<Self::Frame>,
     ) {
-        self.inner.all_mut()
+        self.inner_mut().all_mut()
+    }
+
+    // What handlers use all the time gives no access to the instructions.
+
+    #[inline]
+    fn ctx(&mut self) -> &mut Self::Context {
+        self.inner.ctx()
+    }
+
+    #[inline]
+    fn ctx_mut(&mut self) -> &mut Self::Context {
+        self.inner.ctx_mut()
+    }
+
+    #[inline]
+    fn ctx_ref(&self) -> &Self::Context {
+        self.inner.ctx_ref()
+    }
+
+    #[inline]
+    fn ctx_precompiles(&mut self) -> (&mut Self::Context, &mut Self::Precompiles) {
+        self.inner.ctx_precompiles()
+    }
+
+    #[inline]
+    fn frame_stack(&mut self) -> &mut FrameStack<Self::Frame> {
+        self.inner.frame_stack()
     }
 
     // Always inlined: a frame's input and result are hundreds of bytes, copied at each call.
@@ -106,6 +139,9 @@ where
         &mut self,
         frame_input: <Self::Frame as FrameTr>::FrameInit,
     ) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
+        if frame_input.depth == 0 {
+            self.finder.rules.doubt();
+        }
         self.inner.frame_init(frame_input)
     }
 

@@ -1,19 +1,19 @@
-//! Finding the program of a frame: by its code and fork, if the EVM charges what the fork does.
+//! Finding the program of a frame: by its code and fork, if the EVM goes by the fork's rules.
 
-use super::{local_cache::LocalCache, schedule::ForkSchedule};
-use crate::{backend::Consultation, lookup::RuntimeCacheKey, runtime::JitBackend};
-use revm::{
-    context_interface::cfg::GasParams,
-    interpreter::{GasTable, Interpreter, interpreter::EthInterpreter},
+use super::{
+    local_cache::LocalCache,
+    rules::{Rules, Tables},
 };
+use crate::{backend::Consultation, lookup::RuntimeCacheKey, runtime::JitBackend};
+use revm::interpreter::{Host, Interpreter, interpreter::EthInterpreter};
 
 /// What an EVM knows of programs.
 #[derive(Default)]
 pub(super) struct Finder {
     /// The backend's answers, valid for one epoch.
     cache: LocalCache,
-    /// The prices of the fork last seen.
-    schedule: Option<Box<ForkSchedule>>,
+    /// Whether the EVM goes by the rules that code is compiled for.
+    pub(super) rules: Rules,
 }
 
 impl Finder {
@@ -25,21 +25,19 @@ impl Finder {
         }
     }
 
-    /// How to run a frame, on an EVM with these static and dynamic prices. A frame that is to be
-    /// watched was counted.
+    /// How to run a frame, on an EVM with these tables. A frame that is to be watched was counted.
     #[inline]
-    pub(super) fn find(
+    pub(super) fn find<H: Host>(
         &mut self,
         backend: &JitBackend,
         interpreter: &mut Interpreter<EthInterpreter>,
-        (static_gas, dynamic_gas): (&GasTable, &GasParams),
+        tables: Tables<'_, H>,
     ) -> &Consultation {
         let key = key_of(interpreter);
         let code = || interpreter.bytecode.original_bytes();
-        let schedule = &mut self.schedule;
-        let spec_id = key.spec_id;
-        let is_priced_right = || ForkSchedule::matches(schedule, spec_id, static_gas, dynamic_gas);
-        self.cache.answer(backend, &key, code, is_priced_right)
+        let rules = &mut self.rules;
+        let is_ruled_right = || rules.are_of_fork(key.spec_id, tables);
+        self.cache.answer(backend, &key, code, is_ruled_right)
     }
 }
 

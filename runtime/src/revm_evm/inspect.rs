@@ -49,20 +49,20 @@ where
         &mut FrameStack<Self::Frame>,
         &mut Self::Inspector,
     ) {
-        self.inner.all_mut_inspector()
+        self.inner_mut().all_mut_inspector()
     }
 
     fn inspect_frame_init(
         &mut self,
         frame_init: <Self::Frame as FrameTr>::FrameInit,
     ) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
-        self.inner.inspect_frame_init(frame_init)
+        self.inner_mut().inspect_frame_init(frame_init)
     }
 
     fn inspect_frame_run(
         &mut self,
     ) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
-        self.inner.inspect_frame_run()
+        self.inner_mut().inspect_frame_run()
     }
 }
 

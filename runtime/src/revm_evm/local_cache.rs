@@ -43,15 +43,15 @@ impl LocalCache {
         backend: &JitBackend,
         key: &RuntimeCacheKey,
         code: impl Fn() -> Bytes,
-        is_priced_right: impl FnOnce() -> bool,
+        is_ruled_right: impl FnOnce() -> bool,
     ) -> Option<&Arc<CompiledProgram>> {
-        match self.answer(backend, key, code, is_priced_right) {
+        match self.answer(backend, key, code, is_ruled_right) {
             Consultation::Run(program) => Some(program),
             Consultation::Watch(_) | Consultation::Interpret => None,
         }
     }
 
-    /// How to run a frame of `key`, whose bytecode is `code`: interpreted, if `is_priced_right`
+    /// How to run a frame of `key`, whose bytecode is `code`: interpreted, if `is_ruled_right`
     /// says no. That is asked only if something depends on it: comparing prices costs more than the
     /// rest, and nothing would be compiled for the wrong ones. A frame that is to be watched was
     /// counted.
@@ -61,7 +61,7 @@ impl LocalCache {
         backend: &JitBackend,
         key: &RuntimeCacheKey,
         code: impl Fn() -> Bytes,
-        is_priced_right: impl FnOnce() -> bool,
+        is_ruled_right: impl FnOnce() -> bool,
     ) -> &Consultation {
         // Before the lookup: if the backend changes during it, the next frame sees another epoch
         // and asks again.
@@ -77,7 +77,7 @@ impl LocalCache {
             }
             known => known.is_some(),
         };
-        if !is_priced_right() {
+        if !is_ruled_right() {
             return &Consultation::Interpret;
         }
         if !is_known {

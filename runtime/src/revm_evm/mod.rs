@@ -8,22 +8,28 @@
 //!
 //! A frame is interpreted if
 //! - the backend is disabled, or has no program for the frame's code and fork (yet);
-//! - the EVM's static gas table or the host's dynamic gas schedule isn't the fork's own, which is
-//!   what code is compiled for;
+//! - the EVM's static gas table or the host's dynamic gas schedule isn't the fork's own, or its
+//!   instruction table has another instruction than revm's for an opcode that *is* native
+//!   (arithmetic, stack, memory, control flow, ...): `rules.rs` says when that is looked at;
 //! - it is init code, except in blocking mode: it runs once, so hashing and compiling it can't pay;
 //! - it runs under an inspector (the `inspect_*` calls): the inspector sees every step.
 //!
+//! Instructions are told apart by the addresses of their functions. revm's are generic, so a table
+//! that was made by another crate than the one which runs the EVM has other copies of all of them.
+//! Such a table is taken for revm's: in it, replacements of native opcodes aren't noticed, and who
+//! makes them keeps the backend disabled.
+//!
 //! Opcodes that aren't native run from the EVM's own instruction table, so a chain's own versions
-//! of them apply. A replacement of an opcode that *is* native (arithmetic, stack, memory, control
-//! flow, ...) isn't noticed unless its static price differs from the fork's: such a chain keeps the
-//! backend disabled.
+//! of them apply, also of opcodes that Ethereum doesn't have. What native code asks of another
+//! version of Ethereum's is that it takes and leaves as many words as the original, and ends or
+//! suspends the frame only if the original may.
 
 mod execute;
 mod finder;
 mod inspect;
 mod local_cache;
+mod rules;
 mod running;
-mod schedule;
 
 use crate::runtime::JitBackend;
 use finder::Finder;
@@ -65,6 +71,7 @@ impl<EVM> JitEvm<EVM> {
 
     /// The wrapped EVM.
     pub const fn inner_mut(&mut self) -> &mut EVM {
+        self.finder.rules.doubt();
         &mut self.inner
     }
 
@@ -80,8 +87,17 @@ impl<EVM> JitEvm<EVM> {
 
     /// The backend, to be changed. What the old one answered is forgotten.
     pub fn backend_mut(&mut self) -> &mut JitBackend {
-        self.finder = Finder::default();
+        self.finder.forget();
         &mut self.backend
+    }
+
+    /// Takes the wrapped EVM's instructions for revm's own, or for such as do the same, without a
+    /// look at them, from now on or not any more.
+    ///
+    /// For who knows better than this crate, which finds replaced instructions as described at the
+    /// top of this module, and interprets then.
+    pub fn trust_instructions(&mut self, trusts: bool) {
+        self.finder.rules.trust_instructions(trusts);
     }
 
     /// Exchanges the backend. What the old one answered is forgotten.
@@ -100,7 +116,7 @@ impl<EVM> Deref for JitEvm<EVM> {
 
 impl<EVM> DerefMut for JitEvm<EVM> {
     fn deref_mut(&mut self) -> &mut EVM {
-        &mut self.inner
+        self.inner_mut()
     }
 }
 

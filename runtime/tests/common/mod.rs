@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub(crate) mod chain;
+
 use cranevm::{
     SpecId,
     primitives::{Address, B256, Bytes, TxKind, keccak256},

@@ -5,6 +5,7 @@
 mod common;
 
 mod control;
+mod custom;
 mod failures;
 mod hotness;
 mod memory;
