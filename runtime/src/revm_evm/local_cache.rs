@@ -52,9 +52,9 @@ impl LocalCache {
     }
 
     /// How to run a frame of `key`, whose bytecode is `code`: interpreted, if `is_ruled_right`
-    /// says no. That is asked only if something depends on it: comparing prices costs more than the
-    /// rest, and nothing would be compiled for the wrong ones. A frame that is to be watched was
-    /// counted.
+    /// says no. Comparing rules costs more than the rest, so that is asked before something native
+    /// runs, and when a contract is new: an EVM of other rules has nothing compiled that it
+    /// couldn't run. A frame that is to be watched was counted.
     #[inline]
     pub(super) fn answer(
         &mut self,
@@ -71,13 +71,12 @@ impl LocalCache {
         let at_hand = self.at_hand.get(place).and_then(Option::as_ref).filter(|at_hand| {
             epoch == self.epoch && is_same(&at_hand.hash, &hash) && at_hand.spec_id == key.spec_id
         });
-        let is_known = match at_hand {
-            Some(AtHand { answer: Consultation::Interpret, .. }) => {
-                return &Consultation::Interpret;
-            }
-            known => known.is_some(),
+        let is_known = at_hand.is_some();
+        let is_native = match at_hand {
+            Some(at_hand) => matches!(at_hand.answer, Consultation::Run(_)),
+            None => true,
         };
-        if !is_ruled_right() {
+        if is_native && !is_ruled_right() {
             return &Consultation::Interpret;
         }
         if !is_known {

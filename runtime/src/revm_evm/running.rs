@@ -1,10 +1,11 @@
 //! Running a frame: natively, in the interpreter, and from one into the other.
 //!
 //! Interpretation goes on in **slices**, so that a frame can be looked at while it runs. A slice is
-//! revm's own `Interpreter::step`, a bounded number of times, with the EVM's own tables. Counting
-//! costs one decrement per [`UNROLLED`] instructions; the loop is unrolled that often by hand, as
-//! compilers don't unroll loops of calls. Between two slices the frame is in a state of revm's.
-//! There
+//! revm's own `Interpreter::step`, a bounded number of times, with the EVM's own tables; between two
+//! slices the frame is in a state of revm's. A slice costs what processors have to learn anew: with
+//! the loop's exit, the history by which they predict which instruction comes next is lost, for
+//! some hundreds of instructions. For the same reason the loop has one call, as revm's has: copies
+//! of it would be learnt one by one. Between slices,
 //! - a frame without a program tells its contract's [`Cold`] what gas it has burnt, so that one
 //!   long frame gets a contract compiled; and when the program is published, it goes on natively
 //!   (on-stack replacement);
@@ -18,19 +19,19 @@ use cranevm_codegen::{NativeRun, collapse_halt_reason};
 use revm::{
     bytecode::opcode::JUMPDEST,
     interpreter::{
-        FrameInput, GasTable, Host, InstructionResult, InstructionTable, Interpreter,
-        InterpreterAction,
+        FrameInput, GasTable, Host, InstructionExecResult, InstructionResult, InstructionTable,
+        Interpreter, InterpreterAction,
         interpreter::EthInterpreter,
         interpreter_types::{Jumps, LoopControl},
     },
 };
 use std::sync::Arc;
 
-/// Instructions of a slice: some microseconds.
-const SLICE: usize = 2048;
+/// Instructions of a slice of a frame that waits for a program: a fifth of a millisecond.
+const LONG_SLICE: usize = 16_384;
 
-/// Instructions in the body of a slice's loop.
-const UNROLLED: usize = 8;
+/// Instructions of a slice between two stretches of native code: some microseconds.
+const SHORT_SLICE: usize = 2048;
 
 /// Most slices between two searches for a way into native code.
 const MAX_PAUSE: u32 = 16;
@@ -73,7 +74,7 @@ impl<H: Host> Running<'_, H> {
     #[inline]
     pub(super) fn watch(&mut self, backend: &JitBackend, cold: &Arc<Cold>) {
         let gas = self.interpreter.gas.remaining();
-        match self.slice() {
+        match self.slice(LONG_SLICE) {
             Stop::Ended => self.account_for_end(backend, cold, gas),
             _ => self.watch_on(backend, cold, gas),
         }
@@ -99,7 +100,7 @@ impl<H: Host> Running<'_, H> {
                     return self.replace(&program);
                 }
             }
-            if self.slice() == Stop::Ended {
+            if self.slice(LONG_SLICE) == Stop::Ended {
                 return self.account_for_end(backend, cold, gas);
             }
         }
@@ -153,7 +154,7 @@ impl<H: Host> Running<'_, H> {
                 }
             }
             for _ in 0..pause {
-                if self.slice() == Stop::Ended {
+                if self.slice(SHORT_SLICE) == Stop::Ended {
                     return is_entered;
                 }
             }
@@ -169,26 +170,11 @@ impl<H: Host> Running<'_, H> {
     /// Interprets a slice.
     // A function of its own, so that the loop's registers don't depend on where it is called.
     #[inline(never)]
-    fn slice(&mut self) -> Stop {
-        let Self { interpreter, host, instructions, gas_table } = self;
-        let (interpreter, host) = (&mut **interpreter, &mut **host);
-        let (instructions, gas_table) = (*instructions, *gas_table);
-        macro_rules! step {
-            () => {
-                if let Err(result) = interpreter.step(instructions, gas_table, host) {
-                    return ended(interpreter, result);
-                }
-            };
-        }
-        for _ in 0..SLICE / UNROLLED {
-            step!();
-            step!();
-            step!();
-            step!();
-            step!();
-            step!();
-            step!();
-            step!();
+    fn slice(&mut self, instructions: usize) -> Stop {
+        for _ in 0..instructions {
+            if let Err(result) = self.step() {
+                return ended(self.interpreter, result);
+            }
         }
         Stop::UsedUp
     }
@@ -196,9 +182,8 @@ impl<H: Host> Running<'_, H> {
     /// Interprets up to where `program` can be entered, at most a slice.
     #[cold]
     fn slice_to_entry(&mut self, program: &CompiledProgram) -> Stop {
-        for _ in 0..SLICE {
-            let step = self.interpreter.step(self.instructions, self.gas_table, self.host);
-            if let Err(result) = step {
+        for _ in 0..SHORT_SLICE {
+            if let Err(result) = self.step() {
                 return ended(self.interpreter, result);
             }
             let bytecode = &self.interpreter.bytecode;
@@ -207,6 +192,12 @@ impl<H: Host> Running<'_, H> {
             }
         }
         Stop::UsedUp
+    }
+
+    /// Interprets an instruction.
+    #[inline(always)]
+    fn step(&mut self) -> InstructionExecResult {
+        self.interpreter.step(self.instructions, self.gas_table, self.host)
     }
 }
 
