@@ -63,7 +63,8 @@ pub mod alloy_evm;
 pub mod runtime {
     pub use crate::{
         artifacts::{
-            ArtifactKey, ArtifactManifest, ArtifactStore, BackendSelection, StoredArtifact,
+            ArtifactKey, ArtifactManifest, ArtifactStore, BackendSelection, DirArtifactStore,
+            RuntimeArtifactStore, StoreEntry, StoreError, StoredArtifact,
         },
         backend::{JitBackend, maybe_run_jit_helper},
         config::{CompilationEvent, CompilationKind, JitMode, RuntimeConfig},

@@ -1,10 +1,11 @@
 //! The interface of an artifact store, and what it stores.
 //!
-//! This version neither writes nor reads artifacts:
-//! [`JitBackend::new`](crate::runtime::JitBackend::new) refuses a configuration with a store. The
-//! types are here so that clients with a store of their own compile.
+//! A store keeps bytes under keys. What the bytes are is verified by who loads them: a store may
+//! return what is stale, foreign or damaged, and nothing wrong is run.
 
+use super::manifest::Record;
 use crate::{OptimizationLevel, lookup::RuntimeCacheKey};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// The compiler that an artifact comes from, as far as a store's key tells.
@@ -32,7 +33,8 @@ pub struct ArtifactKey {
 }
 
 /// Describes an artifact.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Record", into = "Record")]
 pub struct ArtifactManifest {
     /// The artifact's name.
     pub artifact_key: ArtifactKey,
@@ -44,7 +46,7 @@ pub struct ArtifactManifest {
     pub artifact_len: usize,
     /// Seconds from 1970 to the writing of the artifact.
     pub created_at_unix_secs: u64,
-    /// Keccak-256 of the artifact's bytes.
+    /// Keccak-256 of the artifact's bytes; zeros if that isn't known.
     pub content_hash: [u8; 32],
 }
 
@@ -53,7 +55,8 @@ pub struct ArtifactManifest {
 pub struct StoredArtifact {
     /// Its description.
     pub manifest: ArtifactManifest,
-    /// The file that holds its bytes.
+    /// The file that begins with its bytes, of which there are as many as
+    /// [`artifact_len`](ArtifactManifest::artifact_len) says.
     pub dylib_path: PathBuf,
 }
 
