@@ -130,6 +130,11 @@ impl NativeProgram {
     }
 
     /// Never called.
+    pub const fn absent_hits(&self, _chunk: usize) -> u32 {
+        match self.0 {}
+    }
+
+    /// Never called.
     pub const fn wrong_guesses(&self) -> u32 {
         match self.0 {}
     }

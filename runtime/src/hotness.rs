@@ -20,8 +20,8 @@ use std::{
 };
 
 /// Gas burnt in the interpreter that promotes a contract by itself: in one frame, or in all since
-/// it was first seen. Some milliseconds of interpretation, about what the first compilation takes.
-pub(crate) const HOT_GAS: u64 = 1_000_000;
+/// it was first seen. A millisecond or two of interpretation, about what the first chunk takes.
+pub(crate) const HOT_GAS: u64 = 500_000;
 
 /// Buckets of the table, a power of two.
 const BUCKETS: usize = 2048;

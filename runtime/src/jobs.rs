@@ -1,14 +1,15 @@
 //! What workers do: start a contract, compile its other chunks, make it better.
 //!
 //! A contract is compiled at the baseline first. The chunk that it starts in is enough to publish
-//! it; each further chunk is a job of its own, which idle workers steal. When all are there, an
+//! it; each further chunk is a job of its own, which idle workers steal, and which takes the chunk
+//! that running frames have missed most. When all are there, an
 //! upgrade compiles the contract again at the configured level, one chunk at a time, and replaces
 //! the program. A program that turns out to leave out what runs is upgraded once more. Between any
 //! two chunks the worker may turn to something more urgent, be paused, or end.
 
 use crate::{
     compile::CompileService,
-    compiler_pool::{Started, Tier},
+    compiler_pool::{Started, Tier, lock},
     error::CompileFailure,
     flights::Lead,
     ledger::Ticket,
@@ -17,9 +18,12 @@ use crate::{
 };
 use alloy_primitives::Bytes;
 use cranevm_codegen::{Chunk, CompileTimings, CompiledCode, Program, later_chunks};
-use std::sync::{
-    Arc, Mutex, Weak,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    cmp::Reverse,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// Work for a worker.
@@ -96,22 +100,23 @@ fn publish(
     }
     ticket.succeed();
     let chunks: Vec<Chunk> = later_chunks(&analysed).collect();
+    let count = chunks.len();
     let contract = Arc::new(Unfinished {
         program,
         analysed,
         code,
         generation,
-        left: AtomicUsize::new(chunks.len()),
+        left: AtomicUsize::new(count),
+        absent: Mutex::new(chunks),
         ticket: Mutex::new(ticket),
     });
-    if chunks.is_empty() {
+    if count == 0 {
         contract.finish(service);
     }
-    // The first is taken first by this worker, the last by others.
-    for &chunk in chunks.iter().rev() {
-        station.push(Job::Chunk(ChunkOf { contract: Arc::clone(&contract), chunk }));
+    for _ in 0..count {
+        station.push(Job::Chunk(ChunkOf { contract: Arc::clone(&contract) }));
     }
-    if chunks.len() > 1 {
+    if count > 1 {
         service.pool.wake_all();
     }
 }
@@ -124,6 +129,8 @@ struct Unfinished {
     generation: u64,
     /// Chunks to come.
     left: AtomicUsize,
+    /// Those of them that nobody compiles yet, in the order of the bytecode.
+    absent: Mutex<Vec<Chunk>>,
     /// Ends with the last job of the contract.
     ticket: Mutex<Ticket>,
 }
@@ -143,35 +150,43 @@ impl Unfinished {
     }
 }
 
-/// A chunk of a contract that runs without it.
+/// A chunk of a contract that runs without it; which one is told when its turn comes.
 pub(crate) struct ChunkOf {
     contract: Arc<Unfinished>,
-    chunk: Chunk,
 }
 
 impl ChunkOf {
     fn run(self, service: &Arc<CompileService>) {
         let contract = &*self.contract;
         if contract.is_wanted(service)
-            && let Err(failure) = self.compile(service)
+            && let Some(chunk) = take_most_missed(&mut lock(&contract.absent), &contract.program)
+            && let Err(failure) = self.compile(chunk, service)
         {
             let key = contract.program.key;
             tracing::debug!(code_hash = %key.code_hash, spec_id = ?key.spec_id,
-                chunk = self.chunk.as_u32(), %failure, "a chunk is left to the interpreter");
+                chunk = chunk.as_u32(), %failure, "a chunk is left to the interpreter");
         }
         if contract.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             contract.finish(service);
         }
     }
 
-    fn compile(&self, service: &CompileService) -> Result<(), CompileFailure> {
+    fn compile(&self, chunk: Chunk, service: &CompileService) -> Result<(), CompileFailure> {
         let Unfinished { program, analysed, ticket, .. } = &*self.contract;
         let mut timings = CompileTimings::default();
         let tier = service.compilers.first_tier();
-        let code = service.compilers.chunk(tier, analysed, self.chunk, &mut timings)?;
-        crate::compiler_pool::lock(ticket).add_timings(&timings);
-        service.with_room(|| service.compilers.publish(program, self.chunk, &code))
+        let code = service.compilers.chunk(tier, analysed, chunk, &mut timings)?;
+        lock(ticket).add_timings(&timings);
+        service.with_room(|| service.compilers.publish(program, chunk, &code))
     }
+}
+
+/// Takes the chunk to compile next: the one that frames have missed most. Costs a load for each
+/// chunk to come, nothing beside the compilation of one.
+fn take_most_missed(absent: &mut Vec<Chunk>, program: &CompiledProgram) -> Option<Chunk> {
+    let missed = |&index: &usize| (program.misses(absent[index]), Reverse(index));
+    let index = (0..absent.len()).max_by_key(missed)?;
+    Some(absent.remove(index))
 }
 
 /// Queues the compilation of a resident program's contract at a better tier.
@@ -262,5 +277,35 @@ impl Upgrade {
             }
             _ => Ok(false),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{compiler_pool::CompilerPool, lookup::RuntimeCacheKey};
+    use alloy_primitives::keccak256;
+    use cranevm_codegen::CompilerOptions;
+    use revm::primitives::hardfork::SpecId;
+
+    #[test]
+    fn what_frames_miss_is_compiled_first() {
+        let options = CompilerOptions {
+            one_block_per_chunk: true,
+            compile_all: true,
+            ..CompilerOptions::default()
+        };
+        let compilers = CompilerPool::new(options, 0, 1 << 20);
+        // STOP, and at 1, 4 and 8 blocks that nothing merges: JUMPDEST, PUSH1 n, and an end.
+        let code = [0x00, 0x5b, 0x5f, 0xff, 0x5b, 0x60, 1, 0xff, 0x5b, 0x60, 2, 0x56];
+        let key = RuntimeCacheKey { code_hash: keccak256(code), spec_id: SpecId::OSAKA };
+        let Started { program, analysed, .. } = compilers.start(key, &code).unwrap();
+        let mut absent: Vec<Chunk> = later_chunks(&analysed).collect();
+        let [first, second, third] = absent[..] else { panic!("{absent:?}") };
+        for pc in [4, 8, 8] {
+            assert!(!program.is_enterable(pc));
+        }
+        let order = std::iter::from_fn(|| take_most_missed(&mut absent, &program));
+        assert_eq!(order.collect::<Vec<_>>(), [third, second, first]);
     }
 }

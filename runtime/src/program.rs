@@ -101,6 +101,11 @@ impl CompiledProgram {
         self.backing.publish(chunk.as_u32() as usize, code, region)
     }
 
+    /// How often frames met a chunk that was absent.
+    pub(crate) fn misses(&self, chunk: Chunk) -> u32 {
+        self.backing.absent_hits(chunk.as_u32() as usize)
+    }
+
     /// Frames that met a JUMPDEST which was guessed not to be jumped to.
     pub(crate) fn wrong_guesses(&self) -> u32 {
         self.backing.wrong_guesses()
