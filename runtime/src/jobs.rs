@@ -136,6 +136,11 @@ struct Unfinished {
 }
 
 impl Unfinished {
+    /// A chunk that nobody else compiles.
+    fn next_chunk(&self) -> Option<Chunk> {
+        take_most_missed(&mut lock(&self.absent), &self.program)
+    }
+
     fn is_wanted(&self, service: &CompileService) -> bool {
         service.cache.holds(&Arc::downgrade(&self.program), &self.program.key)
     }
@@ -159,7 +164,7 @@ impl ChunkOf {
     fn run(self, service: &Arc<CompileService>) {
         let contract = &*self.contract;
         if contract.is_wanted(service)
-            && let Some(chunk) = take_most_missed(&mut lock(&contract.absent), &contract.program)
+            && let Some(chunk) = contract.next_chunk()
             && let Err(failure) = self.compile(chunk, service)
         {
             let key = contract.program.key;
