@@ -49,6 +49,12 @@ pub enum CodeMemoryError {
         /// The system's answer.
         source: io::Error,
     },
+    /// `cranelift-jit` panicked, and told why by the panic hook.
+    #[error(
+        "cranelift-jit panicked while it placed code; does /tmp take its perf-{}.map?",
+        std::process::id()
+    )]
+    Panicked,
     /// There is no function to load.
     #[error("no functions to load")]
     NoFunctions,

@@ -3,13 +3,19 @@
 //! `cranelift-jit` places the functions: a `JITModule` a contract, over a [`BlockProvider`]. The
 //! module lives during the load only, as nothing of it is needed afterwards but the addresses: so
 //! the handle is a block and a list of offsets, is `Send` and `Sync` by construction, and holds no
-//! allocation of the module's.
+//! allocation of the module's. A module panics where it can't write the file of a profiler, which
+//! it does if `PERF_BUILDID_DIR` is set; that is contained here.
 
 use super::{CodeMemoryError, CodeRegion, provider::BlockProvider, region::Block};
 use cranelift_codegen::{ir::Signature, isa::TargetIsa};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Module, default_libcall_names};
-use std::{fmt, ops::Range, sync::Arc};
+use std::{
+    fmt,
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 /// Alignment of the first function: a header of 64 bytes may stand before its code.
 const FIRST_ALIGNMENT: u64 = 64;
@@ -37,7 +43,9 @@ impl LoadedCode {
         let mut builder = JITBuilder::with_isa(Arc::clone(region.isa()), default_libcall_names());
         builder.memory_provider(Box::new(BlockProvider::new(Arc::clone(&block))));
         let mut module = JITModule::new(builder);
-        let placed = place(&mut module, functions, alignment);
+        // Unwind safety: of the module only the memory is used after a panic, to give it back.
+        let placed = catch_unwind(AssertUnwindSafe(|| place(&mut module, functions, alignment)))
+            .unwrap_or(Err(CodeMemoryError::Panicked));
         // SAFETY: the provider only gives up its share of the block, so the functions stay where
         // they are. The module has no other use of them.
         unsafe { module.free_memory() };

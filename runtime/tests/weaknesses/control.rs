@@ -63,7 +63,8 @@ fn w06_clears_with_jobs_in_flight() {
         thread::sleep(Duration::from_micros(u64::from(round) * 200));
         backend.clear_resident();
         // Of the new generation: it isn't released by the end of the old one's job.
-        backend.compile_jit_sync(code.clone()).unwrap();
+        let decision = backend.lookup_blocking(code.clone());
+        assert!(matches!(decision, LookupDecision::Compiled(_)), "round {round}: {decision:?}");
         assert!(is_resident(&backend, &code), "round {round}");
         assert!(backend.wait_idle(LONG));
         let stats = backend.stats();

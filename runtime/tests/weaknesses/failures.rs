@@ -5,6 +5,9 @@ use cranevm::runtime::{
     InterpretReason, JitBackend, LookupDecision, RuntimeConfig, RuntimeError, RuntimeTuning,
 };
 use std::{
+    env, fs,
+    path::Path,
+    process,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -120,6 +123,42 @@ fn w16_workers_have_room() {
     assert!(backend.wait_idle(LONG));
     let stats = backend.stats();
     assert_eq!((stats.resident_entries, stats.compilations_failed), (4, 0));
+    // Nor is anything written for a profiler that nobody runs.
+    assert!(!Path::new(&format!("/tmp/perf-{}.map", process::id())).exists());
+}
+
+/// For a profiler that somebody runs, a file is written; where it can't be, nothing panics.
+#[cfg(target_os = "linux")]
+#[test]
+fn w16_a_profilers_file_that_cant_be_written_costs_a_failure() {
+    const CHILD: &str = "CRANEVM_TEST_PROFILED";
+    if env::var_os(CHILD).is_some() {
+        let file = format!("/tmp/perf-{}.map", process::id());
+        fs::create_dir(&file).unwrap();
+        let backend = backend(RuntimeTuning::default());
+        let outcome = backend.compile_jit_sync(numbered(1));
+        backend.compile_jit(numbered(2));
+        let is_idle = backend.wait_idle(LONG);
+        let decision = backend.lookup_blocking(numbered(3));
+        fs::remove_dir(&file).unwrap();
+        let error = outcome.unwrap_err();
+        assert!(
+            matches!(error.downcast_ref(), Some(RuntimeError::CompileFailed { .. })),
+            "{error}"
+        );
+        assert!(matches!(decision, LookupDecision::Interpret(InterpretReason::JitFailed)));
+        assert!(is_idle && backend.stats().compilations_failed == 3);
+        assert_eq!(backend.stats().jit_total_bytes(), 0, "what was placed is given back");
+        return;
+    }
+    let name = "failures::w16_a_profilers_file_that_cant_be_written_costs_a_failure";
+    let output = process::Command::new(env::current_exe().unwrap())
+        .args(["--exact", name])
+        .envs([(CHILD, "1"), ("PERF_BUILDID_DIR", "/tmp")])
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
 }
 
 /// Counts warnings.

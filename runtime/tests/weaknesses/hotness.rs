@@ -1,7 +1,9 @@
 //! What is counted, and whom it reaches.
 
 use crate::common::{
-    LONG, PROBE, SPEC, TARGET, call, database, evm, is_resident, numbered, request,
+    LONG, PROBE, SPEC, TARGET, call,
+    chain::{chain_evm, set_spec, transact},
+    database, evm, is_resident, numbered, request,
 };
 use cranevm::{
     SpecId,
@@ -10,8 +12,11 @@ use cranevm::{
         JitBackend, LookupDecision, LookupRequest, RuntimeCacheKey, RuntimeConfig, RuntimeTuning,
     },
 };
-use revm::{ExecuteEvm, context::result::ExecutionResult, handler::instructions::EthInstructions};
-use std::time::Duration;
+use revm::{
+    ExecuteEvm, bytecode::opcode::*, context::result::ExecutionResult,
+    handler::instructions::EthInstructions,
+};
+use std::time::{Duration, Instant};
 
 fn backend(tuning: RuntimeTuning) -> JitBackend {
     JitBackend::new(RuntimeConfig { enabled: true, tuning, ..Default::default() }).unwrap()
@@ -90,6 +95,29 @@ fn w01_changes_reach_live_evms() {
     assert_eq!(backend.stats().jit_total_bytes(), 0, "the EVM let go of it, switched off");
 }
 
+/// What one EVM runs again and again, and asks of the backend once, counts as used.
+#[test]
+fn w01_uses_by_a_live_evm_keep_a_program() {
+    let backend = backend(RuntimeTuning {
+        idle_evict_duration: Some(Duration::from_millis(200)),
+        eviction_sweep_interval: Duration::from_millis(10),
+        ..Default::default()
+    });
+    backend.compile_jit_sync(request(PROBE)).unwrap();
+    backend.compile_jit_sync(numbered(1)).unwrap();
+    let mut jit = JitEvm::new(evm(database(&[(TARGET, PROBE)]), SPEC), backend.clone());
+    assert!(natively(&mut jit));
+    let start = Instant::now();
+    let mut hits = None;
+    while start.elapsed() < Duration::from_millis(600) || backend.stats().evictions == 0 {
+        assert!(start.elapsed() < LONG && natively(&mut jit));
+        hits = hits.max(Some(backend.stats().lookup_hits));
+    }
+    assert!(!is_resident(&backend, &numbered(1)), "nobody used it");
+    assert!(is_resident(&backend, &request(PROBE)));
+    assert!(hits < Some(100), "the backend was asked about once an epoch, not for each frame");
+}
+
 /// The fork is part of a program's name, also within one EVM that goes on to another fork.
 #[test]
 fn w02_a_program_is_of_one_fork() {
@@ -107,6 +135,43 @@ fn w02_a_program_is_of_one_fork() {
     assert!(!natively(&mut jit));
 }
 
+/// The fork may change under a handler that never passes through `ExecuteEvm`: what a program of
+/// one fork would do on another is never done.
+#[test]
+fn w02_a_change_of_fork_under_a_handler_of_a_chains_own() {
+    // Before Shanghai, the second PUSH0 fails; before Istanbul, SELFBALANCE does. Prices differ.
+    let code = [PUSH1, 3, SLOAD, CALLER, BALANCE, SELFBALANCE, PUSH0, PUSH0, MSTORE, GAS, STOP];
+    let config = RuntimeConfig { blocking: true, single_error: false, ..Default::default() };
+    let backend = JitBackend::new(config).unwrap();
+    let mut plain = chain_evm(&code, SPEC);
+    let mut jit = JitEvm::new(chain_evm(&code, SPEC), backend.clone());
+    let forks = [
+        SpecId::CANCUN,
+        SpecId::MERGE,
+        SpecId::PRAGUE,
+        SpecId::FRONTIER,
+        SpecId::AMSTERDAM,
+        SpecId::PETERSBURG,
+    ];
+    for round in 0..2 {
+        let mut gas = Vec::new();
+        for spec_id in forks {
+            set_spec(&mut plain, spec_id);
+            set_spec(&mut jit, spec_id);
+            for _ in 0..2 {
+                let expected = transact(&mut plain, call());
+                gas.push(expected.result.tx_gas_used());
+                let found = transact(&mut jit, call());
+                assert_eq!(found.result, expected.result, "{spec_id:?}, round {round}");
+                assert_eq!(found.state, expected.state, "{spec_id:?}, round {round}");
+            }
+        }
+        gas.dedup();
+        assert!(gas.len() >= 4, "the forks differ: {gas:?}");
+    }
+    assert_eq!(backend.stats().resident_entries, forks.len() as u64, "a program a fork");
+}
+
 /// However many contracts are seen once, with idle eviction off, new ones are still learnt.
 #[test]
 fn w11_a_flood_of_contracts_doesnt_end_learning() {
@@ -120,4 +185,17 @@ fn w11_a_flood_of_contracts_doesnt_end_learning() {
     (0..4).for_each(|_| drop(backend.lookup(numbered(1_000_000))));
     assert!(backend.wait_idle(LONG));
     assert!(is_resident(&backend, &numbered(1_000_000)));
+}
+
+/// Contracts that aren't hot cost a counter each, and don't keep their bytecode.
+#[test]
+fn w11_cold_contracts_keep_no_bytecode() {
+    let backend = backend(RuntimeTuning::default());
+    let codes: Vec<_> = (0..1000).map(|n| numbered(n).code).collect();
+    for (n, code) in codes.iter().enumerate() {
+        let request = LookupRequest { code: code.clone(), ..numbered(n) };
+        (0..3).for_each(|_| drop(backend.lookup(request.clone())));
+    }
+    assert_eq!(backend.stats().lookup_misses, 3000);
+    assert!(codes.iter().all(|code| code.0.is_unique()));
 }

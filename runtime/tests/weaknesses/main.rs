@@ -8,5 +8,6 @@ mod control;
 mod custom;
 mod failures;
 mod hotness;
+mod inspection;
 mod memory;
 mod outcomes;

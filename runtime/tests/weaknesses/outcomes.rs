@@ -4,6 +4,7 @@ use crate::common::{
     LONG, PROBE, SPEC, TARGET, call, database, evm, long_code, numbered, refused, request,
 };
 use cranevm::{
+    SpecId,
     revm_evm::JitEvm,
     runtime::{JitBackend, RuntimeConfig, RuntimeTuning},
 };
@@ -24,15 +25,18 @@ use std::{
 fn w04_single_error_changes_the_reason_only() {
     let underflow = [CALLDATASIZE, PUSH1, 1, SSTORE, ADD];
     let bad_jump = [PUSH1, 1, PUSH1, 1, SSTORE, PUSH1, 3, JUMP];
-    for code in [PROBE, &underflow[..], &bad_jump[..]] {
-        let expected = evm(database(&[(TARGET, code)]), SPEC).transact(call()).unwrap();
+    // Amsterdam has a second kind of gas, for state, which a failing frame gives back.
+    let forks = [SPEC, SpecId::AMSTERDAM];
+    let cases = [PROBE, &underflow[..], &bad_jump[..]].map(|code| forks.map(|fork| (code, fork)));
+    for (code, fork) in cases.into_iter().flatten() {
+        let expected = evm(database(&[(TARGET, code)]), fork).transact(call()).unwrap();
         for single_error in [true, false] {
             let config = RuntimeConfig { blocking: true, single_error, ..Default::default() };
             let backend = JitBackend::new(config).unwrap();
-            let mut jit = JitEvm::new(evm(database(&[(TARGET, code)]), SPEC), backend);
+            let mut jit = JitEvm::new(evm(database(&[(TARGET, code)]), fork), backend);
             let found = jit.transact(call()).unwrap();
             assert_eq!(found.state, expected.state);
-            assert_eq!(found.result.tx_gas_used(), expected.result.tx_gas_used());
+            assert_eq!(found.result.gas(), expected.result.gas());
             let ExecutionResult::Halt { reason, .. } = &found.result else { panic!("must halt") };
             match single_error {
                 true => assert!(matches!(reason, HaltReason::OutOfGas(_)), "{reason:?}"),
