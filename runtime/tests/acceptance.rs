@@ -42,7 +42,7 @@ fn backend(tuning: RuntimeTuning) -> JitBackend {
     JitBackend::new(RuntimeConfig { enabled: true, tuning, ..Default::default() }).unwrap()
 }
 
-/// 2. Ten thousand control calls on a backend that never started take no second; what is compiled
+/// Number 2. Ten thousand control calls on a backend that never started take no second; what is compiled
 /// and enabled afterwards stays.
 #[test]
 fn acceptance_2_control_calls_before_the_start_do_nothing_later() {
@@ -66,7 +66,7 @@ fn acceptance_2_control_calls_before_the_start_do_nothing_later() {
     assert!((0..10).all(is_hit), "nothing was wiped late");
 }
 
-/// 3. Clears while jobs are in flight: the count of pending jobs returns to 0, and who waits for a
+/// Number 3. Clears while jobs are in flight: the count of pending jobs returns to 0, and who waits for a
 /// program in the new generation isn't released without it.
 #[test]
 fn acceptance_3_clears_with_jobs_in_flight() {
@@ -143,7 +143,7 @@ fn recursive() -> Vec<u8> {
     code
 }
 
-/// 4. One EVM object: its first call is interpreted. The program is published while ten frames of
+/// Number 4. One EVM object: its first call is interpreted. The program is published while ten frames of
 /// the same hash are on the stack. The frames that were suspended then end as the interpreter would
 /// have ended them, and each frame begun later is native.
 #[test]
@@ -176,7 +176,7 @@ fn acceptance_4_one_evm_upgrades_at_its_next_frame() {
     assert_eq!(found.state, expected.state);
 }
 
-/// 5. A change of fork inside one EVM, through a handler of the chain's own, never runs the old
+/// Number 5. A change of fork inside one EVM, through a handler of the chain's own, never runs the old
 /// fork's code, nor does a host with a schedule of its own run code compiled for the fork's.
 #[test]
 fn acceptance_5_rules_of_the_moment_apply() {
@@ -199,7 +199,7 @@ fn acceptance_5_rules_of_the_moment_apply() {
     }
 }
 
-/// 7. No channel, no worker, hostile code of 48 KiB: errors or interpretation, never a panic, never
+/// Number 7. No channel, no worker, hostile code of 48 KiB: errors or interpretation, never a panic, never
 /// a hang.
 #[test]
 fn acceptance_7_nothing_panics_or_hangs() {
@@ -253,7 +253,7 @@ impl<CTX> Inspector<CTX, EthInterpreter> for Steps {
     }
 }
 
-/// 8. An inspector with step hooks sees every step, with the backend enabled and the code hot.
+/// Number 8. An inspector with step hooks sees every step, with the backend enabled and the code hot.
 #[test]
 fn acceptance_8_an_inspector_sees_every_step() {
     let code = common::summing();

@@ -41,7 +41,7 @@ where
             static_gas: instructions.gas_table(),
             dynamic_gas: context.gas_params(),
         };
-        let answer = finder.find(backend, &mut frames.get().interpreter, tables);
+        let (answer, _) = finder.find(backend, &mut frames.get().interpreter, tables);
         matches!(answer, Consultation::Run(_))
     }
 
@@ -60,8 +60,8 @@ where
         let instructions = instructions.instruction_table();
         let dynamic_gas = context.gas_params();
         let tables = Tables { instructions, static_gas: gas_table, dynamic_gas };
-        let answer = finder.find(backend, interpreter, tables);
-        let mut running = Running { interpreter, host: context, instructions, gas_table };
+        let (answer, rules) = finder.find(backend, interpreter, tables);
+        let mut running = Running { interpreter, host: context, instructions, gas_table, rules };
         match answer {
             Consultation::Run(program) => running.run(program),
             Consultation::Watch(cold) => running.watch(backend, cold),

@@ -25,19 +25,20 @@ impl Finder {
         }
     }
 
-    /// How to run a frame, on an EVM with these tables. A frame that is to be watched was counted.
+    /// How to run a frame, on an EVM with these tables; and what was found of these, for where the
+    /// frame gets native later. A frame that is to be watched was counted.
     #[inline]
     pub(super) fn find<H: Host>(
         &mut self,
         backend: &JitBackend,
         interpreter: &mut Interpreter<EthInterpreter>,
         tables: Tables<'_, H>,
-    ) -> &Consultation {
+    ) -> (&Consultation, &mut Rules) {
         let key = key_of(interpreter);
         let code = || interpreter.bytecode.original_bytes();
-        let rules = &mut self.rules;
+        let Self { cache, rules } = self;
         let is_ruled_right = || rules.are_of_fork(key.spec_id, tables);
-        self.cache.answer(backend, &key, code, is_ruled_right)
+        (cache.answer(backend, &key, code, is_ruled_right), rules)
     }
 }
 

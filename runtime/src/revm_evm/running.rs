@@ -13,7 +13,10 @@
 //!
 //! Native code is entered at JUMPDESTs that are entry points and whose chunk is there.
 
-use super::finder::key_of;
+use super::{
+    finder::key_of,
+    rules::{Rules, Tables},
+};
 use crate::{backend::Consultation, hotness::Cold, program::CompiledProgram, runtime::JitBackend};
 use cranevm_codegen::{NativeRun, collapse_halt_reason};
 use revm::{
@@ -42,6 +45,8 @@ pub(super) struct Running<'a, H> {
     pub(super) host: &'a mut H,
     pub(super) instructions: &'a InstructionTable<EthInterpreter, H>,
     pub(super) gas_table: &'a GasTable,
+    /// What was found of the EVM's rules.
+    pub(super) rules: &'a mut Rules,
 }
 
 /// Where a slice left a frame.
@@ -95,7 +100,9 @@ impl<H: Host> Running<'_, H> {
             if asked != Some(epoch) {
                 asked = Some(epoch);
                 let code = || self.interpreter.bytecode.original_bytes();
-                if let Consultation::Run(program) = backend.consult(&key, code) {
+                if let Consultation::Run(program) = backend.consult(&key, code)
+                    && self.is_ruled_right(&program)
+                {
                     program.touch(backend.clock());
                     return self.replace(&program);
                 }
@@ -104,6 +111,15 @@ impl<H: Host> Running<'_, H> {
                 return self.account_for_end(backend, cold, gas);
             }
         }
+    }
+
+    /// Whether the EVM goes by the rules that a program is compiled for: who is watched may have
+    /// changed them since its contract was new.
+    fn is_ruled_right(&mut self, program: &CompiledProgram) -> bool {
+        let Self { host, instructions, gas_table, rules, .. } = self;
+        let dynamic_gas = host.gas_params();
+        let tables = Tables { instructions, static_gas: gas_table, dynamic_gas };
+        rules.are_of_fork(program.key.spec_id, tables)
     }
 
     /// Goes on with a program that came while the frame ran.

@@ -1,7 +1,7 @@
 //! What makes an EVM another than Ethereum's, and who watches it: never bypassed.
 
 use crate::common::{
-    CALLEE, PROBE, SPEC, TARGET, call, calling,
+    CALLEE, LONG, PROBE, SPEC, TARGET, call, calling,
     chain::{
         ChainFrame, ChainInstruction, MemoryEvm, chain_evm, collide, is_native, multiply, push_42,
         set_spec, transact,
@@ -12,13 +12,14 @@ use cranevm::{
     SpecId,
     context_interface::cfg::GasId,
     interpreter::{InstructionExecResult, instructions::instruction_table},
+    primitives::U256,
     revm_evm::JitEvm,
-    runtime::{JitBackend, RuntimeConfig},
+    runtime::{JitBackend, RuntimeConfig, RuntimeTuning},
 };
 use revm::{
     ExecuteEvm, InspectEvm, Inspector, MainBuilder,
     bytecode::opcode::*,
-    context::result::ResultAndState,
+    context::{TxEnv, result::ResultAndState},
     interpreter::{Interpreter, interpreter::EthInterpreter, interpreter_types::Jumps},
 };
 use std::cell::Cell;
@@ -103,6 +104,47 @@ fn w03_other_schedules_cost_others_nothing() {
     for _ in 0..3 {
         assert!(is_native(&transact(&mut jit, call()).result));
         assert!(!is_native(&transact(&mut other, call()).result));
+    }
+}
+
+/// A contract that was met by the fork's rules, and gets hot within one long frame by others: what
+/// is compiled while the frame runs isn't entered by it.
+#[test]
+fn w03_a_running_frame_enters_no_code_of_other_rules() {
+    // Counts down from a number of the calldata, and returns the gas that is left.
+    let mut code = vec![PUSH0, CALLDATALOAD, JUMPDEST, PUSH1, 1, SWAP1, SUB]; // the loop at 2
+    code.extend([PUSH1, 0, ADD, DUP1, PUSH1, 2, JUMPI]);
+    code.extend([GAS, PUSH0, MSTORE, PUSH1, 32, PUSH0, RETURN]);
+    let turns = |n: u64| {
+        let data = U256::from(n).to_be_bytes_vec().into();
+        TxEnv { data, gas_limit: 100_000_000, ..call() }
+    };
+    type Change = fn(&mut MemoryEvm);
+    let changes: [Change; 3] = [
+        |evm| evm.instruction.insert_gas(ADD, 4),
+        |evm| evm.ctx.cfg.gas_params.override_gas([(GasId::memory_linear_cost(), 9)]),
+        |evm| {
+            let own = instruction_table()[usize::from(ADD)];
+            evm.instruction.insert_instruction(ADD, ChainInstruction::new(hook::<ADD>), 3);
+            evm.instruction.insert_instruction(MUL, own, 5);
+        },
+    ];
+    for change in changes {
+        let tuning = RuntimeTuning { jit_hot_threshold: 1000, ..Default::default() };
+        let config = RuntimeConfig { enabled: true, tuning, ..Default::default() };
+        let backend = JitBackend::new(config).unwrap();
+        let mut plain = chain_evm(&code, SPEC);
+        let mut jit = JitEvm::new(chain_evm(&code, SPEC), backend.clone());
+        assert_eq!(jit.transact(turns(5)).unwrap(), plain.transact(turns(5)).unwrap());
+        change(&mut plain);
+        change(&mut jit);
+        HOOKED.set(0);
+        let expected = plain.transact(turns(2_500_000)).unwrap();
+        let hooked = HOOKED.take();
+        assert_eq!(jit.transact(turns(2_500_000)).unwrap(), expected);
+        assert_eq!(HOOKED.take(), hooked);
+        assert!(backend.wait_idle(LONG));
+        assert_eq!(backend.stats().resident_entries, 1, "it was compiled");
     }
 }
 
