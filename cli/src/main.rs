@@ -7,8 +7,9 @@ mod commands;
 mod terminal;
 
 use clap::{Parser, Subcommand, error::ErrorKind};
+use cranevm::runtime::maybe_run_jit_helper;
 use cranevm_cli::{CommandError, InputError};
-use std::process::ExitCode;
+use std::{ops::ControlFlow, process::ExitCode};
 
 /// EVM contracts as native code.
 #[derive(Debug, Parser)]
@@ -28,6 +29,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // This program is its own helper process.
+    match maybe_run_jit_helper() {
+        Ok(ControlFlow::Continue(())) => {}
+        Ok(ControlFlow::Break(())) => return ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::error(CommandError::Failed(format!("helper process: {error:#}")));
+            return ExitCode::from(1);
+        }
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

@@ -9,6 +9,7 @@ use crate::{
     compile::{CompileService, Origin},
     config::RuntimeConfig,
     error::{CompileFailure, RuntimeError},
+    helper::{MARKER, deadline_in},
     hotness::Cold,
     lookup::{
         AotRequest, InterpretReason, LookupDecision, LookupRequest, ProgramStatus, RuntimeCacheKey,
@@ -23,11 +24,8 @@ use std::{
     fmt,
     ops::ControlFlow,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
-
-/// Environment variable that marks a helper process.
-const HELPER_MARKER: &str = "REVMC_JIT_HELPER";
 
 /// Longest time that [`JitBackend::compile_jit_sync`] and blocking lookups take.
 const SYNC_LIMIT: Duration = Duration::from_secs(30);
@@ -79,9 +77,8 @@ impl JitBackend {
     ///
     /// # Errors
     /// [`RuntimeError::Environment`] for an unusable environment variable;
-    /// [`RuntimeError::Unsupported`] for [`aot`](RuntimeConfig::aot), a
-    /// [`store`](RuntimeConfig::store) and
-    /// [`JitMode::OutOfProcess`](crate::runtime::JitMode::OutOfProcess).
+    /// [`RuntimeError::Unsupported`] for [`aot`](RuntimeConfig::aot) and a
+    /// [`store`](RuntimeConfig::store).
     pub fn new(config: RuntimeConfig) -> eyre::Result<Self> {
         Self::with_compiler_options(config, |_| {})
     }
@@ -179,9 +176,9 @@ impl JitBackend {
         }
     }
 
-    /// Compiles on this thread, if the program isn't resident; if another thread is at it, waits
-    /// for that. Takes at most 30 s, and the time for one chunk of code. Ignores whether the
-    /// backend is enabled or paused. Unlike revmc, which returns `Ok` when the code is ineligible
+    /// Compiles on this thread, or waits for a helper process that does, if the program isn't
+    /// resident; if another thread is at it, waits for that. Takes at most 30 s, and the time for
+    /// one chunk of code. Ignores whether the backend is enabled or paused. Unlike revmc, which returns `Ok` when the code is ineligible
     /// or its compilation failed, this tells so: `Ok` means that there is a program.
     ///
     /// # Errors
@@ -305,14 +302,20 @@ impl JitBackend {
     /// Nothing at all happens on a handle from [`disabled`](Self::disabled).
     pub fn pause(&self) {
         if let Some(service) = self.service() {
-            service.pool.pause();
+            let closed = service.pool.pause();
+            if closed && service.helpers.is_some() {
+                service.ledger.counters.jit_helper_pauses.bump();
+            }
         }
     }
 
     /// Takes back one [`pause`](Self::pause). Without one, nothing happens.
     pub fn resume(&self) {
         if let Some(service) = self.service() {
-            service.pool.resume();
+            let opened = service.pool.resume();
+            if opened && service.helpers.is_some() {
+                service.ledger.counters.jit_helper_resumes.bump();
+            }
         }
     }
 
@@ -482,27 +485,26 @@ impl CompileService {
     }
 }
 
-/// A point in time; far away if the clock can't tell it.
-fn deadline_in(limit: Duration) -> Instant {
-    const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
-    let now = Instant::now();
-    now.checked_add(limit.min(FAR)).unwrap_or(now)
-}
-
-/// Serves as helper process if this process was started as one: to be called first in `main`.
-/// `Break` means that it was, has served, and is to exit; `Continue`, that this is an ordinary
-/// process.
+/// Serves as helper process if this process was started as one: to be called first in `main`,
+/// before anything reads from standard input. `Break` means that it was, has served, and is to
+/// exit; `Continue`, that this is an ordinary process.
 ///
 /// # Errors
-/// [`RuntimeError::Unsupported`] in a process started as a helper: this version has no helper
-/// process.
+/// In a helper process: a pipe to the backend that fails, or [`RuntimeError::Unsupported`] if this
+/// crate was built without its compiler.
 pub fn maybe_run_jit_helper() -> eyre::Result<ControlFlow<()>> {
-    match std::env::var_os(HELPER_MARKER) {
-        None => Ok(ControlFlow::Continue(())),
-        Some(_) => Err(RuntimeError::Unsupported {
-            what: "the compilation helper process (REVMC_JIT_HELPER is set)",
-            instead: "unset the variable and use JitMode::InProcess",
-        }
-        .into()),
+    if std::env::var_os(MARKER).is_none() {
+        return Ok(ControlFlow::Continue(()));
     }
+    #[cfg(feature = "cranelift")]
+    {
+        crate::helper::serve()?;
+        Ok(ControlFlow::Break(()))
+    }
+    #[cfg(not(feature = "cranelift"))]
+    Err(RuntimeError::Unsupported {
+        what: "the compilation helper process (REVMC_JIT_HELPER is set)",
+        instead: "build with the feature `cranelift`",
+    }
+    .into())
 }

@@ -14,6 +14,7 @@ use crate::{
     error::CompileFailure,
     events::EventQueue,
     flights::{Attempt, Boarding, Flights},
+    helper::{Client, Helpers, Work, deadline_in},
     hotness::{Cold, ColdTable},
     housekeeping::Bell,
     jobs::{self, Contract, Job},
@@ -26,7 +27,7 @@ use crate::{
     tuning::RuntimeTuning,
 };
 use alloy_primitives::Bytes;
-use cranevm_codegen::{CompilerOptions, HAS_COMPILER};
+use cranevm_codegen::{CompileTimings, CompilerOptions, HAS_COMPILER};
 use std::{
     sync::{
         Arc, Mutex,
@@ -64,6 +65,8 @@ pub(crate) struct CompileService {
     pub(crate) cold: ColdTable,
     pub(crate) pool: Pool<Job>,
     pub(crate) bell: Bell,
+    /// Where code is compiled; `None` means in this process.
+    pub(crate) helpers: Option<Helpers>,
     dumper: Option<Dumper>,
     flights: Arc<Flights>,
     pub(crate) crew: Crew,
@@ -82,6 +85,9 @@ impl CompileService {
         let tuning = &config.tuning;
         let hot = tuning.jit_worker_count.saturating_mul(tuning.jit_worker_queue_capacity);
         let events = EventQueue::new(config.on_compilation.take(), tuning.channel_capacity);
+        let name = config.thread_name.clone();
+        let ledger = Arc::new(Ledger { name, events, ..Ledger::default() });
+        let helpers = Helpers::new(&config, &ledger);
         Self {
             enabled: AtomicBool::new(config.enabled),
             cache: ProgramCache::default(),
@@ -90,14 +96,11 @@ impl CompileService {
                 tuning.compiler_recycle_threshold,
                 reserve_for(tuning.resident_code_cache_bytes),
             ),
-            ledger: Arc::new(Ledger {
-                name: config.thread_name.clone(),
-                events,
-                ..Ledger::default()
-            }),
+            ledger,
             cold: ColdTable::new(tuning.jit_hot_threshold),
             pool: Pool::new(tuning.channel_capacity, hot, usize::MAX),
             bell: Bell::default(),
+            helpers,
             dumper: Dumper::new(&config),
             flights: Arc::default(),
             crew: Crew::default(),
@@ -154,7 +157,10 @@ impl CompileService {
         }
         let attempt = self.attempt(key, code, generation, deadline);
         lead.land(attempt.clone());
-        self.dump(key, code, Tier::Full);
+        if attempt.as_ref().map_or_else(|failure| failure.is_explained_by_a_dump(), |_| true) {
+            let client = Client::Caller(deadline_in(self.tuning().jit_timeout));
+            self.dump(key, code, Tier::Full, client);
+        }
         attempt
     }
 
@@ -219,10 +225,26 @@ impl CompileService {
     }
 
     /// Writes the files of a compilation, if that is configured.
-    pub(crate) fn dump(&self, key: RuntimeCacheKey, code: &[u8], tier: Tier) {
+    pub(crate) fn dump(&self, key: RuntimeCacheKey, code: &[u8], tier: Tier, client: Client) {
         if let Some(dumper) = &self.dumper {
-            dumper.dump(key, code, self.compilers.options(tier));
+            let work = Work { key, options: self.compilers.options(tier), code };
+            dumper.dump(&work, self.helpers.as_ref().map(|helpers| (helpers, client)));
         }
+    }
+
+    /// Compiles a whole contract in a helper and loads it.
+    pub(crate) fn compile_in(
+        &self,
+        helpers: &Helpers,
+        tier: Tier,
+        key: RuntimeCacheKey,
+        code: &[u8],
+        client: Client,
+    ) -> Result<(CompiledProgram, CompileTimings), CompileFailure> {
+        let work = Work { key, options: self.compilers.options(tier), code };
+        let compiled = helpers.compile(&work, client)?;
+        let program = self.with_room(|| self.compilers.load(key, &compiled))?;
+        Ok((program, compiled.timings))
     }
 
     /// Compiles and publishes on this thread.
@@ -241,7 +263,13 @@ impl CompileService {
             true => Ok(()),
             false => Err(CompileFailure::TimedOut),
         };
-        let attempt = match self.with_room(|| self.compilers.compile(key, code, keep_on)) {
+        let compiled = match &self.helpers {
+            None => self.with_room(|| self.compilers.compile(key, code, keep_on)),
+            Some(helpers) => {
+                self.compile_in(helpers, Tier::Full, key, code, Client::Caller(deadline))
+            }
+        };
+        let attempt = match compiled {
             Ok((program, timings)) => {
                 let program = Arc::new(program);
                 self.cache.publish(&program, Tier::Full, generation);
@@ -298,7 +326,9 @@ impl CompileService {
         let Boarding::Lead(lead) = self.flights.board(key, generation, false) else {
             return false;
         };
+        let rests = self.helpers.as_ref().is_some_and(Helpers::is_resting);
         let ticket = match self.start_workers() {
+            Ok(true) if rests => None,
             Ok(true) => Ticket::admit(&self.ledger, key, tuning.jit_max_pending_jobs),
             // A thread that couldn't be started was logged.
             Ok(false) | Err(_) => None,
@@ -366,7 +396,10 @@ impl CompileService {
         generation: u64,
     ) {
         let RuntimeCacheKey { code_hash, spec_id } = key;
-        if !failure.is_shortage() {
+        if failure.is_circumstantial() {
+            // Whatever ails the helpers was told once, where it came up.
+            tracing::debug!(%code_hash, ?spec_id, code_len, %failure, "not compiled this time");
+        } else if !failure.is_shortage() {
             tracing::warn!(%code_hash, ?spec_id, code_len, %failure,
                 "compilation failed; the code is interpreted");
         } else if self.is_first_shortage(generation) {

@@ -69,7 +69,8 @@ struct PooledCompiler {
 /// A contract that can run: the chunk that it starts in is there.
 pub(crate) struct Started {
     pub(crate) program: CompiledProgram,
-    pub(crate) analysed: Program,
+    /// For its other chunks; `None` if all are there.
+    pub(crate) analysed: Option<Program>,
     pub(crate) timings: CompileTimings,
 }
 
@@ -135,7 +136,7 @@ impl CompilerPool {
     ) -> Result<Started, CompileFailure> {
         let (analysed, compiled) = self.begin(self.first_tier(), key, code)?;
         let program = self.load(key, &compiled)?;
-        Ok(Started { program, analysed, timings: compiled.timings })
+        Ok(Started { program, analysed: Some(analysed), timings: compiled.timings })
     }
 
     /// Analyses a contract, and compiles the chunk that it starts in.

@@ -76,11 +76,12 @@ pub struct RuntimeConfig {
     pub aot: bool,
     /// Where code is compiled.
     ///
-    /// Default: [`JitMode::InProcess`]. The other is refused by this version. `REVMC_JIT_MODE`
-    /// overrides it.
+    /// Default: [`JitMode::InProcess`]. `REVMC_JIT_MODE` overrides it.
     pub jit_mode: JitMode,
     /// Program that is run as helper process in [`JitMode::OutOfProcess`]; `None` means this
-    /// program itself.
+    /// program itself, on Linux even if its file was replaced or deleted since it was started. It
+    /// calls [`maybe_run_jit_helper`](crate::runtime::maybe_run_jit_helper) first in its `main`,
+    /// and is of the same build of this crate: another one is refused when it is started.
     ///
     /// Default: `None`. `REVMC_JIT_HELPER_PATH` overrides it. Without effect in process.
     pub jit_helper_path: Option<PathBuf>,
@@ -157,9 +158,6 @@ impl RuntimeConfig {
     /// Refuses what this version doesn't do, rather than do something else.
     pub(crate) fn check_supported(&self) -> Result<(), RuntimeError> {
         let refuse = |what, instead| Err(RuntimeError::Unsupported { what, instead });
-        if self.jit_mode == JitMode::OutOfProcess {
-            return refuse("out-of-process compilation", "use JitMode::InProcess");
-        }
         if self.aot {
             return refuse("RuntimeConfig::aot = true", "set it to false to compile in memory");
         }
@@ -239,7 +237,17 @@ pub enum JitMode {
     /// In this process.
     #[default]
     InProcess,
-    /// In a helper process, so that a crash of the compiler costs one compilation.
+    /// In helper processes, so that a crash of the compiler, code that takes it too long, or all
+    /// the memory that it may take cost one compilation: of a contract, which is interpreted until
+    /// a `clear_*`. There is one helper for each worker that has something to compile, and up to
+    /// four for threads that compile by themselves (blocking lookups, `compile_jit_sync`), as many
+    /// as there are workers. They are started when needed, and end with the backend, or with the
+    /// process, however that ends. Contracts are compiled whole at each level. What a helper makes
+    /// is verified before it becomes executable.
+    ///
+    /// Where helpers can't be started, or fail several times on end, nothing is compiled for up to
+    /// ten seconds, and then it is tried again; requests meanwhile are refused and counted, or
+    /// fail. The reason is logged once.
     OutOfProcess,
 }
 

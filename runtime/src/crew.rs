@@ -115,6 +115,9 @@ impl CompileService {
     /// configured. May be called by one of them.
     pub(crate) fn shut_down(&self) {
         self.pool.stop();
+        if let Some(helpers) = &self.helpers {
+            helpers.stop();
+        }
         self.bell.ring();
         self.ledger.events.close();
         self.free_forgotten();
@@ -127,7 +130,10 @@ impl CompileService {
 
 /// What a worker does until the backend ends.
 fn work(service: &Arc<CompileService>, mut station: Station<Job>) {
-    if let Err(failure) = service.compilers.warm_up() {
+    // With helpers nothing is compiled here.
+    if service.helpers.is_none()
+        && let Err(failure) = service.compilers.warm_up()
+    {
         tracing::debug!(%failure, "no compiler at hand yet");
     }
     while let Some(job) = service.pool.next(&mut station) {

@@ -10,6 +10,7 @@ use crate::{
     compiler_pool::{contain_panic, lock},
     config::RuntimeConfig,
     error::CompileFailure,
+    helper::{Client, Helpers, Work},
     lookup::RuntimeCacheKey,
 };
 use cranevm_codegen::{
@@ -37,24 +38,52 @@ impl Dumper {
         Some(Self { directory, turn: Mutex::default() })
     }
 
-    /// Writes the files of a contract, or logs why not.
-    pub(crate) fn dump(&self, key: RuntimeCacheKey, code: &[u8], options: CompilerOptions) {
+    /// Writes the files of a contract, here or in a helper, or logs why not.
+    pub(crate) fn dump(&self, work: &Work<'_>, helpers: Option<(&Helpers, Client)>) {
         let _turn = lock(&self.turn);
+        let Work { key, options, code } = *work;
+        let written = match helpers {
+            None => write_files(&self.directory, key, code, options),
+            Some((helpers, client)) => helpers.dump(work, client).map_err(DumpError::Compilation),
+        };
         let RuntimeCacheKey { code_hash, spec_id } = key;
-        let folder = self.directory.join(format!("{spec_id:?}")).join(code_hash.to_string());
-        let files = contain_panic(|| {
-            let mut compiler = Compiler::new(CompilerOptions { predict_jumps: true, ..options })?;
-            Ok::<_, CompileFailure>(dump(&mut compiler, code, spec_id))
-        });
-        let folder_name = folder.display();
-        match files.map(|files| write(&folder, &files)) {
-            Ok(Ok(())) => tracing::debug!(%code_hash, ?spec_id, %folder_name, "dumped"),
-            Ok(Err(error)) => {
-                tracing::warn!(%code_hash, ?spec_id, %folder_name, %error, "no dump: not writable");
-            }
-            Err(failure) => tracing::warn!(%code_hash, ?spec_id, %failure, "no dump"),
+        match written {
+            Ok(()) => tracing::debug!(%code_hash, ?spec_id, "dumped"),
+            Err(error) => tracing::warn!(%code_hash, ?spec_id, %error, "no dump"),
         }
     }
+}
+
+/// Why there are no files.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DumpError {
+    /// There is nothing to write.
+    #[error(transparent)]
+    Compilation(#[from] CompileFailure),
+    /// They can't be written.
+    #[error("{}: {problem}", .folder.display())]
+    Files {
+        /// Where to.
+        folder: PathBuf,
+        /// What the system said.
+        problem: io::Error,
+    },
+}
+
+/// Compiles `code`, and writes what that gives to files below `directory`.
+pub(crate) fn write_files(
+    directory: &Path,
+    key: RuntimeCacheKey,
+    code: &[u8],
+    options: CompilerOptions,
+) -> Result<(), DumpError> {
+    let RuntimeCacheKey { code_hash, spec_id } = key;
+    let folder = directory.join(format!("{spec_id:?}")).join(code_hash.to_string());
+    let files = contain_panic(|| {
+        let mut compiler = Compiler::new(CompilerOptions { predict_jumps: true, ..options })?;
+        Ok::<_, CompileFailure>(dump(&mut compiler, code, spec_id))
+    })?;
+    write(&folder, &files).map_err(|problem| DumpError::Files { folder, problem })
 }
 
 fn write(folder: &Path, files: &[DumpFile]) -> io::Result<()> {

@@ -3,7 +3,7 @@
 //! Public calls return [`eyre::Result`], as clients expect; what is inside is a [`RuntimeError`],
 //! to be had with `report.downcast_ref::<RuntimeError>()`.
 
-use crate::lookup::RuntimeCacheKey;
+use crate::{helper::HelperError, lookup::RuntimeCacheKey};
 use cranevm_codegen::{CompileError, code_memory::CodeMemoryError};
 use std::{sync::Arc, time::Duration};
 
@@ -93,6 +93,9 @@ pub enum CompileFailure {
     /// Nobody compiles it any more: the backend ended, or a `clear_*` came before the work began.
     #[error("the compilation was given up: the backend ended or was cleared")]
     Abandoned,
+    /// The helper process didn't give a program.
+    #[error("the helper process: {0}")]
+    Helper(#[from] HelperError),
     /// The compiler panicked: an error in it. The panic was contained.
     #[error("the compiler panicked: {message}")]
     Panic {
@@ -109,8 +112,17 @@ impl CompileFailure {
         matches!(self, Self::Compiler(CompileError::CodeMemory(Exhausted { .. } | Os { .. })))
     }
 
+    /// Whether compiling once more for a dump shows more of it, and costs no helper.
+    pub(crate) fn is_explained_by_a_dump(&self) -> bool {
+        !matches!(self, Self::Helper(error) if !matches!(error, HelperError::Compiler { .. }))
+    }
+
     /// Whether the failure came from outside, and tells nothing of the code.
     pub(crate) fn is_circumstantial(&self) -> bool {
-        matches!(self, Self::TimedOut | Self::Abandoned)
+        match self {
+            Self::TimedOut | Self::Abandoned => true,
+            Self::Helper(error) => error.is_circumstantial(),
+            Self::Compiler(_) | Self::Panic { .. } => false,
+        }
     }
 }

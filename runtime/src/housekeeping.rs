@@ -53,6 +53,9 @@ pub(crate) fn run(service: &Arc<CompileService>) {
         if last_turn.elapsed() >= turn {
             last_turn = Instant::now();
             service.find_wrong_guesses();
+            if let Some(helpers) = &service.helpers {
+                helpers.tend();
+            }
             #[cfg(feature = "metrics")]
             crate::metrics_export::guarded(|| {
                 crate::metrics_export::export(&service.ledger.name, &service.stats());

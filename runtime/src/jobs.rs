@@ -12,7 +12,9 @@ use crate::{
     compiler_pool::{Started, Tier, lock},
     error::CompileFailure,
     flights::Lead,
+    helper::{Client, Helpers},
     ledger::Ticket,
+    lookup::RuntimeCacheKey,
     pool::{Band, Station},
     program::CompiledProgram,
 };
@@ -67,16 +69,34 @@ impl Contract {
         .entered();
         ticket.begin();
         let releases = service.compilers.releases();
-        match service.with_room(|| service.compilers.start(key, &code)) {
+        let started = match &service.helpers {
+            None => service.with_room(|| service.compilers.start(key, &code)),
+            Some(helpers) => start_whole(service, helpers, key, &code),
+        };
+        match started {
             Ok(started) => publish(service, station, started, ticket, lead, code, generation),
             Err(failure) => {
                 let failure = service.fail(key, code.len(), failure, generation, releases);
                 drop(ticket);
-                lead.land(Err(failure));
-                service.dump(key, &code, service.compilers.first_tier());
+                lead.land(Err(Arc::clone(&failure)));
+                if failure.is_explained_by_a_dump() {
+                    service.dump(key, &code, service.compilers.first_tier(), Client::Worker);
+                }
             }
         }
     }
+}
+
+/// Compiles a contract in a helper, all of it: chunks don't travel alone.
+fn start_whole(
+    service: &CompileService,
+    helpers: &Helpers,
+    key: RuntimeCacheKey,
+    code: &[u8],
+) -> Result<Started, CompileFailure> {
+    let tier = service.compilers.first_tier();
+    let (program, timings) = service.compile_in(helpers, tier, key, code, Client::Worker)?;
+    Ok(Started { program, analysed: None, timings })
 }
 
 /// Makes a started contract resident, and queues its other chunks.
@@ -99,7 +119,7 @@ fn publish(
         return;
     }
     ticket.succeed();
-    let chunks: Vec<Chunk> = later_chunks(&analysed).collect();
+    let chunks: Vec<Chunk> = analysed.iter().flat_map(later_chunks).collect();
     let count = chunks.len();
     let contract = Arc::new(Unfinished {
         program,
@@ -124,7 +144,8 @@ fn publish(
 /// A contract that runs, while its chunks come in.
 struct Unfinished {
     program: Arc<CompiledProgram>,
-    analysed: Program,
+    /// `None` if no chunks are to come.
+    analysed: Option<Program>,
     code: Bytes,
     generation: u64,
     /// Chunks to come.
@@ -148,7 +169,8 @@ impl Unfinished {
     /// All chunks are there.
     fn finish(&self, service: &CompileService) {
         service.keep_within_budget();
-        service.dump(self.program.key, &self.code, service.compilers.first_tier());
+        let tier = service.compilers.first_tier();
+        service.dump(self.program.key, &self.code, tier, Client::Worker);
         if service.compilers.first_tier() == Tier::Baseline && self.is_wanted(service) {
             queue_upgrade(service, &self.program, self.code.clone(), self.generation, Tier::Full);
         }
@@ -177,7 +199,9 @@ impl ChunkOf {
     }
 
     fn compile(&self, chunk: Chunk, service: &CompileService) -> Result<(), CompileFailure> {
-        let Unfinished { program, analysed, ticket, .. } = &*self.contract;
+        let Unfinished { program, analysed: Some(analysed), ticket, .. } = &*self.contract else {
+            return Ok(());
+        };
         let mut timings = CompileTimings::default();
         let tier = service.compilers.first_tier();
         let code = service.compilers.chunk(tier, analysed, chunk, &mut timings)?;
@@ -249,10 +273,18 @@ impl Upgrade {
         }
     }
 
-    /// Compiles one chunk, or loads and publishes when all are there: then `true`.
+    /// Compiles one chunk, or loads and publishes when all are there: then `true`. In a helper all
+    /// are compiled at once.
     fn advance(&mut self, service: &CompileService) -> Result<bool, CompileFailure> {
         let key = self.ticket.key();
         let compilers = &service.compilers;
+        if let Some(helpers) = &service.helpers {
+            self.ticket.begin();
+            let (program, timings) =
+                service.compile_in(helpers, self.tier, key, &self.code, Client::Worker)?;
+            self.replace(service, Arc::new(program), &timings);
+            return Ok(true);
+        }
         match &mut self.work {
             None => {
                 self.ticket.begin();
@@ -272,16 +304,27 @@ impl Upgrade {
         match &self.work {
             Some(Partial { compiled, left, .. }) if left.is_empty() => {
                 let better = Arc::new(service.with_room(|| compilers.load(key, compiled))?);
-                self.ticket.add_timings(&compiled.timings);
-                if service.cache.replace(&self.resident, &better, self.tier) {
-                    self.ticket.succeed();
-                    service.keep_within_budget();
-                }
-                service.dump(key, &self.code, self.tier);
+                let timings = compiled.timings;
+                self.replace(service, better, &timings);
                 Ok(true)
             }
             _ => Ok(false),
         }
+    }
+
+    /// Makes the better program resident, if the other one still is.
+    fn replace(
+        &mut self,
+        service: &CompileService,
+        better: Arc<CompiledProgram>,
+        timings: &CompileTimings,
+    ) {
+        self.ticket.add_timings(timings);
+        if service.cache.replace(&self.resident, &better, self.tier) {
+            self.ticket.succeed();
+            service.keep_within_budget();
+        }
+        service.dump(self.ticket.key(), &self.code, self.tier, Client::Worker);
     }
 }
 
@@ -305,7 +348,7 @@ mod tests {
         let code = [0x00, 0x5b, 0x5f, 0xff, 0x5b, 0x60, 1, 0xff, 0x5b, 0x60, 2, 0x56];
         let key = RuntimeCacheKey { code_hash: keccak256(code), spec_id: SpecId::OSAKA };
         let Started { program, analysed, .. } = compilers.start(key, &code).unwrap();
-        let mut absent: Vec<Chunk> = later_chunks(&analysed).collect();
+        let mut absent: Vec<Chunk> = analysed.iter().flat_map(later_chunks).collect();
         let [first, second, third] = absent[..] else { panic!("{absent:?}") };
         for pc in [4, 8, 8] {
             assert!(!program.is_enterable(pc));

@@ -40,6 +40,7 @@ mod error;
 mod events;
 mod eviction;
 mod flights;
+mod helper;
 mod hotness;
 mod housekeeping;
 mod jobs;
@@ -69,6 +70,7 @@ pub mod runtime {
         backend::{JitBackend, maybe_run_jit_helper},
         config::{CompilationEvent, CompilationKind, JitMode, RuntimeConfig},
         error::{CompileFailure, RuntimeError},
+        helper::{HelperError, WireError},
         lookup::{
             AotRequest, InterpretReason, LookupDecision, LookupRequest, ProgramStatus,
             RuntimeCacheKey,
@@ -81,6 +83,7 @@ pub mod runtime {
 
 pub use cranevm_codegen::{
     CompileError, CompileTimings, EvmCompilerFn, EvmContext, OptimizationLevel, RawEvmCompilerFn,
+    artifact::ArtifactError,
 };
 #[cfg(feature = "cranelift")]
 pub use cranevm_codegen::{PassSet, WorkLimit};

@@ -195,19 +195,21 @@ impl<J> Pool<J> {
         }
     }
 
-    /// Closes the gate. Calls nest.
-    pub(crate) fn pause(&self) {
+    /// Closes the gate; whether it was open. Calls nest.
+    pub(crate) fn pause(&self) -> bool {
         // Saturating, so that a caller which only ever pauses can't wrap round to running.
         let deeper = |depth: usize| Some(depth.saturating_add(1));
-        let _previous = self.pause_depth.fetch_update(AcqRel, Acquire, deeper);
+        self.pause_depth.fetch_update(AcqRel, Acquire, deeper) == Ok(0)
     }
 
-    /// Takes back one `pause`; without one, nothing happens.
-    pub(crate) fn resume(&self) {
+    /// Takes back one `pause`; whether that opened the gate. Without one, nothing happens.
+    pub(crate) fn resume(&self) -> bool {
         let shallower = |depth: usize| depth.checked_sub(1);
-        if self.pause_depth.fetch_update(AcqRel, Acquire, shallower) == Ok(1) {
+        let opened = self.pause_depth.fetch_update(AcqRel, Acquire, shallower) == Ok(1);
+        if opened {
             self.wake_all();
         }
+        opened
     }
 
     pub(crate) fn is_paused(&self) -> bool {

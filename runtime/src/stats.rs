@@ -46,27 +46,30 @@ pub struct RuntimeStatsSnapshot {
     /// Compilations that failed, or were given up because of a `clear_*`, an eviction or the end of
     /// the backend.
     pub compilations_failed: u64,
-    /// Helper processes started. This version has none, so this and all fields below are 0.
+    /// Helper processes that were started and became ready. In process, this and all fields below
+    /// are 0.
     pub jit_helper_spawns: u64,
-    /// Helper processes that couldn't be started.
+    /// Helper processes that couldn't be started, or didn't become ready: missing, not executable,
+    /// of another version, ended or silent before they were.
     pub jit_helper_spawn_failures: u64,
-    /// Helper processes started in place of one that ended.
+    /// Of [`jit_helper_spawns`](Self::jit_helper_spawns), those in place of one that was lost.
     pub jit_helper_restarts: u64,
-    /// Helper jobs that took longer than `jit_timeout`.
+    /// Helper processes killed because a job took longer than `jit_timeout`.
     pub jit_helper_timeouts: u64,
-    /// Helper processes that ended unasked.
+    /// Helper processes that ended unasked, or were killed because what they said isn't understood.
     pub jit_helper_disconnects: u64,
-    /// Requests to pause sent to helpers.
+    /// Times that the gate before the helpers was closed: calls of `pause` while it was open.
     pub jit_helper_pause_requests: u64,
-    /// Requests to pause that helpers confirmed.
+    /// The same number: the gate is on this side, and closed when the call returns. A helper isn't
+    /// stopped; it ends the job that it is at, and gets no other.
     pub jit_helper_pause_acknowledgements: u64,
-    /// Requests to pause that couldn't be sent.
+    /// Always 0: nothing is sent that could fail.
     pub jit_helper_pause_failures: u64,
-    /// Requests to pause not confirmed in time.
+    /// Always 0: nobody's answer is waited for.
     pub jit_helper_pause_timeouts: u64,
-    /// Requests to resume sent to helpers.
+    /// Times that the gate was opened again.
     pub jit_helper_resume_requests: u64,
-    /// Requests to resume that couldn't be sent.
+    /// Always 0: nothing is sent that could fail.
     pub jit_helper_resume_failures: u64,
 }
 
@@ -166,6 +169,13 @@ pub(crate) struct Counters {
     pub(crate) compilations_dispatched: Counter,
     pub(crate) compilations_succeeded: Counter,
     pub(crate) compilations_failed: Counter,
+    pub(crate) jit_helper_spawns: Counter,
+    pub(crate) jit_helper_spawn_failures: Counter,
+    pub(crate) jit_helper_restarts: Counter,
+    pub(crate) jit_helper_timeouts: Counter,
+    pub(crate) jit_helper_disconnects: Counter,
+    pub(crate) jit_helper_pauses: Counter,
+    pub(crate) jit_helper_resumes: Counter,
 }
 
 impl Counters {
@@ -185,6 +195,14 @@ impl Counters {
             compilations_dispatched: dispatched,
             compilations_succeeded: succeeded,
             compilations_failed: failed,
+            jit_helper_restarts: self.jit_helper_restarts.get(),
+            jit_helper_spawns: self.jit_helper_spawns.get(),
+            jit_helper_spawn_failures: self.jit_helper_spawn_failures.get(),
+            jit_helper_timeouts: self.jit_helper_timeouts.get(),
+            jit_helper_disconnects: self.jit_helper_disconnects.get(),
+            jit_helper_pause_requests: self.jit_helper_pauses.get(),
+            jit_helper_pause_acknowledgements: self.jit_helper_pauses.get(),
+            jit_helper_resume_requests: self.jit_helper_resumes.get(),
             ..Default::default()
         }
     }

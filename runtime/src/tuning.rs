@@ -1,9 +1,8 @@
 //! Tuning knobs: limits, thresholds and intervals.
 //!
 //! The set of fields is fixed, for clients build the structure with exhaustive literals. Values
-//! that can't be meant are clamped, as each field says. Knobs of artifacts and of the helper
-//! process, which aren't in this version, are accepted and have no effect; their documentation says
-//! so.
+//! that can't be meant are clamped, as each field says. Knobs of artifacts, which aren't in this
+//! version, are accepted and have no effect; their documentation says so.
 
 use crate::OptimizationLevel;
 use std::{num::NonZero, thread, time::Duration};
@@ -63,19 +62,24 @@ pub struct RuntimeTuning {
     ///
     /// Default: half the processors, rounded up, at least 1 and at most 4. At most 256.
     pub jit_worker_count: usize,
-    /// Longest time that a compilation in a helper process may take.
+    /// Longest time that a compilation in a helper process may take. When it is over, the helper is
+    /// killed, and the code interpreted until a `clear_*`. A helper that has to be started first
+    /// has as long again to become ready.
     ///
-    /// Default: 5 s. Without effect in this version: there is no helper process. In process, work
-    /// is bounded by the length of the bytecode.
+    /// Default: 5 s; at least 1 ms. Without effect in process, where work is bounded by the length
+    /// of the bytecode.
     pub jit_timeout: Duration,
     /// Address space, in bytes, that a helper process may use. 0 means no limit.
     ///
-    /// Default: 0. `REVMC_JIT_HELPER_MEMORY_LIMIT_BYTES` overrides it. Without effect in this
-    /// version.
+    /// Default: 0. `REVMC_JIT_HELPER_MEMORY_LIMIT_BYTES` overrides it. The helper sets it itself
+    /// (`RLIMIT_AS`), before it is sent anything; one that it doesn't fit into isn't used. Without
+    /// effect in process.
     pub jit_helper_memory_limit_bytes: u64,
-    /// Processors that a helper process may run on. 0 means all.
+    /// Processors that a helper process may run on: the first so many of those that this process
+    /// may. 0 means all.
     ///
-    /// Default: 0. `REVMC_JIT_HELPER_CPU_COUNT` overrides it. Without effect in this version.
+    /// Default: 0. `REVMC_JIT_HELPER_CPU_COUNT` overrides it. Without effect in process, and
+    /// elsewhere than on Linux and Android.
     pub jit_helper_cpu_count: usize,
     /// Contracts that may wait because they are called often, for each worker; all workers share
     /// one queue of this times [`jit_worker_count`](Self::jit_worker_count). What comes beyond that
@@ -142,7 +146,11 @@ impl RuntimeTuning {
             *capacity = (*capacity).max(1);
         }
         self.jit_worker_count = self.jit_worker_count.min(MAX_WORKERS);
-        for interval in [&mut self.event_drain_interval, &mut self.eviction_sweep_interval] {
+        for interval in [
+            &mut self.event_drain_interval,
+            &mut self.eviction_sweep_interval,
+            &mut self.jit_timeout,
+        ] {
             *interval = (*interval).max(MIN_INTERVAL);
         }
         self

@@ -1,7 +1,7 @@
 //! Each field of the configuration does what its documentation says: a test for each that fails if
 //! the field is ignored. Fields that only say something to the compiler (`single_error`,
-//! `debug_assertions`, `no_dedup`, `no_dse`) are checked in `backend.rs`; `jit_timeout`, the two
-//! limits of the helper process, its path, and `aot_opt_level` belong to what this version refuses.
+//! `debug_assertions`, `no_dedup`, `no_dse`) are checked in `backend.rs`, and those of helper
+//! processes in `helper/`; `aot_opt_level` belongs to what this version refuses.
 
 mod common;
 
@@ -14,8 +14,7 @@ use cranevm::{
     context_interface::cfg::{GasId, GasParams},
     revm_evm::JitEvm,
     runtime::{
-        InterpretReason, JitBackend, JitMode, LookupDecision, RuntimeConfig, RuntimeError,
-        RuntimeTuning,
+        InterpretReason, JitBackend, LookupDecision, RuntimeConfig, RuntimeError, RuntimeTuning,
     },
 };
 use revm::{ExecuteEvm, bytecode::opcode::*};
@@ -103,14 +102,10 @@ fn dump_dir_gets_files() {
 }
 
 #[test]
-fn what_needs_artifacts_or_a_helper_is_refused() {
-    for config in [
-        RuntimeConfig { aot: true, ..Default::default() },
-        RuntimeConfig { jit_mode: JitMode::OutOfProcess, ..Default::default() },
-    ] {
-        let error = JitBackend::new(config).unwrap_err();
-        assert!(matches!(error.downcast_ref(), Some(RuntimeError::Unsupported { .. })), "{error}");
-    }
+fn what_needs_artifacts_is_refused() {
+    let config = RuntimeConfig { aot: true, ..Default::default() };
+    let error = JitBackend::new(config).unwrap_err();
+    assert!(matches!(error.downcast_ref(), Some(RuntimeError::Unsupported { .. })), "{error}");
 }
 
 #[test]
