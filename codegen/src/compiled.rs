@@ -5,7 +5,7 @@
 
 use crate::{Chunk, CompileReport};
 use revm_primitives::hardfork::SpecId;
-use std::time::Duration;
+use std::{ops::AddAssign, time::Duration};
 
 /// Time spent in each phase of a compilation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,15 @@ pub struct CompileTimings {
     pub optimize: Duration,
     /// Lowering, register allocation and emission.
     pub codegen: Duration,
+}
+
+impl AddAssign for CompileTimings {
+    fn add_assign(&mut self, more: Self) {
+        self.parse += more.parse;
+        self.translate += more.translate;
+        self.optimize += more.optimize;
+        self.codegen += more.codegen;
+    }
 }
 
 /// The compiled form of a contract: plain data without addresses, so that it can be

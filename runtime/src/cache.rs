@@ -353,6 +353,7 @@ mod tests {
     use alloy_primitives::B256;
     use cranevm_codegen::CompilerOptions;
     use revm::primitives::hardfork::SpecId;
+    use std::time::{Duration, Instant};
 
     fn key(n: usize) -> RuntimeCacheKey {
         let code_hash = B256::left_padding_from(&n.to_be_bytes());
@@ -367,7 +368,8 @@ mod tests {
     fn a_late_publication_leaves_the_newer_program() {
         let cache = ProgramCache::default();
         let pool = CompilerPool::new(CompilerOptions::default(), 0, reserve_for(1));
-        let compile = || Arc::new(pool.compile(key(1), &[0], || Ok(())).unwrap().0);
+        let later = Instant::now() + Duration::from_secs(60);
+        let compile = || Arc::new(pool.compile(key(1), &[0], later, |_| {}).unwrap().0);
         let (late, newer) = (compile(), compile());
         let generation = cache.generation();
         drop(cache.clear());

@@ -24,6 +24,7 @@ use crate::{
     pool::{Band, Pool},
     program::CompiledProgram,
     stats::RuntimeStatsSnapshot,
+    teamwork::Teamwork,
     tuning::RuntimeTuning,
 };
 use alloy_primitives::Bytes;
@@ -247,7 +248,7 @@ impl CompileService {
         Ok((program, compiled.timings))
     }
 
-    /// Compiles and publishes on this thread.
+    /// Compiles and publishes, on this thread with the workers' help.
     fn attempt(
         self: &Arc<Self>,
         key: RuntimeCacheKey,
@@ -259,12 +260,10 @@ impl CompileService {
         let mut ticket = Ticket::always(&self.ledger, key);
         ticket.begin();
         let releases = self.compilers.releases();
-        let keep_on = || match Instant::now() < deadline {
-            true => Ok(()),
-            false => Err(CompileFailure::TimedOut),
-        };
+        let compile =
+            || self.compilers.compile(key, code, deadline, |work| self.call_for_help(work));
         let compiled = match &self.helpers {
-            None => self.with_room(|| self.compilers.compile(key, code, keep_on)),
+            None => self.with_room(compile),
             Some(helpers) => {
                 self.compile_in(helpers, Tier::Full, key, code, Client::Caller(deadline))
             }
@@ -283,6 +282,21 @@ impl CompileService {
         drop(ticket);
         self.bell.ring();
         attempt
+    }
+
+    /// Lets workers that have nothing more urgent take chunks of what a caller compiles. Never
+    /// waits, and starts no worker.
+    fn call_for_help(&self, work: &Arc<Teamwork>) {
+        if !self.crew.has_workers() {
+            return;
+        }
+        // The caller takes one itself.
+        let helpers = work.left().saturating_sub(1).min(self.tuning().jit_worker_count);
+        for _ in 0..helpers {
+            if self.pool.push(Band::Urgent, Job::Help(Arc::clone(work))).is_err() {
+                break;
+            }
+        }
     }
 
     /// The resident program, noted as used now. One that leaves out what runs is compiled again,
@@ -466,7 +480,7 @@ mod tests {
         let service = service();
         // Resident, and held by nobody else.
         service.program(key(FIRST), FIRST, later()).unwrap();
-        let second = || service.compilers.compile(key(SECOND), SECOND, || Ok(()));
+        let second = || service.compilers.compile(key(SECOND), SECOND, later(), |_| {});
         assert!(second().is_err_and(|failure| failure.is_shortage()));
         assert!(service.with_room(second).is_ok());
         assert_eq!(service.cache.len(), 0);
@@ -477,7 +491,7 @@ mod tests {
     fn a_shortage_is_remembered_until_a_program_is_freed() {
         let service = service();
         // Not through the service, whose cache would keep it.
-        let (first, _) = service.compilers.compile(key(FIRST), FIRST, || Ok(())).unwrap();
+        let (first, _) = service.compilers.compile(key(FIRST), FIRST, later(), |_| {}).unwrap();
         let failure = service.program(key(SECOND), SECOND, later()).unwrap_err();
         assert!(failure.is_shortage(), "{failure}");
         for _ in 0..3 {
@@ -494,7 +508,7 @@ mod tests {
     #[test]
     fn a_shortage_is_forgotten_by_a_clear() {
         let service = service();
-        let _first = service.compilers.compile(key(FIRST), FIRST, || Ok(())).unwrap();
+        let _first = service.compilers.compile(key(FIRST), FIRST, later(), |_| {}).unwrap();
         assert!(service.program(key(SECOND), SECOND, later()).is_err());
         service.clear();
         assert!(service.known(&key(SECOND)).is_none());
@@ -505,7 +519,7 @@ mod tests {
     #[test]
     fn the_log_tells_of_the_first_shortage_of_a_generation() {
         let service = service();
-        let _first = service.compilers.compile(key(FIRST), FIRST, || Ok(())).unwrap();
+        let _first = service.compilers.compile(key(FIRST), FIRST, later(), |_| {}).unwrap();
         let failure = CompileFailure::Panic { message: "no shortage".into() };
         service.log_failure(key(FIRST), 1, &failure, 0);
         assert!(service.is_first_shortage(0));

@@ -9,17 +9,18 @@ use crate::{
     error::CompileFailure,
     lookup::RuntimeCacheKey,
     program::{CompiledProgram, Holdings, ProgramKind},
+    teamwork::Teamwork,
 };
 use cranevm_codegen::{
     Chunk, CompileError, CompiledCode, Compiler, CompilerOptions, NativeProgram, OptimizationLevel,
     Program,
     code_memory::{CodeMemoryError, CodeRegion},
-    later_chunks,
 };
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 /// Idle compilers kept. Each holds a few MiB of buffers; more threads than this rarely compile at
@@ -111,20 +112,20 @@ impl CompilerPool {
         !self.levels[Tier::Full as usize].options.compile_all
     }
 
-    /// Compiles a contract at the full tier and loads it, on this thread. Asks `keep_on` before
-    /// each chunk, and ends with what that says. A panic of the compiler becomes a failure.
+    /// Compiles a contract at the full tier and loads it, on this thread and those that
+    /// `call_for_help` finds. Ends by `deadline`, but for the chunk at hand then. A panic of the
+    /// compiler becomes a failure.
     pub(crate) fn compile(
         &self,
         key: RuntimeCacheKey,
         code: &[u8],
-        keep_on: impl Fn() -> Result<(), CompileFailure>,
+        deadline: Instant,
+        call_for_help: impl FnOnce(&Arc<Teamwork>),
     ) -> Result<(CompiledProgram, CompileTimings), CompileFailure> {
         let (analysed, mut compiled) = self.begin(Tier::Full, key, code)?;
-        for chunk in later_chunks(&analysed) {
-            keep_on()?;
-            let code = self.chunk(Tier::Full, &analysed, chunk, &mut compiled.timings)?;
-            compiled.place_chunk(chunk, code);
-        }
+        let work = Arc::new(Teamwork::new(Tier::Full, analysed));
+        call_for_help(&work);
+        work.finish(self, deadline, &mut compiled)?;
         Ok((self.load(key, &compiled)?, compiled.timings))
     }
 

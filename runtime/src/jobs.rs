@@ -17,6 +17,7 @@ use crate::{
     lookup::RuntimeCacheKey,
     pool::{Band, Station},
     program::CompiledProgram,
+    teamwork::Teamwork,
 };
 use alloy_primitives::Bytes;
 use cranevm_codegen::{Chunk, CompileTimings, CompiledCode, Program, later_chunks};
@@ -33,6 +34,8 @@ pub(crate) enum Job {
     Contract(Box<Contract>),
     Chunk(ChunkOf),
     Upgrade(Box<Upgrade>),
+    /// Chunks of a contract that a caller compiles.
+    Help(Arc<Teamwork>),
 }
 
 /// Does a job, or a part of it: what comes back is to be gone on with.
@@ -41,6 +44,7 @@ pub(crate) fn run(service: &Arc<CompileService>, station: &Station<Job>, job: Jo
         Job::Contract(contract) => contract.run(service, station),
         Job::Chunk(chunk) => chunk.run(service),
         Job::Upgrade(upgrade) => return upgrade.step(service).map(Job::Upgrade),
+        Job::Help(work) => return work.step(&service.compilers).then_some(Job::Help(work)),
     }
     None
 }

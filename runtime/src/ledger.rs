@@ -124,10 +124,7 @@ impl Ticket {
 
     /// Adds the time that a part took.
     pub(crate) fn add_timings(&mut self, part: &CompileTimings) {
-        self.timings.parse += part.parse;
-        self.timings.translate += part.translate;
-        self.timings.optimize += part.optimize;
-        self.timings.codegen += part.codegen;
+        self.timings += *part;
     }
 
     /// There is a program.

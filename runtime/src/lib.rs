@@ -52,6 +52,7 @@ mod metrics_export;
 mod pool;
 mod program;
 mod stats;
+mod teamwork;
 mod threads;
 mod tuning;
 
