@@ -6,7 +6,7 @@ use super::{
 };
 use crate::terminal;
 use crate::terminal::say;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use cranevm_cli::{
     CommandError, Engine, EngineRunner, Fixture,
     comparison::{self, Run},
@@ -35,12 +35,33 @@ pub(crate) struct Command {
     /// How often to measure [default: 5 to 201 times, for up to 2 s]
     #[arg(long)]
     iters: Option<usize>,
+    /// Where what runs is compiled; compile times are always of this process
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineArg,
     /// Fork [default: Osaka, Cancun for onchain-lm*]
     #[arg(long, value_parser = spec::parse)]
     spec: Option<SpecId>,
     /// A line of JSON for each fixture
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum EngineArg {
+    /// In this process
+    #[default]
+    Native,
+    /// In a helper process
+    Helper,
+}
+
+impl EngineArg {
+    const fn engine(self) -> Engine {
+        match self {
+            Self::Native => Engine::Native,
+            Self::Helper => Engine::Helper,
+        }
+    }
 }
 
 /// A line of output. Times are medians.
@@ -113,7 +134,8 @@ impl Command {
         let code = fixture.entry_code();
         let compiled = self.measure_compilation(&code, spec).map_err(|error| at(&error))?;
         let interpreter = EngineRunner::interpreter();
-        let native = EngineRunner::new(Engine::Native, self.opt.level()).map_err(|e| at(&e))?;
+        let native =
+            EngineRunner::new(self.engine.engine(), self.opt.level()).map_err(|e| at(&e))?;
         let environment = fixture.environment(spec);
         let runs = comparison::run_interleaved(
             &[&interpreter, &native],

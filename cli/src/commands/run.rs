@@ -53,6 +53,8 @@ enum EngineArg {
     Interpreter,
     /// Native code
     Native,
+    /// Native code, compiled in a helper process
+    Helper,
 }
 
 fn parse_hex(text: &str) -> Result<Bytes, hex::HexError> {
@@ -72,6 +74,7 @@ impl Command {
             None => &[Engine::Interpreter, Engine::Native],
             Some(EngineArg::Interpreter) => &[Engine::Interpreter],
             Some(EngineArg::Native) => &[Engine::Native],
+            Some(EngineArg::Helper) => &[Engine::Helper],
         };
         let runners = (engines.iter())
             .map(|engine| EngineRunner::new(*engine, self.opt.level()))

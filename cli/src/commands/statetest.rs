@@ -42,6 +42,8 @@ enum EngineArg {
     /// Native code
     #[default]
     Native,
+    /// Native code, compiled in helper processes
+    Helper,
     /// Native code that hands over to the interpreter after 0, 1, 2, ... basic blocks, in turn
     Handover,
 }
@@ -51,6 +53,7 @@ impl EngineArg {
         match self {
             Self::Interpreter => vec![Engine::Interpreter],
             Self::Native => vec![Engine::Native],
+            Self::Helper => vec![Engine::Helper],
             Self::Handover => Engine::HAND_OVERS.to_vec(),
         }
     }

@@ -27,6 +27,8 @@ pub enum Engine {
     Interpreter,
     /// Native code, every contract compiled at its first call.
     Native,
+    /// Native code, compiled in helper processes.
+    Helper,
     /// Native code with each basic block in a chunk of its own, so that every edge crosses chunks.
     OneBlockPerChunk,
     /// Native code that hands over to the interpreter after this many basic blocks.
@@ -52,6 +54,7 @@ impl fmt::Display for Engine {
         match self {
             Self::Interpreter => f.write_str("interpreter"),
             Self::Native => f.write_str("native"),
+            Self::Helper => f.write_str("native, compiled in helpers"),
             Self::OneBlockPerChunk => f.write_str("native, one block per chunk"),
             Self::HandOver(blocks) => write!(f, "native, hand-over after {blocks} blocks"),
         }
@@ -94,6 +97,7 @@ impl EngineRunner {
         let settings = match engine {
             Engine::Interpreter => return Ok(Self::interpreter()),
             Engine::Native => settings.likely(),
+            Engine::Helper => settings.likely().in_helpers(),
             Engine::OneBlockPerChunk => NativeSettings { one_block_per_chunk: true, ..settings },
             Engine::HandOver(blocks) => {
                 NativeSettings { force_hand_over: Some(blocks), ..settings }

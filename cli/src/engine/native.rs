@@ -5,9 +5,9 @@
 
 use cranevm::{
     OptimizationLevel, PassSet, WorkLimit,
-    runtime::{JitBackend, RuntimeConfig, RuntimeTuning},
+    runtime::{JitBackend, JitMode, RuntimeConfig, RuntimeTuning},
 };
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Settings of a native engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,13 @@ pub struct NativeSettings {
     pub debug_assertions: bool,
     /// Compile only the start of each contract.
     pub starts_only: bool,
+    /// Where contracts are compiled. A program that uses helper processes is one: it calls
+    /// [`maybe_run_jit_helper`](cranevm::runtime::maybe_run_jit_helper) first in its `main`.
+    pub jit_mode: JitMode,
 }
+
+/// More than any contract takes, also with the verifiers and on a busy machine.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A few blocks of a contract that is small, and a tenth of one that is large.
 const SMALL_LIMIT: WorkLimit = WorkLimit { contract: 80, per_byte: 1 };
@@ -41,6 +47,7 @@ impl NativeSettings {
         skip_passes: PassSet::NONE,
         debug_assertions: false,
         starts_only: false,
+        jit_mode: JitMode::InProcess,
     };
 
     /// The default optimisation level.
@@ -84,7 +91,12 @@ impl NativeSettings {
         Self { starts_only: true, ..self }
     }
 
-    /// All settings that are tested. The first two are the most used.
+    /// These settings, with contracts compiled in helper processes.
+    pub const fn in_helpers(self) -> Self {
+        Self { jit_mode: JitMode::OutOfProcess, ..self }
+    }
+
+    /// All settings that are tested in one process. The first two are the most used.
     pub fn all() -> Vec<Self> {
         let baseline = (0..=3).map(Self::hand_over);
         let optimised = [0, 1, 2, 3, 8].map(|blocks| Self::hand_over(blocks).optimised());
@@ -111,12 +123,14 @@ impl NativeSettings {
             blocking: true,
             single_error: false,
             debug_assertions: self.debug_assertions,
+            jit_mode: self.jit_mode,
             tuning: RuntimeTuning {
                 jit_opt_level: self.opt_level,
                 jit_max_bytecode_len: 0,
                 // Users drop what they no longer need, with all else.
                 resident_code_cache_bytes: 0,
                 idle_evict_duration: None,
+                jit_timeout: HELPER_TIMEOUT,
                 ..RuntimeTuning::default()
             },
             ..RuntimeConfig::default()
@@ -143,6 +157,7 @@ impl fmt::Display for NativeSettings {
             (!self.compile_all, "likely"),
             (self.debug_assertions, "asserting"),
             (self.starts_only, "starting"),
+            (self.jit_mode == JitMode::OutOfProcess, "helper"),
         ] {
             if is_set {
                 write!(f, "-{name}")?;

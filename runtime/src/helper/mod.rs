@@ -39,6 +39,7 @@ use std::time::{Duration, Instant};
 pub(crate) const MARKER: &str = "REVMC_JIT_HELPER";
 
 /// Who has something to compile.
+#[cfg_attr(not(feature = "cranelift"), allow(dead_code, reason = "there are no helpers"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Client {
     /// A thread of the backend's own: it lives as long as the backend wants helpers.
