@@ -2,10 +2,10 @@
 //!
 //! Contracts that run often are compiled in the background, by workers; lookups never wait for
 //! them. In blocking mode, and by [`compile_jit_sync`](JitBackend::compile_jit_sync), the calling
-//! thread compiles. What needs artifacts is refused: [`JitBackend::new`] returns a typed error, and
-//! calls that can't return one count a dropped command and log it.
+//! thread compiles.
 
 use crate::{
+    aot::Goal,
     compile::{CompileService, Origin},
     config::RuntimeConfig,
     error::{CompileFailure, RuntimeError},
@@ -77,8 +77,8 @@ impl JitBackend {
     ///
     /// # Errors
     /// [`RuntimeError::Environment`] for an unusable environment variable;
-    /// [`RuntimeError::Unsupported`] for [`aot`](RuntimeConfig::aot) and a
-    /// [`store`](RuntimeConfig::store).
+    /// [`RuntimeError::Environment`] for an unusable environment variable; if enabled, those of
+    /// [`set_enabled`](Self::set_enabled).
     pub fn new(config: RuntimeConfig) -> eyre::Result<Self> {
         Self::with_compiler_options(config, |_| {})
     }
@@ -91,22 +91,15 @@ impl JitBackend {
         adjust: impl FnOnce(&mut CompilerOptions),
     ) -> eyre::Result<Self> {
         let config = config.with_env_overrides()?.normalized();
-        config.check_supported()?;
-        let mut options = CompilerOptions {
-            opt_level: config.tuning.jit_opt_level,
-            single_error: config.single_error,
-            no_dedup: config.no_dedup,
-            no_dse: config.no_dse,
-            debug_assertions: config.debug_assertions,
-            // A blocking caller expects native code wherever execution goes.
-            compile_all: config.blocking,
-            ..Default::default()
-        };
+        let mut options = config.compiler_options();
         adjust(&mut options);
         // In blocking mode whoever asks compiles: workers come with the first request for them.
         let starts = HAS_COMPILER && config.enabled && !config.blocking;
         let service = Arc::new(CompileService::new(config, options));
         let _owner = Arc::new(Owner(Arc::clone(&service)));
+        if service.is_enabled() {
+            service.preload()?;
+        }
         if starts {
             service.start_workers()?;
         }
@@ -133,7 +126,9 @@ impl JitBackend {
         {
             return LookupDecision::Compiled(program);
         }
-        if !service.is_hopeless(&request.key) {
+        if service.has_stored(&request.key) {
+            service.submit(request.key, request.code, Origin::Stored, None);
+        } else if !service.is_hopeless(&request.key) {
             let cold = service.cold.get(&request.key, service.cache.generation());
             cold.observe(self, || request.code, 0);
         }
@@ -200,23 +195,7 @@ impl JitBackend {
         limit: Duration,
     ) -> eyre::Result<()> {
         let service = self.service().ok_or(RuntimeError::NoBackend)?;
-        let LookupRequest { key, code } = request;
-        if !service.tuning().should_compile(&code) {
-            let limit = service.tuning().jit_max_bytecode_len;
-            return Err(RuntimeError::Ineligible { key, code_len: code.len(), limit }.into());
-        }
-        if !service.config.is_priced_as(key.spec_id) {
-            let what = "compilation for a RuntimeConfig::gas_params of the chain's own";
-            let instead = "such code is interpreted";
-            return Err(RuntimeError::Unsupported { what, instead }.into());
-        }
-        match service.program(key, &code, deadline_in(limit)) {
-            Ok(_) => Ok(()),
-            Err(failure) if matches!(*failure, CompileFailure::TimedOut) => {
-                Err(RuntimeError::TimedOut { key, limit }.into())
-            }
-            Err(failure) => Err(RuntimeError::CompileFailed { key, failure }.into()),
-        }
+        Ok(service.compile_sync(Goal::Program, &request, limit)?)
     }
 
     /// Waits until nothing is queued or compiling, at whatever level, and `on_compilation` has
@@ -229,25 +208,55 @@ impl JitBackend {
         ledger.pending.wait_none(deadline) && ledger.events.wait_drained(deadline)
     }
 
-    /// Asks for an artifact. This version has none: the request is dropped, counted in
-    /// [`commands_dropped`](RuntimeStatsSnapshot::commands_dropped), and logged, once a minute.
+    /// Asks the workers for an artifact, before what is merely hot, whether or not the backend is
+    /// enabled or in [`aot`](RuntimeConfig::aot) mode. Never waits. Nothing happens if the store
+    /// has it and its program is resident, or the code is ineligible or failed before; if the store
+    /// has it and its program isn't resident, that is loaded. Where there is no room, no worker or
+    /// no [`store`](RuntimeConfig::store), the request is counted in
+    /// [`commands_dropped`](RuntimeStatsSnapshot::commands_dropped).
     pub fn prepare_aot(&self, request: AotRequest) {
-        self.drop_artifact_requests(1, Some(request.key()));
+        self.prepare_aot_batch(vec![request]);
     }
 
-    /// Asks for several artifacts; each is dropped as by [`prepare_aot`](Self::prepare_aot).
+    /// Asks for several artifacts, each as by [`prepare_aot`](Self::prepare_aot).
     pub fn prepare_aot_batch(&self, requests: Vec<AotRequest>) {
-        let first = requests.first().map(AotRequest::key);
-        self.drop_artifact_requests(requests.len() as u64, first);
+        let Some(service) = self.service() else { return };
+        if service.library.is_none() {
+            let first = requests.first().map(AotRequest::key);
+            return self.drop_artifact_requests(requests.len() as u64, first);
+        }
+        for request in requests {
+            service.submit(request.key(), request.code, Origin::Artifact, None);
+        }
     }
 
-    /// Would make artifacts and wait for them. This version has none.
+    /// Makes an artifact on this thread, unless the store has it; if another thread is at it, waits
+    /// for that. Takes at most 30 s, and the time for one chunk of code. `Ok` means that the
+    /// artifact is stored and its program was published.
     ///
     /// # Errors
-    /// [`RuntimeError::Unsupported`], always.
+    /// [`RuntimeError::NoStore`], and those of [`compile_jit_sync`](Self::compile_jit_sync); where
+    /// the store failed, the failure is [`CompileFailure::NotStored`].
     pub fn prepare_aot_sync(&self, request: AotRequest) -> eyre::Result<()> {
-        self.drop_artifact_requests(1, Some(request.key()));
-        Err(RuntimeError::Unsupported { what: "artifacts", instead: "use compile_jit_sync" }.into())
+        let service = self.service().ok_or(RuntimeError::NoBackend)?;
+        if service.library.is_none() {
+            return Err(RuntimeError::NoStore.into());
+        }
+        let request = LookupRequest { key: request.key(), code: request.code };
+        Ok(service.compile_sync(Goal::Artifact, &request, SYNC_LIMIT)?)
+    }
+
+    /// Makes artifacts on this thread and the workers together, and waits for all of them: each as
+    /// by [`prepare_aot_sync`](Self::prepare_aot_sync), and with its own 30 s. Results are in the
+    /// order of the requests.
+    pub fn prepare_aot_batch_sync(&self, requests: Vec<AotRequest>) -> Vec<eyre::Result<()>> {
+        // What has no room in the queue is made here.
+        if let Some(service) = self.service().filter(|service| service.library.is_some()) {
+            for request in &requests {
+                service.submit_quietly(request.key(), request.code.clone());
+            }
+        }
+        requests.into_iter().map(|request| self.prepare_aot_sync(request)).collect()
     }
 
     /// Forgets all programs and failures, also in live EVMs from their next frame on. Code is freed
@@ -260,9 +269,14 @@ impl JitBackend {
         }
     }
 
-    /// Deletes all artifacts. There are none in this version, for [`new`](Self::new) refuses a
-    /// store.
-    pub fn clear_persisted(&self) {}
+    /// Deletes all artifacts of the store. Never waits: the housekeeping thread does it, or whoever
+    /// is the next to need the store. What is stored or loaded after this call isn't deleted, and
+    /// what was begun before isn't stored. Programs stay resident.
+    pub fn clear_persisted(&self) {
+        if let Some(service) = self.service() {
+            service.clear_artifacts();
+        }
+    }
 
     /// [`clear_resident`](Self::clear_resident) and [`clear_persisted`](Self::clear_persisted).
     pub fn clear_all(&self) {
@@ -277,17 +291,22 @@ impl JitBackend {
     }
 
     /// Switches on or off. Takes effect in live EVMs at their next frame; programs stay resident,
-    /// and what is queued is compiled.
+    /// and what is queued is compiled. Switching on for the first time loads what the
+    /// [`store`](RuntimeConfig::store) has, and returns when that is done.
     ///
     /// # Errors
     /// [`RuntimeError::NoBackend`] for switching on a handle from [`disabled`](Self::disabled);
-    /// [`RuntimeError::Thread`] if no worker can be started: the backend stays off then.
+    /// [`RuntimeError::Store`] if the artifact store can't say what it has;
+    /// [`RuntimeError::Thread`] if no worker can be started. The backend stays off then.
     pub fn set_enabled(&self, enabled: bool) -> eyre::Result<()> {
         let Some(service) = self.service() else {
             return if enabled { Err(RuntimeError::NoBackend.into()) } else { Ok(()) };
         };
-        if HAS_COMPILER && enabled && !service.config.blocking {
-            service.start_workers()?;
+        if enabled {
+            service.preload()?;
+            if HAS_COMPILER && !service.config.blocking {
+                service.start_workers()?;
+            }
         }
         service.enabled.store(enabled, Ordering::Relaxed);
         service.cache.bump_epoch();
@@ -364,8 +383,8 @@ impl JitBackend {
         let Some(service) = self.service() else { return };
         service.ledger.counters.commands_dropped.add(count);
         if count > 0 && service.may_log() {
-            let error = RuntimeError::Unsupported { what: "artifacts", instead: "use compile_jit" };
-            tracing::warn!(?first, %error, "request dropped; further ones are only counted");
+            tracing::warn!(?first, error = %RuntimeError::NoStore,
+                "request for an artifact dropped; further ones are only counted");
         }
     }
 }
@@ -393,11 +412,15 @@ impl JitBackend {
         if !service.is_eligible(key, &code) {
             return Consultation::Interpret;
         }
-        match service.count(service.use_resident(key, || code)) {
-            Some(program) => Consultation::Run(program),
-            None if service.is_hopeless(key) => Consultation::Interpret,
-            None => Consultation::Watch(service.cold.get(key, service.cache.generation())),
+        match service.count(service.use_resident(key, || code.clone())) {
+            Some(program) => return Consultation::Run(program),
+            None if service.is_hopeless(key) => return Consultation::Interpret,
+            None => {}
         }
+        if service.has_stored(key) {
+            service.submit(*key, code, Origin::Stored, None);
+        }
+        Consultation::Watch(service.cold.get(key, service.cache.generation()))
     }
 
     /// Asks the workers to compile `code`; `cold` begins anew when that is over. Whether it was
@@ -477,10 +500,39 @@ impl CompileService {
         if let Some(program) = self.get_tracked(&request.key) {
             return LookupDecision::Compiled(program);
         }
-        match self.program(request.key, &request.code, deadline_in(SYNC_LIMIT)) {
+        match self.program(Goal::Program, request.key, &request.code, deadline_in(SYNC_LIMIT)) {
             Ok(program) => LookupDecision::Compiled(program),
             // Logged where it happened, once.
             Err(_) => LookupDecision::Interpret(InterpretReason::JitFailed),
+        }
+    }
+}
+
+impl CompileService {
+    /// Compiles on this thread what isn't there yet.
+    fn compile_sync(
+        self: &Arc<Self>,
+        goal: Goal,
+        request: &LookupRequest,
+        limit: Duration,
+    ) -> Result<(), RuntimeError> {
+        let LookupRequest { key, code } = request;
+        let key = *key;
+        if !self.tuning().should_compile(code) {
+            let limit = self.tuning().jit_max_bytecode_len;
+            return Err(RuntimeError::Ineligible { key, code_len: code.len(), limit });
+        }
+        if !self.config.is_priced_as(key.spec_id) {
+            let what = "compilation for a RuntimeConfig::gas_params of the chain's own";
+            let instead = "such code is interpreted";
+            return Err(RuntimeError::Unsupported { what, instead });
+        }
+        match self.program(goal, key, code, deadline_in(limit)) {
+            Ok(_) => Ok(()),
+            Err(failure) if matches!(*failure, CompileFailure::TimedOut) => {
+                Err(RuntimeError::TimedOut { key, limit })
+            }
+            Err(failure) => Err(RuntimeError::CompileFailed { key, failure }),
         }
     }
 }

@@ -6,9 +6,12 @@
 //! then account and tell `on_compilation`. So whoever hears of a program can look it up.
 
 use crate::{
+    aot::Goal,
+    aot_job::ArtifactJob,
+    artifacts::{ArtifactCounters, ArtifactRecipe, Library},
     cache::ProgramCache,
     compiler_pool::{CompilerPool, Tier, lock, reserve_for},
-    config::RuntimeConfig,
+    config::{CompilationKind, RuntimeConfig},
     crew::Crew,
     dump::Dumper,
     error::CompileFailure,
@@ -22,7 +25,7 @@ use crate::{
     log_limit::LogLimit,
     lookup::{ProgramStatus, RuntimeCacheKey},
     pool::{Band, Pool},
-    program::CompiledProgram,
+    program::{CompiledProgram, ProgramKind},
     stats::RuntimeStatsSnapshot,
     teamwork::Teamwork,
     tuning::RuntimeTuning,
@@ -53,6 +56,10 @@ pub(crate) enum Origin {
     Gas,
     /// It ran often.
     Frames,
+    /// It runs, and the store has its artifact.
+    Stored,
+    /// Somebody asked for its artifact.
+    Artifact,
 }
 
 /// Compiles what isn't compiled yet, once.
@@ -68,8 +75,12 @@ pub(crate) struct CompileService {
     pub(crate) bell: Bell,
     /// Where code is compiled; `None` means in this process.
     pub(crate) helpers: Option<Helpers>,
+    /// The artifact store, if there is one.
+    pub(crate) library: Option<Library>,
     dumper: Option<Dumper>,
     flights: Arc<Flights>,
+    /// Those of artifacts.
+    artifact_flights: Arc<Flights>,
     pub(crate) crew: Crew,
     /// The generation of the cache, plus 1, for which the log tells of a shortage; 0: none yet.
     shortage_logged: AtomicU64,
@@ -85,6 +96,9 @@ impl CompileService {
     pub(crate) fn new(mut config: RuntimeConfig, options: CompilerOptions) -> Self {
         let tuning = &config.tuning;
         let hot = tuning.jit_worker_count.saturating_mul(tuning.jit_worker_queue_capacity);
+        let recipe = ArtifactRecipe::with_options(options, tuning.aot_opt_level);
+        let artifact_options = *recipe.options();
+        let library = config.store.clone().map(|store| Library::new(store, recipe));
         let events = EventQueue::new(config.on_compilation.take(), tuning.channel_capacity);
         let name = config.thread_name.clone();
         let ledger = Arc::new(Ledger { name, events, ..Ledger::default() });
@@ -96,7 +110,9 @@ impl CompileService {
                 options,
                 tuning.compiler_recycle_threshold,
                 reserve_for(tuning.resident_code_cache_bytes),
-            ),
+            )
+            .with_artifact_options(artifact_options),
+            library,
             ledger,
             cold: ColdTable::new(tuning.jit_hot_threshold),
             pool: Pool::new(tuning.channel_capacity, hot, usize::MAX),
@@ -104,6 +120,7 @@ impl CompileService {
             helpers,
             dumper: Dumper::new(&config),
             flights: Arc::default(),
+            artifact_flights: Arc::default(),
             crew: Crew::default(),
             shortage_logged: AtomicU64::new(0),
             saturation_log: LogLimit::default(),
@@ -128,21 +145,25 @@ impl CompileService {
     /// here from `code`. Ends by `deadline`, but for the chunk at hand then.
     pub(crate) fn program(
         self: &Arc<Self>,
+        goal: Goal,
         key: RuntimeCacheKey,
         code: &[u8],
         deadline: Instant,
     ) -> Attempt {
+        let kind = self.kind_for(goal);
+        let flights = self.flights(kind);
+        let kept_since = self.library_generation();
         let (lead, generation) = loop {
             let generation = self.cache.generation();
-            if let Some(known) = self.known(&key) {
+            if let Some(known) = self.known_for(goal, &key) {
                 return known;
             }
-            let flight = match self.flights.board(key, generation, true) {
+            let flight = match flights.board(key, generation, true) {
                 Boarding::Lead(lead) => break (lead, generation),
                 Boarding::Follow(flight) => flight,
             };
             // What only waits for a worker isn't worth waiting for.
-            if let Some(lead) = self.flights.take_over(key, generation, &flight) {
+            if let Some(lead) = flights.take_over(key, generation, &flight) {
                 break (lead, generation);
             }
             match flight.wait(deadline) {
@@ -152,17 +173,37 @@ impl CompileService {
             }
         };
         // A flight may have landed between the first look and the boarding.
-        if let Some(known) = self.known(&key) {
+        if let Some(known) = self.known_for(goal, &key) {
             lead.land(known.clone());
             return known;
         }
-        let attempt = self.attempt(key, code, generation, deadline);
+        self.start_keeping_house();
+        let (attempt, tier) = match kind {
+            CompilationKind::Jit => (self.attempt(key, code, generation, deadline), Tier::Full),
+            CompilationKind::Aot => {
+                let generations = (generation, kept_since);
+                (self.attempt_artifact(key, code, generations, deadline), Tier::Artifact)
+            }
+        };
+        self.bell.ring();
         lead.land(attempt.clone());
         if attempt.as_ref().map_or_else(|failure| failure.is_explained_by_a_dump(), |_| true) {
             let client = Client::Caller(deadline_in(self.tuning().jit_timeout));
-            self.dump(key, code, Tier::Full, client);
+            self.dump(key, code, tier, client);
         }
-        attempt
+        // What couldn't be stored serves all the same.
+        match (goal, attempt) {
+            (Goal::Program, Err(failure)) => self.cache.get(&key).ok_or(failure),
+            (_, attempt) => attempt,
+        }
+    }
+
+    /// The compilations of a kind that are under way.
+    fn flights(&self, kind: CompilationKind) -> &Arc<Flights> {
+        match kind {
+            CompilationKind::Jit => &self.flights,
+            CompilationKind::Aot => &self.artifact_flights,
+        }
     }
 
     /// What is already known about `key`.
@@ -197,6 +238,7 @@ impl CompileService {
     /// The statistics now.
     pub(crate) fn stats(&self) -> RuntimeStatsSnapshot {
         let ledger = &self.ledger;
+        let artifacts = self.library.as_ref().map(|library| &library.counters);
         RuntimeStatsSnapshot {
             resident_entries: self.cache.len() as u64,
             events_queued: (self.pool.queued(Band::Hot) + ledger.events.len()) as u64,
@@ -204,6 +246,10 @@ impl CompileService {
             pending_jobs: ledger.pending.get(),
             jit_code_bytes: self.compilers.code_bytes(),
             jit_data_bytes: self.compilers.data_bytes(),
+            artifacts_loaded: artifacts.map_or(0, |counters| counters.loaded.get()),
+            artifacts_stored: artifacts.map_or(0, |counters| counters.stored.get()),
+            artifact_store_errors: artifacts.map_or(0, |counters| counters.store_errors.get()),
+            artifact_refusals: artifacts.map(ArtifactCounters::refusals).unwrap_or_default(),
             ..ledger.counters.snapshot()
         }
     }
@@ -211,10 +257,11 @@ impl CompileService {
     /// What becomes of `key`.
     pub(crate) fn status(&self, key: RuntimeCacheKey) -> ProgramStatus {
         let generation = self.cache.generation();
+        let kind = self.kind_for(Goal::Program);
         match self.cache.tier(&key) {
             Some(Tier::Baseline) => ProgramStatus::Baseline,
-            Some(Tier::Full | Tier::Complete) => ProgramStatus::Ready,
-            None if self.flights.contains(key, generation) => ProgramStatus::Pending,
+            Some(Tier::Full | Tier::Complete | Tier::Artifact) => ProgramStatus::Ready,
+            None if self.flights(kind).contains(key, generation) => ProgramStatus::Pending,
             None => match self.failure(&key) {
                 Some(failure) => ProgramStatus::Failed(failure),
                 None => match self.cold.frames(&key, generation) {
@@ -244,7 +291,8 @@ impl CompileService {
     ) -> Result<(CompiledProgram, CompileTimings), CompileFailure> {
         let work = Work { key, options: self.compilers.options(tier), code };
         let compiled = helpers.compile(&work, client)?;
-        let program = self.with_room(|| self.compilers.load(key, &compiled))?;
+        let kind = ProgramKind::Jit;
+        let program = self.with_room(|| self.compilers.load(key, kind, &compiled))?;
         Ok((program, compiled.timings))
     }
 
@@ -256,7 +304,12 @@ impl CompileService {
         generation: u64,
         deadline: Instant,
     ) -> Attempt {
-        self.start_keeping_house();
+        if self.has_stored(&key)
+            && let Some(program) = self.load_stored(key, code.len(), generation)
+        {
+            self.keep_within_budget();
+            return Ok(program);
+        }
         let mut ticket = Ticket::always(&self.ledger, key);
         ticket.begin();
         let releases = self.compilers.releases();
@@ -268,7 +321,7 @@ impl CompileService {
                 self.compile_in(helpers, Tier::Full, key, code, Client::Caller(deadline))
             }
         };
-        let attempt = match compiled {
+        match compiled {
             Ok((program, timings)) => {
                 let program = Arc::new(program);
                 self.cache.publish(&program, Tier::Full, generation);
@@ -278,15 +331,12 @@ impl CompileService {
                 Ok(program)
             }
             Err(failure) => Err(self.fail(key, code.len(), failure, generation, releases)),
-        };
-        drop(ticket);
-        self.bell.ring();
-        attempt
+        }
     }
 
     /// Lets workers that have nothing more urgent take chunks of what a caller compiles. Never
     /// waits, and starts no worker.
-    fn call_for_help(&self, work: &Arc<Teamwork>) {
+    pub(crate) fn call_for_help(&self, work: &Arc<Teamwork>) {
         if !self.crew.has_workers() {
             return;
         }
@@ -333,11 +383,14 @@ impl CompileService {
         cold: Option<Arc<Cold>>,
     ) -> bool {
         let tuning = self.tuning();
-        if !self.is_eligible(&key, &code) || self.known(&key).is_some() {
+        let goal = if origin == Origin::Artifact { Goal::Artifact } else { Goal::Program };
+        if !self.is_eligible(&key, &code) || self.known_for(goal, &key).is_some() {
             return false;
         }
+        let kind = self.kind_for(goal);
+        let kept_since = self.library_generation();
         let generation = self.cache.generation();
-        let Boarding::Lead(lead) = self.flights.board(key, generation, false) else {
+        let Boarding::Lead(lead) = self.flights(kind).board(key, generation, false) else {
             return false;
         };
         let rests = self.helpers.as_ref().is_some_and(Helpers::is_resting);
@@ -349,17 +402,34 @@ impl CompileService {
         };
         let accepted = ticket.is_some_and(|mut ticket| {
             ticket.watch(cold);
-            let contract = Contract { ticket, lead, code, generation };
-            let band = match origin {
-                Origin::Explicit | Origin::Gas => Band::Urgent,
-                Origin::Frames => Band::Hot,
+            let ticket = ticket.of_kind(kind);
+            let job = match kind {
+                CompilationKind::Jit => {
+                    Job::Contract(Box::new(Contract { ticket, lead, code, generation }))
+                }
+                CompilationKind::Aot => Job::Artifact(ArtifactJob::new(
+                    ticket, lead, code, goal, generation, kept_since,
+                )),
             };
-            self.pool.push(band, Job::Contract(Box::new(contract))).is_ok()
+            let band = match origin {
+                Origin::Explicit | Origin::Artifact | Origin::Gas => Band::Urgent,
+                Origin::Frames | Origin::Stored => Band::Hot,
+            };
+            self.pool.push(band, job).is_ok()
         });
         if !accepted {
             self.count_refused(origin);
         }
         accepted
+    }
+
+    /// Asks for an artifact, for a caller who makes it if there is no room. Isn't counted then.
+    pub(crate) fn submit_quietly(self: &Arc<Self>, key: RuntimeCacheKey, code: Bytes) {
+        let has_room = self.ledger.pending.get() < self.tuning().jit_max_pending_jobs as u64
+            && self.pool.queued(Band::Urgent) < self.tuning().channel_capacity;
+        if has_room && self.tuning().jit_worker_count > 0 {
+            self.submit(key, code, Origin::Artifact, None);
+        }
     }
 
     /// Whether a line about refused work may be logged now.
@@ -370,8 +440,8 @@ impl CompileService {
     fn count_refused(&self, origin: Origin) {
         let counters = &self.ledger.counters;
         match origin {
-            Origin::Explicit => counters.commands_dropped.bump(),
-            Origin::Gas | Origin::Frames => counters.events_dropped.bump(),
+            Origin::Explicit | Origin::Artifact => counters.commands_dropped.bump(),
+            Origin::Gas | Origin::Frames | Origin::Stored => counters.events_dropped.bump(),
         }
         if self.saturation_log.permits() {
             tracing::warn!(
@@ -467,7 +537,7 @@ mod tests {
             panic!("must lead")
         };
         std::thread::scope(|scope| {
-            let follower = scope.spawn(|| service.program(key, FIRST, deadline));
+            let follower = scope.spawn(|| service.program(Goal::Program, key, FIRST, deadline));
             // Whether the follower waits by now or comes later, it compiles by itself.
             std::thread::sleep(Duration::from_millis(20));
             lead.land(Err(Arc::new(CompileFailure::TimedOut)));
@@ -479,7 +549,7 @@ mod tests {
     fn what_is_short_of_memory_is_done_again_in_the_room_made() {
         let service = service();
         // Resident, and held by nobody else.
-        service.program(key(FIRST), FIRST, later()).unwrap();
+        service.program(Goal::Program, key(FIRST), FIRST, later()).unwrap();
         let second = || service.compilers.compile(key(SECOND), SECOND, later(), |_| {});
         assert!(second().is_err_and(|failure| failure.is_shortage()));
         assert!(service.with_room(second).is_ok());
@@ -492,15 +562,15 @@ mod tests {
         let service = service();
         // Not through the service, whose cache would keep it.
         let (first, _) = service.compilers.compile(key(FIRST), FIRST, later(), |_| {}).unwrap();
-        let failure = service.program(key(SECOND), SECOND, later()).unwrap_err();
+        let failure = service.program(Goal::Program, key(SECOND), SECOND, later()).unwrap_err();
         assert!(failure.is_shortage(), "{failure}");
         for _ in 0..3 {
-            let again = service.program(key(SECOND), SECOND, later()).unwrap_err();
+            let again = service.program(Goal::Program, key(SECOND), SECOND, later()).unwrap_err();
             assert!(Arc::ptr_eq(&again, &failure));
         }
         assert_eq!(service.ledger.counters.compilations_dispatched.get(), 1);
         drop(first);
-        service.program(key(SECOND), SECOND, later()).unwrap();
+        service.program(Goal::Program, key(SECOND), SECOND, later()).unwrap();
         assert_eq!(service.ledger.counters.compilations_dispatched.get(), 2);
         assert!(service.known(&key(SECOND)).is_some_and(|known| known.is_ok()));
     }
@@ -509,10 +579,10 @@ mod tests {
     fn a_shortage_is_forgotten_by_a_clear() {
         let service = service();
         let _first = service.compilers.compile(key(FIRST), FIRST, later(), |_| {}).unwrap();
-        assert!(service.program(key(SECOND), SECOND, later()).is_err());
+        assert!(service.program(Goal::Program, key(SECOND), SECOND, later()).is_err());
         service.clear();
         assert!(service.known(&key(SECOND)).is_none());
-        assert!(service.program(key(SECOND), SECOND, later()).is_err());
+        assert!(service.program(Goal::Program, key(SECOND), SECOND, later()).is_err());
         assert_eq!(service.ledger.counters.compilations_dispatched.get(), 2);
     }
 
@@ -525,7 +595,7 @@ mod tests {
         assert!(service.is_first_shortage(0));
         assert!(!service.is_first_shortage(0));
         service.clear();
-        assert!(service.program(key(SECOND), SECOND, later()).is_err());
+        assert!(service.program(Goal::Program, key(SECOND), SECOND, later()).is_err());
         assert!(!service.is_first_shortage(service.cache.generation()), "it was logged");
     }
 }

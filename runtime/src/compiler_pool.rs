@@ -14,6 +14,7 @@ use crate::{
 use cranevm_codegen::{
     Chunk, CompileError, CompiledCode, Compiler, CompilerOptions, NativeProgram, OptimizationLevel,
     Program,
+    artifact::Identity,
     code_memory::{CodeMemoryError, CodeRegion},
 };
 use std::{
@@ -43,12 +44,14 @@ pub(crate) enum Tier {
     Full,
     /// At the configured level, and without guesses as to what is unlikely to run.
     Complete,
+    /// For an artifact: at the level for these, and without guesses.
+    Artifact,
 }
 
 /// Lends compilers and owns the code memory of a backend.
 pub(crate) struct CompilerPool {
     /// By tier.
-    levels: [Level; 3],
+    levels: [Level; 4],
     /// Compilations after which a compiler isn't kept; 0: never.
     recycle_threshold: usize,
     reserve_bytes: usize,
@@ -86,12 +89,18 @@ impl CompilerPool {
         let complete = CompilerOptions { compile_all: true, ..options };
         let level = |options| Level { options, idle: Mutex::default() };
         Self {
-            levels: [level(baseline), level(options), level(complete)],
+            levels: [level(baseline), level(options), level(complete), level(complete)],
             recycle_threshold,
             reserve_bytes,
             region: Mutex::default(),
             holdings: Arc::default(),
         }
+    }
+
+    /// The same pool, which compiles artifacts with these options.
+    pub(crate) fn with_artifact_options(mut self, options: CompilerOptions) -> Self {
+        self.levels[Tier::Artifact as usize].options = options;
+        self
     }
 
     /// How a tier compiles.
@@ -122,11 +131,29 @@ impl CompilerPool {
         deadline: Instant,
         call_for_help: impl FnOnce(&Arc<Teamwork>),
     ) -> Result<(CompiledProgram, CompileTimings), CompileFailure> {
-        let (analysed, mut compiled) = self.begin(Tier::Full, key, code)?;
-        let work = Arc::new(Teamwork::new(Tier::Full, analysed));
+        let compiled = self.compile_code(Tier::Full, key, code, deadline, call_for_help)?;
+        Ok((self.load(key, ProgramKind::Jit, &compiled)?, compiled.timings))
+    }
+
+    /// Compiles a contract at a tier as [`compile`](Self::compile) does.
+    pub(crate) fn compile_code(
+        &self,
+        tier: Tier,
+        key: RuntimeCacheKey,
+        code: &[u8],
+        deadline: Instant,
+        call_for_help: impl FnOnce(&Arc<Teamwork>),
+    ) -> Result<CompiledCode, CompileFailure> {
+        let (analysed, mut compiled) = self.begin(tier, key, code)?;
+        let work = Arc::new(Teamwork::new(tier, analysed));
         call_for_help(&work);
         work.finish(self, deadline, &mut compiled)?;
-        Ok((self.load(key, &compiled)?, compiled.timings))
+        Ok(compiled)
+    }
+
+    /// What an artifact of `key` tells of its code.
+    pub(crate) fn identity(&self, key: RuntimeCacheKey) -> Result<Identity, CompileFailure> {
+        self.lend(Tier::Artifact, false, |compiler| Ok(compiler.identity(key.code_hash)))
     }
 
     /// Compiles at the first tier what a contract needs to start, and loads that.
@@ -136,7 +163,7 @@ impl CompilerPool {
         code: &[u8],
     ) -> Result<Started, CompileFailure> {
         let (analysed, compiled) = self.begin(self.first_tier(), key, code)?;
-        let program = self.load(key, &compiled)?;
+        let program = self.load(key, ProgramKind::Jit, &compiled)?;
         Ok(Started { program, analysed: Some(analysed), timings: compiled.timings })
     }
 
@@ -167,11 +194,12 @@ impl CompilerPool {
     pub(crate) fn load(
         &self,
         key: RuntimeCacheKey,
+        kind: ProgramKind,
         compiled: &CompiledCode,
     ) -> Result<CompiledProgram, CompileFailure> {
         let native = NativeProgram::load(compiled, &self.region()?)?;
         let holdings = Arc::clone(&self.holdings);
-        Ok(CompiledProgram::new(key, ProgramKind::Jit, native, holdings))
+        Ok(CompiledProgram::new(key, kind, native, holdings))
     }
 
     /// Places another chunk of a program in memory.

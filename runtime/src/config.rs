@@ -5,6 +5,7 @@
 
 use crate::{CompileTimings, artifacts::ArtifactStore, error::RuntimeError, tuning::RuntimeTuning};
 use alloy_primitives::B256;
+use cranevm_codegen::CompilerOptions;
 use revm::{context_interface::cfg::GasParams, primitives::hardfork::SpecId};
 use std::{ffi::OsString, fmt::Display, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
@@ -27,9 +28,17 @@ pub struct RuntimeConfig {
     ///
     /// Default: `"revmc-backend"`.
     pub thread_name: String,
-    /// Where compiled code outlives the process.
+    /// Where compiled code outlives the process: a
+    /// [`DirArtifactStore`](crate::runtime::DirArtifactStore), say, or a store of the client's own.
+    /// What it has is loaded when the backend is enabled for the first time, and after that where
+    /// it is needed; with [`aot`](Self::aot) or by
+    /// [`prepare_aot`](crate::runtime::JitBackend::prepare_aot), artifacts are added to it.
     ///
-    /// Default: `None`. Any other value is refused by this version.
+    /// Nothing that a store returns is run unverified: an artifact that is damaged, or of another
+    /// contract, fork, compiler, processor or option than this backend's, is deleted and made
+    /// again. But who can write the store's files can run code in this process.
+    ///
+    /// Default: `None`.
     #[debug(skip)]
     pub store: Option<Arc<dyn ArtifactStore>>,
     /// Limits, thresholds and intervals.
@@ -70,9 +79,16 @@ pub struct RuntimeConfig {
     /// this says, [`JitEvm`](crate::revm_evm::JitEvm) compares the schedule of each frame's host,
     /// and interprets the frame if it isn't the fork's.
     pub gas_params: Option<GasParams>,
-    /// Compile to artifacts instead of to memory.
+    /// Compile to artifacts, in the [`store`](Self::store), instead of to memory alone: whatever is
+    /// compiled, whether it became hot or was asked for. A contract is compiled whole, at
+    /// [`aot_opt_level`](RuntimeTuning::aot_opt_level), before it runs natively, so that comes
+    /// later than without this; and a program that is loaded from the store needs no compilation.
     ///
-    /// Default: `false`. `true` is refused by this version.
+    /// Without a store there is nothing to keep artifacts in: code is compiled to memory then, as
+    /// with `false`, and [`JitBackend::new`](crate::runtime::JitBackend::new) logs a warning. Where
+    /// the store fails, the program serves as if it had been compiled to memory.
+    ///
+    /// Default: `false`.
     pub aot: bool,
     /// Where code is compiled.
     ///
@@ -145,26 +161,31 @@ impl RuntimeConfig {
         self.gas_params.as_ref().is_none_or(|params| *params == GasParams::new_spec(spec_id))
     }
 
+    /// The compiler options that the settings stand for.
+    pub(crate) fn compiler_options(&self) -> CompilerOptions {
+        CompilerOptions {
+            opt_level: self.tuning.jit_opt_level,
+            single_error: self.single_error,
+            no_dedup: self.no_dedup,
+            no_dse: self.no_dse,
+            debug_assertions: self.debug_assertions,
+            // A blocking caller expects native code wherever execution goes.
+            compile_all: self.blocking,
+            ..Default::default()
+        }
+    }
+
     /// Resolves settings that imply others.
     pub(crate) fn normalized(mut self) -> Self {
         if self.blocking {
             self.enabled = true;
             self.tuning.jit_hot_threshold = 0;
         }
+        if self.aot && self.store.is_none() {
+            tracing::warn!("RuntimeConfig::aot without a store: code is compiled to memory");
+        }
         self.tuning = self.tuning.normalized();
         self
-    }
-
-    /// Refuses what this version doesn't do, rather than do something else.
-    pub(crate) fn check_supported(&self) -> Result<(), RuntimeError> {
-        let refuse = |what, instead| Err(RuntimeError::Unsupported { what, instead });
-        if self.aot {
-            return refuse("RuntimeConfig::aot = true", "set it to false to compile in memory");
-        }
-        if self.store.is_some() {
-            return refuse("RuntimeConfig::store", "set it to None; code is compiled in memory");
-        }
-        Ok(())
     }
 }
 

@@ -124,6 +124,9 @@ impl CompileService {
         let timeout = self.tuning().shutdown_timeout;
         if !self.crew.threads.join_all(timeout) {
             tracing::warn!(?timeout, "background threads didn't end in time, and are left alone");
+        } else if !self.crew.keeps_house() {
+            // What the housekeeping thread would have done.
+            self.settle_artifacts();
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Public calls return [`eyre::Result`], as clients expect; what is inside is a [`RuntimeError`],
 //! to be had with `report.downcast_ref::<RuntimeError>()`.
 
-use crate::{helper::HelperError, lookup::RuntimeCacheKey};
+use crate::{artifacts::ArtifactProblem, helper::HelperError, lookup::RuntimeCacheKey};
 use cranevm_codegen::{CompileError, code_memory::CodeMemoryError};
 use std::{sync::Arc, time::Duration};
 
@@ -44,6 +44,16 @@ pub enum RuntimeError {
         /// What the system said.
         problem: String,
     },
+    /// The artifact store can't be used.
+    #[error("{problem}; correct it, or set RuntimeConfig::store to None")]
+    Store {
+        /// What went wrong.
+        #[source]
+        problem: Arc<ArtifactProblem>,
+    },
+    /// There is no store for artifacts.
+    #[error("there is no store for artifacts; set RuntimeConfig::store, or use compile_jit_sync")]
+    NoStore,
     /// A synchronous call didn't end in the time it was given. The compilation may still end.
     #[error("code {code_hash} wasn't compiled within {limit:?}", code_hash = .key.code_hash)]
     TimedOut {
@@ -96,6 +106,9 @@ pub enum CompileFailure {
     /// The helper process didn't give a program.
     #[error("the helper process: {0}")]
     Helper(#[from] HelperError),
+    /// The artifact couldn't be stored. The program serves all the same, until the process ends.
+    #[error("compiled, but the artifact isn't stored: {0}")]
+    NotStored(#[source] ArtifactProblem),
     /// The compiler panicked: an error in it. The panic was contained.
     #[error("the compiler panicked: {message}")]
     Panic {
@@ -122,7 +135,7 @@ impl CompileFailure {
         match self {
             Self::TimedOut | Self::Abandoned => true,
             Self::Helper(error) => error.is_circumstantial(),
-            Self::Compiler(_) | Self::Panic { .. } => false,
+            Self::Compiler(_) | Self::NotStored(_) | Self::Panic { .. } => false,
         }
     }
 }

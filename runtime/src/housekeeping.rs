@@ -48,6 +48,7 @@ pub(crate) fn run(service: &Arc<CompileService>) {
         let delivered =
             (0..tuning.max_events_per_drain).take_while(|_| events.deliver_one()).count();
         service.free_forgotten();
+        service.settle_artifacts();
         let residents = service.cache.len() as u32;
         let turn = tuning.event_drain_interval.saturating_mul(1 + residents / LOOKED_AT);
         if last_turn.elapsed() >= turn {
@@ -75,6 +76,7 @@ pub(crate) fn run(service: &Arc<CompileService>) {
             service.bell.wait(if watches { next } else { NEVER });
         }
     }
+    service.settle_artifacts();
 }
 
 /// Longer than anything; the bell rings earlier.

@@ -8,6 +8,7 @@
 //! two chunks the worker may turn to something more urgent, be paused, or end.
 
 use crate::{
+    aot_job::ArtifactJob,
     compile::CompileService,
     compiler_pool::{Started, Tier, lock},
     error::CompileFailure,
@@ -16,7 +17,7 @@ use crate::{
     ledger::Ticket,
     lookup::RuntimeCacheKey,
     pool::{Band, Station},
-    program::CompiledProgram,
+    program::{CompiledProgram, ProgramKind},
     teamwork::Teamwork,
 };
 use alloy_primitives::Bytes;
@@ -36,6 +37,7 @@ pub(crate) enum Job {
     Upgrade(Box<Upgrade>),
     /// Chunks of a contract that a caller compiles.
     Help(Arc<Teamwork>),
+    Artifact(Box<ArtifactJob>),
 }
 
 /// Does a job, or a part of it: what comes back is to be gone on with.
@@ -43,6 +45,7 @@ pub(crate) fn run(service: &Arc<CompileService>, station: &Station<Job>, job: Jo
     match job {
         Job::Contract(contract) => contract.run(service, station),
         Job::Chunk(chunk) => chunk.run(service),
+        Job::Artifact(job) => job.run(service, station),
         Job::Upgrade(upgrade) => return upgrade.step(service).map(Job::Upgrade),
         Job::Help(work) => return work.step(&service.compilers).then_some(Job::Help(work)),
     }
@@ -67,6 +70,12 @@ impl Contract {
         }
         if let Some(known) = service.known(&key) {
             return lead.land(known);
+        }
+        if service.has_stored(&key)
+            && let Some(program) = service.load_stored(key, code.len(), generation)
+        {
+            service.keep_within_budget();
+            return lead.land(Ok(program));
         }
         let _span = tracing::debug_span!("compile", code_hash = %key.code_hash,
             spec_id = ?key.spec_id, code_len = code.len())
@@ -307,7 +316,9 @@ impl Upgrade {
         }
         match &self.work {
             Some(Partial { compiled, left, .. }) if left.is_empty() => {
-                let better = Arc::new(service.with_room(|| compilers.load(key, compiled))?);
+                let better = Arc::new(
+                    service.with_room(|| compilers.load(key, ProgramKind::Jit, compiled))?,
+                );
                 let timings = compiled.timings;
                 self.replace(service, better, &timings);
                 Ok(true)

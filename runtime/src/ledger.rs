@@ -76,6 +76,7 @@ impl Pending {
 pub(crate) struct Ticket {
     ledger: Arc<Ledger>,
     key: RuntimeCacheKey,
+    kind: CompilationKind,
     /// When compilation began, if it did.
     begun: Option<Instant>,
     timings: CompileTimings,
@@ -101,11 +102,18 @@ impl Ticket {
         Self {
             ledger: Arc::clone(ledger),
             key,
+            kind: CompilationKind::Jit,
             begun: None,
             timings: CompileTimings::default(),
             success: false,
             cold: None,
         }
+    }
+
+    /// The same ticket, for what is compiled to.
+    pub(crate) fn of_kind(mut self, kind: CompilationKind) -> Self {
+        self.kind = kind;
+        self
     }
 
     pub(crate) fn watch(&mut self, cold: Option<Arc<Cold>>) {
@@ -149,7 +157,7 @@ impl Drop for Ticket {
                 code_hash: self.key.code_hash,
                 spec_id: self.key.spec_id,
                 duration: begun.elapsed(),
-                kind: CompilationKind::Jit,
+                kind: self.kind,
                 success: self.success,
                 timings: if self.success { self.timings } else { CompileTimings::default() },
             };

@@ -28,6 +28,8 @@
 
 #![deny(unsafe_code)]
 
+mod aot;
+mod aot_job;
 mod artifacts;
 mod backend;
 mod cache;
@@ -65,8 +67,9 @@ pub mod alloy_evm;
 pub mod runtime {
     pub use crate::{
         artifacts::{
-            ArtifactKey, ArtifactManifest, ArtifactStore, BackendSelection, DirArtifactStore,
-            RuntimeArtifactStore, StoreEntry, StoreError, StoredArtifact,
+            Artifact, ArtifactKey, ArtifactManifest, ArtifactProblem, ArtifactRecipe,
+            ArtifactRefusals, ArtifactStore, BackendSelection, DirArtifactStore,
+            RuntimeArtifactStore, StoreEntry, StoreError, StoredArtifact, read_header,
         },
         backend::{JitBackend, maybe_run_jit_helper},
         config::{CompilationEvent, CompilationKind, JitMode, RuntimeConfig},

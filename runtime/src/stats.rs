@@ -3,6 +3,7 @@
 //! Bumped with relaxed atomics where things happen, so a snapshot is current, but its fields aren't
 //! read at one instant.
 
+use crate::artifacts::ArtifactRefusals;
 use std::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -71,6 +72,14 @@ pub struct RuntimeStatsSnapshot {
     pub jit_helper_resume_requests: u64,
     /// Always 0: nothing is sent that could fail.
     pub jit_helper_resume_failures: u64,
+    /// Programs loaded from artifacts. They aren't compilations.
+    pub artifacts_loaded: u64,
+    /// Artifacts stored.
+    pub artifacts_stored: u64,
+    /// Calls that the artifact store failed or panicked in.
+    pub artifact_store_errors: u64,
+    /// Artifacts that weren't loaded, by reason.
+    pub artifact_refusals: ArtifactRefusals,
 }
 
 impl RuntimeStatsSnapshot {

@@ -1,7 +1,7 @@
 //! Each field of the configuration does what its documentation says: a test for each that fails if
 //! the field is ignored. Fields that only say something to the compiler (`single_error`,
-//! `debug_assertions`, `no_dedup`, `no_dse`) are checked in `backend.rs`, and those of helper
-//! processes in `helper/`; `aot_opt_level` belongs to what this version refuses.
+//! `debug_assertions`, `no_dedup`, `no_dse`) are checked in `backend.rs`, those of artifacts in
+//! `artifacts.rs`, and those of helper processes in `helper/`.
 
 mod common;
 
@@ -13,9 +13,7 @@ use cranevm::{
     OptimizationLevel, SpecId,
     context_interface::cfg::{GasId, GasParams},
     revm_evm::JitEvm,
-    runtime::{
-        InterpretReason, JitBackend, LookupDecision, RuntimeConfig, RuntimeError, RuntimeTuning,
-    },
+    runtime::{InterpretReason, JitBackend, LookupDecision, RuntimeConfig, RuntimeTuning},
 };
 use revm::{ExecuteEvm, bytecode::opcode::*};
 use std::{
@@ -99,13 +97,6 @@ fn dump_dir_gets_files() {
     let files = fs::read_dir(&folder).unwrap().count();
     fs::remove_dir_all(&directory).unwrap();
     assert!(files > 3, "{files} files");
-}
-
-#[test]
-fn what_needs_artifacts_is_refused() {
-    let config = RuntimeConfig { aot: true, ..Default::default() };
-    let error = JitBackend::new(config).unwrap_err();
-    assert!(matches!(error.downcast_ref(), Some(RuntimeError::Unsupported { .. })), "{error}");
 }
 
 #[test]

@@ -78,7 +78,8 @@ pub(super) fn describe_options(options: &CompilerOptions) -> String {
     // Exhaustive, so that no option is forgotten.
     let CompilerOptions {
         opt_level,
-        single_error,
+        // Applied where code is left: an artifact serves either.
+        single_error: _,
         no_dedup: _,
         no_dse: _,
         skip_passes: _,
@@ -103,7 +104,7 @@ pub(super) fn describe_options(options: &CompilerOptions) -> String {
     };
     let blocks = force_hand_over.map_or_else(|| "never".to_owned(), |blocks| blocks.to_string());
     format!(
-        "opt_level={level} single_error={single_error} skipped={skipped} \
+        "opt_level={level} skipped={skipped} \
          debug_assertions={debug_assertions} verify={verify} compile_all={compile_all} \
          work_limit={}+{} one_block_per_chunk={one_block_per_chunk} force_hand_over={blocks}",
         work_limit.contract, work_limit.per_byte

@@ -56,7 +56,7 @@ impl Header {
     /// [`ArtifactError::NotAnArtifact`], [`ArtifactError::Format`], [`ArtifactError::Length`] for
     /// less than a header, [`ArtifactError::Malformed`].
     pub fn read(prefix: &[u8]) -> Result<Self, ArtifactError> {
-        let artifact_len = check_format(prefix)?;
+        let artifact_len = claimed_len(prefix)?;
         let mut reader = Reader::new(prefix, "the header");
         reader.take(MAGIC.len() + size_of_val(&FORMAT))?;
         let header_len = reader.u32()? as usize;
@@ -211,9 +211,13 @@ impl Header {
 /// This crate, as the compiler of artifacts.
 const COMPILER: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 
-/// Checks magic and format, which every version has at the same place; the length that the artifact
-/// says it has.
-pub(super) fn check_format(bytes: &[u8]) -> Result<u64, ArtifactError> {
+/// The length in bytes that an artifact says it has. Checks magic and format, which every version
+/// has at the same place; 24 bytes are enough.
+///
+/// # Errors
+/// [`ArtifactError::NotAnArtifact`], [`ArtifactError::Format`], or [`ArtifactError::Length`] for
+/// fewer bytes than that.
+pub fn claimed_len(bytes: &[u8]) -> Result<u64, ArtifactError> {
     let begins_right = bytes.iter().zip(&MAGIC).all(|(found, magic)| found == magic);
     if !begins_right {
         return Err(ArtifactError::NotAnArtifact);

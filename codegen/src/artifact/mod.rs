@@ -36,7 +36,7 @@ mod tests;
 
 pub use error::ArtifactError;
 pub use fingerprint::abi_hash;
-pub use header::Header;
+pub use header::{Header, claimed_len};
 pub use machine::Machine;
 
 use crate::{CompiledCode, CompilerOptions};
@@ -110,7 +110,7 @@ pub fn decode(bytes: &[u8], expected: &Expected<'_>) -> Result<CompiledCode, Art
 
 /// Checks that the bytes are those that were written: format, length and hash; all but the hash.
 fn check_content(bytes: &[u8], artifact_hash: Option<B256>) -> Result<&[u8], ArtifactError> {
-    let expected = header::check_format(bytes)?;
+    let expected = claimed_len(bytes)?;
     let found = bytes.len() as u64;
     if expected != found {
         return Err(ArtifactError::Length { found, expected });

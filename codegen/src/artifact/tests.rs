@@ -193,7 +193,6 @@ fn each_option_that_matters_is_compared() {
     let base = sample.options;
     let others = [
         ("opt_level", CompilerOptions { opt_level: OptimizationLevel::None, ..base }),
-        ("single_error", CompilerOptions { single_error: true, ..base }),
         ("skipped", CompilerOptions { no_dedup: true, ..base }),
         ("skipped", CompilerOptions { no_dse: true, ..base }),
         ("skipped", CompilerOptions { skip_passes: PassSet::SIMPLIFY, ..base }),
@@ -214,8 +213,10 @@ fn each_option_that_matters_is_compared() {
             other => panic!("{name}: {other}"),
         }
     }
-    let same = Sample::with(CompilerOptions { predict_jumps: true, ..base });
-    assert_eq!(same.bytes, sample.bytes);
+    let same = CompilerOptions { predict_jumps: true, single_error: true, ..base };
+    assert_eq!(Sample::with(same).bytes, sample.bytes);
+    let expected = Expected { options: &same, ..sample.expected() };
+    assert!(decode(&sample.bytes, &expected).unwrap().single_error);
 }
 
 #[test]

@@ -219,8 +219,8 @@ fn without_manifest(key: &ArtifactKey, path: PathBuf, len: u64) -> StoredArtifac
 }
 
 impl ArtifactStore for DirArtifactStore {
-    /// Everything in the store, good or damaged: whoever reads an artifact verifies it. What isn't a
-    /// file, or isn't named after a key, is left out.
+    /// Everything in the store, good or damaged: whoever reads an artifact verifies it. What isn't
+    /// a file, or isn't named after a key, is left out.
     fn load_all(&self) -> eyre::Result<Vec<(ArtifactKey, StoredArtifact)>> {
         let mut found = Vec::new();
         for StoreEntry { path, artifact } in self.entries()? {

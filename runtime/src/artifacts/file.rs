@@ -35,8 +35,8 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 const USE_NOTED_FOR: Duration = Duration::from_secs(600);
 
 /// Writes an artifact's file: beside its place, then there. Who reads meanwhile, and who is killed
-/// meanwhile, leaves or finds the old file or the new one. If `durable`, the file outlives a loss of
-/// power.
+/// meanwhile, leaves or finds the old file or the new one. If `durable`, the file outlives a loss
+/// of power.
 pub(super) fn write(
     path: &Path,
     manifest: &ArtifactManifest,

@@ -1,0 +1,297 @@
+//! Artifacts on their way between a store and the cache.
+//!
+//! - **Preload**: the first time that a backend is enabled, the store's artifacts are loaded by
+//!   several threads, newest first. What is large, or beyond the budget, is only noted, and loaded
+//!   by a worker at its first miss.
+//! - **Making**: a contract is compiled whole, at `aot_opt_level`; the artifact is stored, and then
+//!   the program published. If it can't be stored, it is published all the same, as if it had been
+//!   compiled to memory.
+//!
+//! Which of two ways a contract is compiled is a [`CompilationKind`]; whether an artifact was asked
+//! for, or a program of whatever kind, is a [`Goal`].
+
+use crate::{
+    artifacts::{ArtifactKey, Library, StoredArtifact},
+    compile::CompileService,
+    compiler_pool::{Tier, contain_panic},
+    config::CompilationKind,
+    error::{CompileFailure, RuntimeError},
+    flights::Attempt,
+    helper::{Client, Work},
+    ledger::Ticket,
+    lookup::RuntimeCacheKey,
+    program::{CompiledProgram, ProgramKind},
+};
+use cranevm_codegen::{CompiledCode, HAS_COMPILER};
+use std::{
+    cmp::Reverse,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::Instant,
+};
+
+/// Bytes of artifacts that are loaded before a backend is ready: a second of one processor's work,
+/// or less.
+const PRELOADED_BYTES: u64 = 256 << 20;
+
+/// Bytes of an artifact from which on it is loaded when it is needed: no deployed contract's is
+/// that large.
+const LARGE: usize = 2 << 20;
+
+/// Most threads that preload. Reading is soon bounded by the disk.
+const MAX_THREADS: usize = 8;
+
+/// What somebody wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// A program, wherever it comes from.
+    Program,
+    /// An artifact in the store, and its program.
+    Artifact,
+}
+
+impl CompileService {
+    /// How a contract is compiled for who wants this.
+    pub(crate) fn kind_for(&self, goal: Goal) -> CompilationKind {
+        match self.library.is_some() && (goal == Goal::Artifact || self.config.aot) {
+            true => CompilationKind::Aot,
+            false => CompilationKind::Jit,
+        }
+    }
+
+    /// What is already known about `key`, as far as it settles what is wanted.
+    pub(crate) fn known_for(&self, goal: Goal, key: &RuntimeCacheKey) -> Option<Attempt> {
+        match goal {
+            Goal::Program => self.known(key),
+            Goal::Artifact => {
+                let resident = self
+                    .cache
+                    .get(key)
+                    .filter(|program| program.kind == ProgramKind::Aot && self.has_stored(key));
+                resident.map(Ok).or_else(|| self.failure(key).map(Err))
+            }
+        }
+    }
+
+    /// Whether the store is known to have an artifact of `key`.
+    #[inline]
+    pub(crate) fn has_stored(&self, key: &RuntimeCacheKey) -> bool {
+        self.library.as_ref().is_some_and(|library| library.has(key))
+    }
+
+    /// Loads and publishes the program of a stored artifact, if there is one that may be loaded.
+    pub(crate) fn load_stored(
+        &self,
+        key: RuntimeCacheKey,
+        code_len: usize,
+        generation: u64,
+    ) -> Option<Arc<CompiledProgram>> {
+        let library = self.library.as_ref()?;
+        let code = library.load(key, code_len)?;
+        self.adopt(library, key, &code, generation)
+    }
+
+    /// Publishes the program of an artifact that was read.
+    fn adopt(
+        &self,
+        library: &Library,
+        key: RuntimeCacheKey,
+        code: &CompiledCode,
+        generation: u64,
+    ) -> Option<Arc<CompiledProgram>> {
+        let loaded = self.with_room(|| self.compilers.load(key, ProgramKind::Aot, code));
+        match loaded {
+            Ok(program) => {
+                let program = Arc::new(program);
+                self.cache.publish(&program, Tier::Artifact, generation);
+                library.counters.loaded.bump();
+                Some(program)
+            }
+            Err(failure) => {
+                let RuntimeCacheKey { code_hash, spec_id } = key;
+                tracing::debug!(%code_hash, ?spec_id, %failure, "an artifact isn't loaded");
+                None
+            }
+        }
+    }
+
+    /// Loads what the store has, the first time; see the module.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Store`] if the store can't say what it has. It is asked again the next time.
+    pub(crate) fn preload(&self) -> Result<(), RuntimeError> {
+        let Some(library) = self.library.as_ref().filter(|_| HAS_COMPILER) else { return Ok(()) };
+        let mut preloaded = library.preloaded();
+        if *preloaded {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let generation = self.cache.generation();
+        let mut listed = library
+            .list()
+            .inspect_err(|problem| library.counters.count(problem))
+            .map_err(|problem| RuntimeError::Store { problem: Arc::new(problem) })?;
+        listed.retain(|(key, _)| self.config.is_priced_as(key.runtime.spec_id));
+        listed.sort_by_key(|(_, stored)| Reverse(stored.manifest.created_at_unix_secs));
+        let budget = self.tuning().resident_code_cache_bytes as u64;
+        let room = if budget == 0 { PRELOADED_BYTES } else { budget.min(PRELOADED_BYTES) };
+        let (next, room) = (AtomicUsize::new(0), AtomicU64::new(room));
+        let part = || self.preload_some(library, &listed, &next, &room, generation);
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        thread::scope(|scope| {
+            for _ in 1..threads.min(listed.len()) {
+                // Where the system refuses a thread, this one does more.
+                let _started = thread::Builder::new().spawn_scoped(scope, part);
+            }
+            part();
+        });
+        self.keep_within_budget();
+        *preloaded = true;
+        let (loaded, refused) = (library.counters.loaded.get(), library.counters.refusals());
+        tracing::info!(
+            listed = listed.len(), loaded, refused = refused.total(), ?refused,
+            elapsed = ?start.elapsed(), "artifacts of the store"
+        );
+        Ok(())
+    }
+
+    /// One thread's part of the listed artifacts: whichever is next.
+    fn preload_some(
+        &self,
+        library: &Library,
+        listed: &[(ArtifactKey, StoredArtifact)],
+        next: &AtomicUsize,
+        room: &AtomicU64,
+        generation: u64,
+    ) {
+        while let Some((key, stored)) = listed.get(next.fetch_add(1, Relaxed)) {
+            library.note(key.runtime);
+            let len = stored.manifest.artifact_len;
+            let fits = |left: u64| left.checked_sub(len as u64);
+            // Of several artifacts of a program the first that is good serves.
+            let is_wanted = len <= LARGE
+                && self.cache.get(&key.runtime).is_none()
+                && room.fetch_update(Relaxed, Relaxed, fits).is_ok();
+            if !is_wanted {
+                continue;
+            }
+            let loaded = contain_panic(|| {
+                let code = library.load_listed(key, stored);
+                Ok(code.and_then(|code| self.adopt(library, key.runtime, &code, generation)))
+            });
+            if let Err(failure) = loaded {
+                tracing::error!(code_hash = %key.runtime.code_hash, %failure,
+                    "an artifact isn't loaded");
+            }
+        }
+    }
+
+    /// What separates artifacts asked for before a clear of the store from those after it.
+    pub(crate) fn library_generation(&self) -> u64 {
+        self.library.as_ref().map_or(0, Library::generation)
+    }
+
+    /// Loads or makes the artifact of `key`, on this thread. Generations are of the cache and of
+    /// the library, when it was asked for.
+    pub(crate) fn attempt_artifact(
+        self: &Arc<Self>,
+        key: RuntimeCacheKey,
+        code: &[u8],
+        (generation, kept_since): (u64, u64),
+        deadline: Instant,
+    ) -> Attempt {
+        if let Some(program) = self.load_stored(key, code.len(), generation) {
+            self.keep_within_budget();
+            return Ok(program);
+        }
+        let mut ticket = Ticket::always(&self.ledger, key).of_kind(CompilationKind::Aot);
+        ticket.begin();
+        let releases = self.compilers.releases();
+        let compiled = match &self.helpers {
+            None => {
+                let call = |work: &_| self.call_for_help(work);
+                self.compilers.compile_code(Tier::Artifact, key, code, deadline, call)
+            }
+            Some(helpers) => {
+                let options = self.compilers.options(Tier::Artifact);
+                helpers.compile(&Work { key, options, code }, Client::Caller(deadline))
+            }
+        };
+        match compiled {
+            Ok(compiled) => {
+                self.finish_artifact(&compiled, generation, kept_since, releases, &mut ticket)
+            }
+            Err(failure) => Err(self.fail(key, code.len(), failure, generation, releases)),
+        }
+    }
+
+    /// Stores what was compiled whole for an artifact, and then publishes it. `kept_since` is the
+    /// library's generation when it was asked for.
+    pub(crate) fn finish_artifact(
+        &self,
+        compiled: &CompiledCode,
+        generation: u64,
+        kept_since: u64,
+        releases: u64,
+        ticket: &mut Ticket,
+    ) -> Attempt {
+        let key = ticket.key();
+        let stored = self.store_artifact(key, compiled, kept_since);
+        let kind = if matches!(stored, Ok(true)) { ProgramKind::Aot } else { ProgramKind::Jit };
+        let loaded = self.with_room(|| self.compilers.load(key, kind, compiled));
+        let program = match loaded {
+            Ok(program) => Arc::new(program),
+            Err(failure) => {
+                let code_len = compiled.code_len as usize;
+                return Err(self.fail(key, code_len, failure, generation, releases));
+            }
+        };
+        let is_resident = self.cache.publish(&program, Tier::Artifact, generation);
+        self.keep_within_budget();
+        ticket.add_timings(&compiled.timings);
+        match stored {
+            Ok(true) => {
+                if is_resident {
+                    ticket.succeed();
+                }
+                Ok(program)
+            }
+            Ok(false) => Err(Arc::new(CompileFailure::Abandoned)),
+            Err(failure) => Err(Arc::new(failure)),
+        }
+    }
+
+    /// Stores an artifact; `false` if the store was cleared meanwhile.
+    fn store_artifact(
+        &self,
+        key: RuntimeCacheKey,
+        compiled: &CompiledCode,
+        kept_since: u64,
+    ) -> Result<bool, CompileFailure> {
+        let Some(library) = &self.library else { return Ok(false) };
+        let identity = self.compilers.identity(key)?;
+        let artifact = library.recipe.encode(key, compiled, &identity);
+        library.keep(&artifact, kept_since).map_err(CompileFailure::NotStored)
+    }
+
+    /// Has all artifacts deleted, without waiting for it.
+    pub(crate) fn clear_artifacts(self: &Arc<Self>) {
+        let Some(library) = &self.library else { return };
+        library.request_clear();
+        self.start_keeping_house();
+        self.bell.ring();
+        if self.pool.is_stopping() {
+            library.settle();
+        }
+    }
+
+    /// Deletes the artifacts, if that was asked for.
+    pub(crate) fn settle_artifacts(&self) {
+        if let Some(library) = &self.library {
+            library.settle();
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What a worker does to make an artifact: load it if the store has it, else compile the contract
+//! one chunk at a time, and store it.
+//!
+//! Between two chunks the worker may be paused, or end; what is left of the job is then the first
+//! that it, or another worker that has nothing to do, goes on with.
+
+use crate::{
+    aot::Goal,
+    compile::CompileService,
+    compiler_pool::Tier,
+    error::CompileFailure,
+    flights::{Attempt, Lead},
+    helper::{Client, Work},
+    jobs::Job,
+    ledger::Ticket,
+    pool::Station,
+};
+use alloy_primitives::Bytes;
+use cranevm_codegen::{Chunk, CompiledCode, Program, later_chunks};
+use std::sync::Arc;
+
+/// A contract to be made an artifact of.
+pub(crate) struct ArtifactJob {
+    ticket: Ticket,
+    lead: Lead,
+    code: Bytes,
+    goal: Goal,
+    generation: u64,
+    /// The library's generation when the job was queued.
+    kept_since: u64,
+    work: Option<Partial>,
+}
+
+/// What is compiled so far.
+struct Partial {
+    /// `None` where a helper compiles: it compiles the whole contract.
+    analysed: Option<Program>,
+    compiled: CompiledCode,
+    /// Chunks to come, the next one last.
+    left: Vec<Chunk>,
+}
+
+impl ArtifactJob {
+    pub(crate) fn new(
+        ticket: Ticket,
+        lead: Lead,
+        code: Bytes,
+        goal: Goal,
+        generation: u64,
+        kept_since: u64,
+    ) -> Box<Self> {
+        Box::new(Self { ticket, lead, code, goal, generation, kept_since, work: None })
+    }
+
+    /// Compiles one chunk, and queues the rest; or ends the job.
+    pub(crate) fn run(mut self: Box<Self>, service: &Arc<CompileService>, station: &Station<Job>) {
+        // Somebody who couldn't wait may have it, or a clear may have come.
+        if !self.lead.claim() || service.cache.generation() != self.generation {
+            return;
+        }
+        if self.work.is_none()
+            && let Some(known) = self.look(service)
+        {
+            return self.lead.land(known);
+        }
+        let releases = service.compilers.releases();
+        match self.advance(service) {
+            Ok(false) => station.push(Job::Artifact(self)),
+            Ok(true) => self.finish(service, releases),
+            Err(failure) => {
+                let Self { ticket, lead, code, generation, .. } = *self;
+                let key = ticket.key();
+                let failure = service.fail(key, code.len(), failure, generation, releases);
+                drop(ticket);
+                lead.land(Err(failure));
+            }
+        }
+    }
+
+    /// What needn't be compiled.
+    fn look(&self, service: &CompileService) -> Option<Attempt> {
+        let key = self.ticket.key();
+        service.known_for(self.goal, &key).or_else(|| {
+            let program = service.load_stored(key, self.code.len(), self.generation)?;
+            service.keep_within_budget();
+            Some(Ok(program))
+        })
+    }
+
+    /// Compiles the next chunk; whether it was the last.
+    fn advance(&mut self, service: &CompileService) -> Result<bool, CompileFailure> {
+        let compilers = &service.compilers;
+        let work = match &mut self.work {
+            Some(work) => {
+                if let (Some(analysed), Some(chunk)) = (&work.analysed, work.left.pop()) {
+                    let timings = &mut work.compiled.timings;
+                    let code = compilers.chunk(Tier::Artifact, analysed, chunk, timings)?;
+                    work.compiled.place_chunk(chunk, code);
+                }
+                work
+            }
+            None => {
+                self.ticket.begin();
+                let key = self.ticket.key();
+                let (analysed, compiled) = match &service.helpers {
+                    None => {
+                        let (analysed, compiled) =
+                            compilers.begin(Tier::Artifact, key, &self.code)?;
+                        (Some(analysed), compiled)
+                    }
+                    Some(helpers) => {
+                        let options = compilers.options(Tier::Artifact);
+                        let work = Work { key, options, code: &self.code };
+                        (None, helpers.compile(&work, Client::Worker)?)
+                    }
+                };
+                let mut left: Vec<_> = analysed.iter().flat_map(later_chunks).collect();
+                left.reverse();
+                self.work.insert(Partial { analysed, compiled, left })
+            }
+        };
+        Ok(work.left.is_empty())
+    }
+
+    fn finish(self: Box<Self>, service: &CompileService, releases: u64) {
+        let Self { mut ticket, lead, code, generation, kept_since, work, .. } = *self;
+        let Some(Partial { compiled, .. }) = work else { return };
+        let attempt =
+            service.finish_artifact(&compiled, generation, kept_since, releases, &mut ticket);
+        let key = ticket.key();
+        lead.land(attempt);
+        drop(ticket);
+        service.dump(key, &code, Tier::Artifact, Client::Worker);
+    }
+}

@@ -1,0 +1,230 @@
+//! A backend's dealings with its store.
+//!
+//! - Every call is contained: a client's store may fail or panic, and costs no more than its
+//!   artifacts.
+//! - The **index** holds the keys that the store is known to have, so that a miss costs one look
+//!   into a map and no call of the store.
+//! - A **clear** is noted by who asks for it, and done by the housekeeping thread, or by whoever is
+//!   the next to need the store: so nothing that comes after it is wiped, and what was begun before
+//!   it isn't stored after it.
+//!
+//! Locks: `gate`, held shared during `store` and `load`, and alone during `clear`.
+
+use super::{
+    Artifact, ArtifactKey, ArtifactProblem, ArtifactStore, StoredArtifact,
+    problem::ArtifactCounters, recipe::ArtifactRecipe,
+};
+use crate::{
+    compiler_pool::{lock, panic_message},
+    log_limit::LogLimit,
+    lookup::RuntimeCacheKey,
+};
+use alloy_primitives::map::DefaultHashBuilder;
+use cranevm_codegen::CompiledCode;
+use dashmap::DashSet;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+};
+
+/// A store, and what is known of it.
+pub(crate) struct Library {
+    store: Arc<dyn ArtifactStore>,
+    pub(crate) recipe: ArtifactRecipe,
+    pub(crate) counters: ArtifactCounters,
+    /// Programs that the store has an artifact of, as far as is known.
+    index: DashSet<RuntimeCacheKey, DefaultHashBuilder>,
+    gate: RwLock<()>,
+    /// Grows with each clear.
+    generation: AtomicU64,
+    clear_wanted: AtomicBool,
+    /// Whether the store's artifacts were looked at. Held during that.
+    preloaded: Mutex<bool>,
+    log: LogLimit,
+}
+
+impl Library {
+    pub(crate) fn new(store: Arc<dyn ArtifactStore>, recipe: ArtifactRecipe) -> Self {
+        Self {
+            store,
+            recipe,
+            counters: ArtifactCounters::default(),
+            index: DashSet::default(),
+            gate: RwLock::default(),
+            generation: AtomicU64::new(0),
+            clear_wanted: AtomicBool::new(false),
+            preloaded: Mutex::default(),
+            log: LogLimit::default(),
+        }
+    }
+
+    /// Whether the artifacts were looked at; the lock is held by who does.
+    pub(crate) fn preloaded(&self) -> MutexGuard<'_, bool> {
+        lock(&self.preloaded)
+    }
+
+    /// Whether the store is known to have an artifact of `key`.
+    pub(crate) fn has(&self, key: &RuntimeCacheKey) -> bool {
+        self.index.contains(key)
+    }
+
+    /// Notes that the store has an artifact of `key`.
+    pub(crate) fn note(&self, key: RuntimeCacheKey) {
+        self.index.insert(key);
+    }
+
+    /// What a clear separates: see [`keep`](Self::keep).
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(SeqCst)
+    }
+
+    /// All artifacts of the store.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub(crate) fn list(&self) -> Result<Vec<(ArtifactKey, StoredArtifact)>, ArtifactProblem> {
+        self.settle();
+        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        self.ask("load_all", |store| store.load_all())
+    }
+
+    /// The code of a program's artifact, if the store has one that may be loaded. One that may not
+    /// is counted, logged and deleted.
+    pub(crate) fn load(&self, key: RuntimeCacheKey, code_len: usize) -> Option<CompiledCode> {
+        self.settle();
+        let artifact_key = self.recipe.key(key);
+        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        match self.ask("load", |store| store.load(&artifact_key)) {
+            Ok(Some(stored)) => self.decode(&artifact_key, Some(code_len), &stored),
+            Ok(None) => {
+                self.index.remove(&key);
+                None
+            }
+            Err(problem) => {
+                self.tell(&artifact_key, &problem);
+                None
+            }
+        }
+    }
+
+    /// [`load`](Self::load) of an artifact that [`list`](Self::list) told of.
+    pub(crate) fn load_listed(
+        &self,
+        key: &ArtifactKey,
+        stored: &StoredArtifact,
+    ) -> Option<CompiledCode> {
+        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        self.decode(key, None, stored)
+    }
+
+    fn decode(
+        &self,
+        key: &ArtifactKey,
+        code_len: Option<usize>,
+        stored: &StoredArtifact,
+    ) -> Option<CompiledCode> {
+        let mut problem = match self.recipe.decode(key.runtime, code_len, stored) {
+            Ok(code) => return Some(code),
+            Err(problem) => problem,
+        };
+        // Another process may have replaced it since the store told of it.
+        if let Ok(Some(now)) = self.ask("load", |store| store.load(key))
+            && now.manifest.content_hash != stored.manifest.content_hash
+        {
+            problem = match self.recipe.decode(key.runtime, code_len, &now) {
+                Ok(code) => return Some(code),
+                Err(problem) => problem,
+            };
+        }
+        self.tell(key, &problem);
+        self.index.remove(&key.runtime);
+        if self.recipe.may_delete(key, &problem)
+            && let Err(problem) = self.ask("delete", |store| store.delete(key))
+        {
+            self.tell(key, &problem);
+        }
+        None
+    }
+
+    /// Stores an artifact, unless the store was cleared since `generation`: then `false`.
+    ///
+    /// # Errors
+    /// What the store said. It is counted and logged.
+    pub(crate) fn keep(
+        &self,
+        artifact: &Artifact,
+        generation: u64,
+    ) -> Result<bool, ArtifactProblem> {
+        self.settle();
+        let key = &artifact.manifest.artifact_key;
+        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        if self.generation() != generation {
+            return Ok(false);
+        }
+        let stored =
+            self.ask("store", |store| store.store(key, &artifact.manifest, &artifact.bytes));
+        match &stored {
+            Ok(()) => {
+                self.counters.stored.bump();
+                self.note(key.runtime);
+            }
+            Err(problem) => self.tell(key, problem),
+        }
+        stored.map(|()| true)
+    }
+
+    /// Notes that all artifacts are to be deleted. Doesn't wait: [`settle`](Self::settle) does it.
+    pub(crate) fn request_clear(&self) {
+        self.generation.fetch_add(1, SeqCst);
+        self.clear_wanted.store(true, SeqCst);
+        self.index.clear();
+    }
+
+    /// Deletes all artifacts, if that was asked for.
+    pub(crate) fn settle(&self) {
+        if !self.clear_wanted.load(SeqCst) {
+            return;
+        }
+        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        // Whoever finds this unset before the gate is free again waits for the gate.
+        if self.clear_wanted.swap(false, SeqCst)
+            && let Err(problem) = self.ask("clear", |store| store.clear())
+        {
+            self.counters.count(&problem);
+            tracing::error!(%problem, "artifacts weren't deleted");
+        }
+    }
+
+    /// Calls the store.
+    fn ask<T>(
+        &self,
+        call: &'static str,
+        question: impl FnOnce(&dyn ArtifactStore) -> eyre::Result<T>,
+    ) -> Result<T, ArtifactProblem> {
+        // Unwind safety: nothing of this crate is lent to the store.
+        match catch_unwind(AssertUnwindSafe(|| question(&*self.store))) {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(ArtifactProblem::Store { call, message: format!("{error:#}") }),
+            Err(panic) => {
+                Err(ArtifactProblem::StorePanicked { call, message: panic_message(&*panic) })
+            }
+        }
+    }
+
+    /// Counts and logs what went wrong with an artifact: one warning a minute, the rest for those
+    /// who want to know.
+    pub(crate) fn tell(&self, key: &ArtifactKey, problem: &ArtifactProblem) {
+        self.counters.count(problem);
+        let RuntimeCacheKey { code_hash, spec_id } = key.runtime;
+        let reason = problem.reason();
+        if self.log.permits() {
+            tracing::warn!(%code_hash, ?spec_id, reason, %problem,
+                "an artifact isn't used; further ones are only counted, and told of once a minute");
+        } else {
+            tracing::debug!(%code_hash, ?spec_id, reason, %problem, "an artifact isn't used");
+        }
+    }
+}
