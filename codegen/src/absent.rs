@@ -93,6 +93,11 @@ impl CodeRegion {
     }
 
     /// Never called.
+    pub const fn reserved_bytes(&self) -> usize {
+        match self.0 {}
+    }
+
+    /// Never called.
     pub const fn mapped_bytes(&self) -> usize {
         match self.0 {}
     }

@@ -130,7 +130,7 @@ impl JitBackend {
             service.submit(request.key, request.code, Origin::Stored, None);
         } else if !service.is_hopeless(&request.key) {
             let cold = service.cold.get(&request.key, service.cache.generation());
-            cold.observe(self, || request.code, 0);
+            cold.heat(self, || request.code, 1, 0);
         }
         LookupDecision::Interpret(InterpretReason::NotReady)
     }
@@ -393,7 +393,7 @@ impl JitBackend {
 impl JitBackend {
     /// How to run frames of `key`, whose bytecode is `code`. Holds for one [`epoch`](Self::epoch).
     /// Never waits, except in blocking mode. Counts the lookup, but no heat: that is for each
-    /// frame, by [`Cold::observe`].
+    /// frame, by [`Cold::heat`].
     pub(crate) fn consult(
         &self,
         key: &RuntimeCacheKey,

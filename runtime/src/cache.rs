@@ -10,14 +10,14 @@
 use crate::{
     compiler_pool::{Tier, lock},
     error::CompileFailure,
+    failures::FailureLog,
     lookup::RuntimeCacheKey,
     program::CompiledProgram,
 };
-use alloy_primitives::map::{DefaultHashBuilder, HashMap};
+use alloy_primitives::map::DefaultHashBuilder;
 use dashmap::DashMap;
 use std::{
     cmp::Reverse,
-    collections::VecDeque,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
@@ -60,6 +60,13 @@ pub(crate) struct Candidate {
     last_use: u32,
 }
 
+impl Candidate {
+    /// Whether it is this very program.
+    pub(crate) fn is(&self, program: &Weak<CompiledProgram>) -> bool {
+        std::ptr::eq(self.identity, program.as_ptr())
+    }
+}
+
 impl Resident {
     /// `false` if it wasn't `from`.
     fn change_lack(&self, from: Lack, to: Lack) -> bool {
@@ -78,9 +85,6 @@ impl Resident {
         }
     }
 }
-
-/// Failures remembered. Beyond that the oldest is forgotten, and its code may be tried again.
-const MAX_FAILURES: usize = 16 * 1024;
 
 /// What a backend knows about contracts.
 #[derive(Default)]
@@ -167,6 +171,8 @@ impl ProgramCache {
             Some(mut resident) if is(&resident, program) => {
                 better.touch(resident.program.last_use());
                 resident.tier = tier;
+                // The better one may lack something else.
+                resident.lack = AtomicU8::new(Lack::No as u8);
                 Some(std::mem::replace(&mut resident.program, Arc::clone(better)))
             }
             _ => None,
@@ -240,17 +246,13 @@ impl ProgramCache {
         self.programs.remove_if(&candidate.key, is_it).is_some()
     }
 
-    /// Marks the programs at `tier` of which `lacks` is true, so that
+    /// Marks the programs of which `lacks` is true, so that
     /// [`get_and_take_mark`](Self::get_and_take_mark) tells the next who looks; whether there were
     /// any.
-    pub(crate) fn mark_lacking(
-        &self,
-        tier: Tier,
-        lacks: impl Fn(&CompiledProgram) -> bool,
-    ) -> bool {
+    pub(crate) fn mark_lacking(&self, lacks: impl Fn(Tier, &CompiledProgram) -> bool) -> bool {
         let mut any = false;
         for resident in self.programs.iter() {
-            if resident.tier == tier && lacks(&resident.program) {
+            if lacks(resident.tier, &resident.program) {
                 any |= resident.change_lack(Lack::No, Lack::Found);
             }
         }
@@ -276,10 +278,9 @@ impl ProgramCache {
         generation: u64,
         releases: u64,
     ) {
-        let releases = failure.is_shortage().then_some(releases);
         let mut failures = lock(&self.failures);
         if self.generation() == generation {
-            failures.insert(key, Remembered { failure: Arc::clone(failure), releases });
+            failures.insert(key, Arc::clone(failure), releases);
         }
     }
 
@@ -306,44 +307,6 @@ impl ProgramCache {
 /// Whether this is the program in the cache.
 fn is(resident: &Resident, program: &Weak<CompiledProgram>) -> bool {
     std::ptr::eq(Arc::as_ptr(&resident.program), program.as_ptr())
-}
-
-/// A bounded map that forgets the oldest entry first.
-#[derive(Default)]
-struct FailureLog {
-    by_key: HashMap<RuntimeCacheKey, Remembered>,
-    /// Keys of `by_key`, oldest first.
-    order: VecDeque<RuntimeCacheKey>,
-}
-
-struct Remembered {
-    failure: Arc<CompileFailure>,
-    /// For a shortage: the releases that it holds for.
-    releases: Option<u64>,
-}
-
-impl FailureLog {
-    fn get(&self, key: &RuntimeCacheKey, releases: u64) -> Option<Arc<CompileFailure>> {
-        let remembered = self.by_key.get(key)?;
-        let holds = remembered.releases.is_none_or(|then| then == releases);
-        holds.then(|| Arc::clone(&remembered.failure))
-    }
-
-    fn insert(&mut self, key: RuntimeCacheKey, remembered: Remembered) {
-        if self.by_key.insert(key, remembered).is_some() {
-            return;
-        }
-        self.order.push_back(key);
-        if self.order.len() > MAX_FAILURES
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.by_key.remove(&oldest);
-        }
-    }
-
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
 }
 
 #[cfg(test)]
@@ -399,19 +362,6 @@ mod tests {
         drop(cache.clear());
         cache.remember_failure(key(1), &failure(), generation, 0);
         assert!(cache.failure(&key(1), 0).is_none());
-    }
-
-    #[test]
-    fn failures_are_bounded() {
-        let cache = ProgramCache::default();
-        for n in 0..MAX_FAILURES + 2 {
-            cache.remember_failure(key(n), &failure(), 0, 0);
-            cache.remember_failure(key(n), &failure(), 0, 0);
-        }
-        let log = lock(&cache.failures);
-        assert_eq!((log.by_key.len(), log.order.len()), (MAX_FAILURES, MAX_FAILURES));
-        assert!(log.get(&key(1), 0).is_none());
-        assert!(log.get(&key(2), 0).is_some());
     }
 
     #[test]

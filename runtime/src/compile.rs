@@ -349,8 +349,8 @@ impl CompileService {
         }
     }
 
-    /// The resident program, noted as used now. One that leaves out what runs is compiled again,
-    /// whole, from `code`.
+    /// The resident program, noted as used now. One that leaves out what runs is compiled again
+    /// from `code`: whole, if it guessed wrong what that would be.
     pub(crate) fn use_resident(
         &self,
         key: &RuntimeCacheKey,
@@ -360,15 +360,26 @@ impl CompileService {
         let (program, lacks) = self.cache.get_and_take_mark(key)?;
         program.touch(self.cache.clock());
         if lacks && self.crew.has_workers() {
-            jobs::queue_upgrade(self, &program, code(), generation, Tier::Complete);
+            let tier = if self.has_guessed_wrong(&program) { Tier::Complete } else { Tier::Full };
+            jobs::queue_upgrade(self, &program, code(), generation, tier);
         }
         Some(program)
     }
 
-    /// Marks the programs that turned out to leave out what runs.
-    pub(crate) fn find_wrong_guesses(&self) {
-        let guessed_wrong = |program: &CompiledProgram| program.wrong_guesses() >= WRONG_GUESSES;
-        if self.compilers.guesses() && self.cache.mark_lacking(Tier::Full, guessed_wrong) {
+    /// Whether frames keep meeting what a program was guessed not to need.
+    fn has_guessed_wrong(&self, program: &CompiledProgram) -> bool {
+        self.compilers.guesses() && program.wrong_guesses() >= WRONG_GUESSES
+    }
+
+    /// Marks the programs that turned out to leave out what runs: for they guessed wrong, or for
+    /// want of memory, of which there may be some now.
+    pub(crate) fn find_lacking(&self) {
+        let releases = self.compilers.releases();
+        let lacks = |tier, program: &CompiledProgram| {
+            (tier == Tier::Full && self.has_guessed_wrong(program))
+                || program.may_find_memory(releases)
+        };
+        if self.cache.mark_lacking(lacks) {
             // So that EVMs look again, and bring the bytecode.
             self.cache.bump_epoch();
         }

@@ -241,6 +241,24 @@ impl CompilerPool {
         lock(&self.region).as_ref().map_or(0, |region| region.mapped_bytes() as u64)
     }
 
+    /// Bytes of the reservation, if the system gave less than was asked for.
+    pub(crate) fn cut_reserve(&self) -> Option<u64> {
+        let reserved = lock(&self.region).as_ref()?.reserved_bytes();
+        (reserved < self.reserve_bytes).then_some(reserved as u64)
+    }
+
+    /// A pool to which the system gives `reserve_bytes` of the `wanted_bytes`.
+    #[cfg(test)]
+    pub(crate) fn with_cut_reserve(
+        options: CompilerOptions,
+        reserve_bytes: usize,
+        wanted_bytes: usize,
+    ) -> Self {
+        let pool = Self::new(options, 0, reserve_bytes);
+        pool.region().unwrap();
+        Self { reserve_bytes: wanted_bytes, ..pool }
+    }
+
     /// Bytes of tables held by programs of this pool, wherever they are.
     pub(crate) fn data_bytes(&self) -> u64 {
         self.holdings.data_bytes.get()

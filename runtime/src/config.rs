@@ -237,7 +237,9 @@ pub struct CompilationEvent {
     pub duration: Duration,
     /// What was compiled to.
     pub kind: CompilationKind,
-    /// Whether the attempt gave a program. One that a `clear_*` or an eviction made futile didn't.
+    /// Whether the attempt gave a program. One in the background that a `clear_*` or an eviction
+    /// made futile didn't. A synchronous one that a `clear_*` overtook did: it gave the program to
+    /// who waited for it, though lookups don't find it.
     pub success: bool,
     /// Time spent in each phase; zero for a failed attempt.
     pub timings: CompileTimings,

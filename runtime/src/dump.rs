@@ -2,9 +2,11 @@
 //! [`RuntimeConfig::dump_dir`](crate::runtime::RuntimeConfig::dump_dir).
 //!
 //! The files of a contract are made by compiling it once more after its program is published, on
-//! the thread that compiled it: so dumps delay later compilations, and nobody who waits for this
-//! one. A contract that is compiled again, at another level or after a clear, replaces its files.
-//! Whatever goes wrong is logged and has no further effect. Nothing is ever deleted.
+//! the thread that compiled it: so dumps delay later compilations, and of those who wait for this
+//! one only the caller that compiled it by itself. It finds the files when its call returns, which
+//! is what it asked for dumps for. A contract that is compiled again, at another level or after a
+//! clear, replaces its files. Whatever goes wrong is logged and has no further effect. Nothing is
+//! ever deleted.
 
 use crate::{
     compiler_pool::{contain_panic, lock},

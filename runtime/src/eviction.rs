@@ -5,7 +5,8 @@
 //! still hold of programs that left the cache stays in the statistics until they let go, and isn't
 //! asked of other programs a second time: else one program that is held would cost all the rest.
 //! What resident and held programs can take together is bounded by the reservation of code memory;
-//! where that is exhausted, programs make room even below the budget.
+//! where that is exhausted, programs make room even below the budget. A program isn't evicted for
+//! a part of itself: that stays absent, and is tried once more when programs were freed.
 //!
 //! **Idle time.** Each sweep looks which programs' last use has moved since the sweep before. One
 //! that hasn't for the idle time goes.
@@ -15,9 +16,10 @@
 
 use crate::{
     cache::Candidate, compile::CompileService, compiler_pool::lock, error::CompileFailure,
+    program::CompiledProgram,
 };
 use cranevm_codegen::{CompileError, code_memory::CodeMemoryError};
-use std::time::Duration;
+use std::{sync::Weak, time::Duration};
 
 /// Programs that make room together.
 const EVICTED_AT_ONCE: usize = 8;
@@ -28,7 +30,7 @@ const GIVEN_FOR_ROOM: u64 = 4;
 impl CompileService {
     /// Evicts what the budget has no room for. To be called after a program came or grew.
     pub(crate) fn keep_within_budget(&self) {
-        let budget = self.tuning().resident_code_cache_bytes as u64;
+        let budget = self.budget();
         // What all programs hold is no less than what the resident ones do, and known without a
         // look at each.
         if budget == 0 || self.held_bytes() <= budget {
@@ -43,19 +45,40 @@ impl CompileService {
         }
     }
 
+    /// Bytes that resident programs may take; 0: as many as there are. Where the system reserved
+    /// less than was asked for, half of that, for the reason of [`reserve_for`](crate::compiler_pool::reserve_for).
+    fn budget(&self) -> u64 {
+        let configured = self.tuning().resident_code_cache_bytes as u64;
+        match self.compilers.cut_reserve() {
+            None => configured,
+            Some(reserved) if configured == 0 => reserved / 2,
+            Some(reserved) => configured.min(reserved / 2),
+        }
+    }
+
     /// Does what needs code memory; once more if it was short and something could be evicted.
     pub(crate) fn with_room<T>(
         &self,
         work: impl Fn() -> Result<T, CompileFailure>,
     ) -> Result<T, CompileFailure> {
+        self.with_room_beside(&Weak::new(), work)
+    }
+
+    /// [`with_room`](Self::with_room) for a part of `kept`, or what is to take its place: so that
+    /// isn't evicted for it.
+    pub(crate) fn with_room_beside<T>(
+        &self,
+        kept: &Weak<CompiledProgram>,
+        work: impl Fn() -> Result<T, CompileFailure>,
+    ) -> Result<T, CompileFailure> {
         match work() {
-            Err(failure) if self.make_room(&failure) => work(),
+            Err(failure) if self.make_room(&failure, kept) => work(),
             result => result,
         }
     }
 
     /// Evicts what frees the memory that was short in `failure`; whether that may have helped.
-    fn make_room(&self, failure: &CompileFailure) -> bool {
+    fn make_room(&self, failure: &CompileFailure, kept: &Weak<CompiledProgram>) -> bool {
         let CompileFailure::Compiler(CompileError::CodeMemory(CodeMemoryError::Exhausted {
             requested,
             ..
@@ -68,7 +91,8 @@ impl CompileService {
         let wanted = *requested as u64;
         // Programs that others hold free nothing until these let go, and pages may lie scattered: a
         // few rounds, but not all that is there.
-        let candidates = self.cache.oldest_first();
+        let mut candidates = self.cache.oldest_first();
+        candidates.retain(|candidate| !candidate.is(kept));
         let mut given = 0;
         for round in candidates.chunks(EVICTED_AT_ONCE) {
             let freed = before.saturating_sub(self.compilers.code_bytes());
@@ -112,5 +136,99 @@ impl CompileService {
     /// Bytes held by all programs of this backend, wherever they are.
     fn held_bytes(&self) -> u64 {
         self.compilers.code_bytes() + self.compilers.data_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        aot::Goal,
+        compile::Origin,
+        compiler_pool::{CompilerPool, Tier},
+        config::RuntimeConfig,
+        lookup::RuntimeCacheKey,
+        tuning::RuntimeTuning,
+    };
+    use alloy_primitives::{Bytes, keccak256};
+    use cranevm_codegen::CompilerOptions;
+    use revm::{bytecode::opcode::*, primitives::hardfork::SpecId};
+    use std::{sync::Arc, time::Instant};
+
+    const PAGE: usize = 4096;
+
+    fn service(compilers: CompilerPool, resident_code_cache_bytes: usize) -> Arc<CompileService> {
+        let tuning = RuntimeTuning {
+            resident_code_cache_bytes,
+            jit_worker_count: 1,
+            ..RuntimeTuning::default()
+        };
+        let config = RuntimeConfig { tuning, ..RuntimeConfig::default() };
+        let mut service = CompileService::new(config, CompilerOptions::default());
+        service.compilers = compilers;
+        Arc::new(service)
+    }
+
+    fn key(code: &[u8]) -> RuntimeCacheKey {
+        RuntimeCacheKey { code_hash: keccak256(code), spec_id: SpecId::CANCUN }
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    /// Code of several chunks.
+    fn long_code() -> Bytes {
+        let mut code = vec![PUSH0, PUSH0];
+        while code.len() < 6000 {
+            let next = (code.len() + 8) as u16;
+            code.extend([PUSH1, 7, ADD, CALLDATASIZE, PUSH2]);
+            code.extend(next.to_be_bytes());
+            code.extend([JUMPI, JUMPDEST]);
+        }
+        code.into()
+    }
+
+    #[test]
+    fn a_reservation_that_was_cut_lowers_the_budget_to_half_of_it() {
+        for configured in [0, 1 << 30, 4 * PAGE] {
+            let cut =
+                CompilerPool::with_cut_reserve(CompilerOptions::default(), 16 * PAGE, 1 << 30);
+            let service = service(cut, configured);
+            for n in 0..16 {
+                let code = [PUSH1, n, STOP];
+                service.program(Goal::Program, key(&code), &code, later()).unwrap();
+            }
+            let limit = if configured == 4 * PAGE { 4 * PAGE } else { 8 * PAGE } as u64;
+            let held = service.held_bytes();
+            assert!(held <= limit && held > limit - 2 * PAGE as u64, "{held} of {limit}");
+            assert_eq!(service.ledger.counters.compilations_failed.get(), 0);
+        }
+    }
+
+    #[test]
+    fn chunks_without_room_are_tried_again_when_there_is_some() {
+        let (code, options) = (long_code(), CompilerOptions::default());
+        let start_bytes = {
+            let large = CompilerPool::new(options, 0, 1 << 20);
+            let _started = large.start(key(&code), &code).unwrap();
+            large.code_bytes() as usize
+        };
+        // Room for the start beside what somebody holds.
+        let service = service(CompilerPool::new(options, 0, start_bytes + 60 * PAGE), 0);
+        let compile = |n: u8| service.compilers.compile(key(&[n]), &[n], later(), |_| {});
+        let hold = |n| compile(n).unwrap().0;
+        let held: Vec<_> = (0..60).map(hold).collect();
+        assert!(service.submit(key(&code), code.clone(), Origin::Explicit, None));
+        assert!(service.ledger.pending.wait_none(later()));
+        assert_eq!(service.cache.tier(&key(&code)), Some(Tier::Baseline), "it runs all the same");
+        service.find_lacking();
+        service.use_resident(&key(&code), || panic!("there is no more memory than before"));
+        drop(held);
+        service.find_lacking();
+        service.use_resident(&key(&code), || code.clone()).unwrap();
+        assert!(service.ledger.pending.wait_none(later()));
+        assert_eq!(service.cache.tier(&key(&code)), Some(Tier::Full));
+        service.shut_down();
     }
 }

@@ -45,28 +45,25 @@ pub(crate) struct Cold {
 }
 
 impl Cold {
-    /// Counts a run of a frame and the gas that it burnt; to be called when a frame begins, and
-    /// when it goes on after a nested one, with what is known of its gas then, mostly 0. The call
-    /// that makes the contract hot asks `backend` to compile `code`. Never waits.
+    /// Counts frames that begin, and gas that frames burnt. The call that makes the contract hot
+    /// asks `backend` to compile `code`. Never waits.
     #[inline]
-    pub(crate) fn observe(
+    pub(crate) fn heat(
         self: &Arc<Self>,
         backend: &JitBackend,
         code: impl FnOnce() -> Bytes,
+        frames: u32,
         gas: u64,
     ) {
-        self.add(backend, code, FRAME + gas.min(HOT_GAS));
-    }
-
-    /// Counts gas burnt by a frame that was counted before.
-    #[inline]
-    pub(crate) fn burn(
-        self: &Arc<Self>,
-        backend: &JitBackend,
-        code: impl FnOnce() -> Bytes,
-        gas: u64,
-    ) {
-        self.add(backend, code, gas.min(HOT_GAS));
+        if self.is_hot() {
+            return;
+        }
+        let amount = u64::from(frames) * FRAME + gas.min(HOT_GAS);
+        let before = self.heat.fetch_add(amount, Relaxed);
+        let after = before.wrapping_add(amount);
+        if !self.is_hot_at(before) && self.is_hot_at(after) {
+            self.promote(backend, code(), after as u32 as u64 >= HOT_GAS);
+        }
     }
 
     /// Whether it was promoted, and nothing has come of that yet.
@@ -83,18 +80,6 @@ impl Cold {
     /// Frames counted.
     pub(crate) fn frames(&self) -> u32 {
         (self.heat.load(Relaxed) >> 32) as u32
-    }
-
-    #[inline]
-    fn add(self: &Arc<Self>, backend: &JitBackend, code: impl FnOnce() -> Bytes, amount: u64) {
-        if self.is_hot() {
-            return;
-        }
-        let before = self.heat.fetch_add(amount, Relaxed);
-        let after = before.wrapping_add(amount);
-        if !self.is_hot_at(before) && self.is_hot_at(after) {
-            self.promote(backend, code(), after as u32 as u64 >= HOT_GAS);
-        }
     }
 
     #[cold]
@@ -198,17 +183,17 @@ mod tests {
         let backend = JitBackend::disabled();
         let cold = ColdTable::new(3).get(&key(1), 0);
         for frames in [1, 2, 0, 1] {
-            cold.observe(&backend, no_code, 10);
+            cold.heat(&backend, no_code, 1, 10);
             assert_eq!(cold.frames(), frames);
         }
-        cold.observe(&backend, no_code, HOT_GAS);
+        cold.heat(&backend, no_code, 1, HOT_GAS);
         assert_eq!(cold.frames(), 0, "an expensive frame promotes by itself");
-        cold.observe(&backend, no_code, 0);
-        cold.burn(&backend, no_code, HOT_GAS - 1);
+        cold.heat(&backend, no_code, 1, 0);
+        cold.heat(&backend, no_code, 0, HOT_GAS - 1);
         assert_eq!(cold.frames(), 1);
-        cold.burn(&backend, no_code, 1);
+        cold.heat(&backend, no_code, 0, 1);
         assert_eq!(cold.frames(), 0, "much gas in all, too");
-        cold.burn(&backend, no_code, u64::MAX);
+        cold.heat(&backend, no_code, 0, u64::MAX);
         assert_eq!(cold.heat.load(Relaxed), 0);
     }
 
@@ -230,9 +215,9 @@ mod tests {
         let warm = table.get(&key(0), 0);
         for n in 1..200_000 {
             if n % 50 == 0 {
-                warm.observe(&backend, no_code, 0);
+                warm.heat(&backend, no_code, 1, 0);
             }
-            table.get(&key(n), 0).observe(&backend, no_code, 0);
+            table.get(&key(n), 0).heat(&backend, no_code, 1, 0);
         }
         assert!(Arc::ptr_eq(&warm, &table.get(&key(0), 0)));
         let held: usize =

@@ -53,7 +53,7 @@ pub(crate) fn run(service: &Arc<CompileService>) {
         let turn = tuning.event_drain_interval.saturating_mul(1 + residents / LOOKED_AT);
         if last_turn.elapsed() >= turn {
             last_turn = Instant::now();
-            service.find_wrong_guesses();
+            service.find_lacking();
             if let Some(helpers) = &service.helpers {
                 helpers.tend();
             }

@@ -4,7 +4,8 @@
 //! it; each further chunk is a job of its own, which idle workers steal, and which takes the chunk
 //! that running frames have missed most. When all are there, an
 //! upgrade compiles the contract again at the configured level, one chunk at a time, and replaces
-//! the program. A program that turns out to leave out what runs is upgraded once more. Between any
+//! the program. A program that turns out to leave out what runs is upgraded once more,
+//! and so is one of which a part found no memory, when there may be some again. Between any
 //! two chunks the worker may turn to something more urgent, be paused, or end.
 
 use crate::{
@@ -198,10 +199,14 @@ pub(crate) struct ChunkOf {
 impl ChunkOf {
     fn run(self, service: &Arc<CompileService>) {
         let contract = &*self.contract;
+        let releases = service.compilers.releases();
         if contract.is_wanted(service)
             && let Some(chunk) = contract.next_chunk()
             && let Err(failure) = self.compile(chunk, service)
         {
+            if failure.is_shortage() {
+                contract.program.note_shortage(releases);
+            }
             let key = contract.program.key;
             tracing::debug!(code_hash = %key.code_hash, spec_id = ?key.spec_id,
                 chunk = chunk.as_u32(), %failure, "a chunk is left to the interpreter");
@@ -219,7 +224,8 @@ impl ChunkOf {
         let tier = service.compilers.first_tier();
         let code = service.compilers.chunk(tier, analysed, chunk, &mut timings)?;
         lock(ticket).add_timings(&timings);
-        service.with_room(|| service.compilers.publish(program, chunk, &code))
+        let publish = || service.compilers.publish(program, chunk, &code);
+        service.with_room_beside(&Arc::downgrade(program), publish)
     }
 }
 
@@ -316,9 +322,8 @@ impl Upgrade {
         }
         match &self.work {
             Some(Partial { compiled, left, .. }) if left.is_empty() => {
-                let better = Arc::new(
-                    service.with_room(|| compilers.load(key, ProgramKind::Jit, compiled))?,
-                );
+                let load = || compilers.load(key, ProgramKind::Jit, compiled);
+                let better = Arc::new(service.with_room_beside(&self.resident, load)?);
                 let timings = compiled.timings;
                 self.replace(service, better, &timings);
                 Ok(true)

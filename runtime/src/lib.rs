@@ -41,6 +41,7 @@ mod dump;
 mod error;
 mod events;
 mod eviction;
+mod failures;
 mod flights;
 mod helper;
 mod hotness;

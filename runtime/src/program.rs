@@ -21,7 +21,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -49,6 +49,8 @@ pub struct CompiledProgram {
     /// The backend's clock when it was last used; see
     /// [`ProgramCache::clock`](crate::cache::ProgramCache::clock).
     last_use: AtomicU32,
+    /// 1 more than the releases of programs when a part of it last found no memory; 0: never.
+    short_at: AtomicU64,
     /// After `backing`, for fields are dropped in their order: a release is told when the memory is
     /// free.
     _share: Share,
@@ -88,7 +90,16 @@ impl CompiledProgram {
         holdings.data_bytes.add(data_bytes);
         let _share = Share { holdings, data_bytes };
         let (func, code_len) = (backing.func(), backing.bytecode_len());
-        Self { func, key, kind, backing, code_len, last_use: AtomicU32::new(0), _share }
+        Self {
+            func,
+            key,
+            kind,
+            backing,
+            code_len,
+            last_use: AtomicU32::new(0),
+            short_at: AtomicU64::new(0),
+            _share,
+        }
     }
 
     /// Places a chunk that was absent; frames that run meanwhile meet it when they come by.
@@ -127,6 +138,17 @@ impl CompiledProgram {
     /// The backend's clock when the program was last used.
     pub(crate) fn last_use(&self) -> u32 {
         self.last_use.load(Relaxed)
+    }
+
+    /// Notes that a part of it, or better code, found no memory, after so many releases of programs.
+    pub(crate) fn note_shortage(&self, releases: u64) {
+        self.short_at.store(releases + 1, Relaxed);
+    }
+
+    /// Whether a part found no memory, and programs were freed since.
+    pub(crate) fn may_find_memory(&self, releases: u64) -> bool {
+        let short_at = self.short_at.load(Relaxed);
+        short_at != 0 && short_at != releases + 1
     }
 
     /// Runs of this program that were handed over to the interpreter.

@@ -40,10 +40,10 @@ pub struct RuntimeTuning {
     ///
     /// Default: 5 s. Workers end after the chunk they are at, so mostly this is some milliseconds.
     pub shutdown_timeout: Duration,
-    /// Misses after which code is compiled in the background: runs of frames through
+    /// Misses after which code is compiled in the background: frames begun through
     /// [`JitEvm`](crate::revm_evm::JitEvm), and
-    /// [`lookup`](crate::runtime::JitBackend::lookup)s. 0 and 1 both mean the first miss. A million
-    /// gas burnt in the interpreter has the same effect, whatever the number of frames.
+    /// [`lookup`](crate::runtime::JitBackend::lookup)s. 0 and 1 both mean the first miss. Half a
+    /// million gas burnt in the interpreter has the same effect, whatever the number of frames.
     ///
     /// Default: 8; in blocking mode it has no meaning, for each miss compiles. Values beyond 32
     /// bits are taken as the largest of those.

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{
-    LONG, PROBE, SPEC, TARGET, call,
+    LONG, PROBE, SPEC, TARGET, backend, call,
     chain::{chain_evm, is_native, set_spec, transact},
     database, eventually, evm, is_resident, long_code, numbered, request,
 };
@@ -37,10 +37,6 @@ use std::{
 #[path = "../../tests/src/hostile.rs"]
 #[allow(dead_code, unreachable_pub, reason = "of another crate; these tests use a part")]
 mod hostile;
-
-fn backend(tuning: RuntimeTuning) -> JitBackend {
-    JitBackend::new(RuntimeConfig { enabled: true, tuning, ..Default::default() }).unwrap()
-}
 
 /// Number 2. Ten thousand control calls on a backend that never started take no second; what is compiled
 /// and enabled afterwards stays.

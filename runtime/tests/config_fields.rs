@@ -6,8 +6,8 @@
 mod common;
 
 use common::{
-    LONG, PROBE, SPEC, TARGET, call, database, eventually, evm, is_resident, long_code, numbered,
-    request,
+    LONG, PROBE, SPEC, TARGET, backend, call, database, enabled, eventually, evm, is_resident,
+    long_code, numbered, request,
 };
 use cranevm::{
     OptimizationLevel, SpecId,
@@ -25,14 +25,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-
-fn enabled(tuning: RuntimeTuning) -> RuntimeConfig {
-    RuntimeConfig { enabled: true, tuning, ..Default::default() }
-}
-
-fn backend(tuning: RuntimeTuning) -> JitBackend {
-    JitBackend::new(enabled(tuning)).unwrap()
-}
 
 fn reason(decision: LookupDecision) -> Option<InterpretReason> {
     match decision {

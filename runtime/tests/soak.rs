@@ -184,6 +184,8 @@ impl World {
 fn soak() {
     let seconds = env::var("CRANEVM_SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
     let seconds: u64 = seconds.unwrap_or(2);
+    #[cfg(target_os = "linux")]
+    let before = anonymous_code();
     let world = World::new(100 * seconds as usize);
     thread::scope(|scope| {
         let runners: Vec<_> = (0..THREADS)
@@ -216,4 +218,22 @@ fn soak() {
     assert_eq!(stats.compilations_dispatched, ended);
     backend.clear_resident();
     eventually("nothing leaks", || backend.stats().jit_total_bytes() == 0);
+    drop(world);
+    #[cfg(target_os = "linux")]
+    assert_eq!(anonymous_code(), before, "nothing stays mapped");
+}
+
+/// Bytes of this process that are executable and come from no file.
+#[cfg(target_os = "linux")]
+fn anonymous_code() -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let bytes = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let (range, access) = (fields.next()?, fields.next()?);
+        let (start, end) = range.split_once('-')?;
+        let parse = |text| u64::from_str_radix(text, 16).ok();
+        let len = parse(end)? - parse(start)?;
+        (access.contains('x') && fields.nth(3).is_none()).then_some(len)
+    };
+    maps.lines().filter_map(bytes).sum()
 }

@@ -5,7 +5,7 @@ use super::{
     rules::{Rules, Tables},
 };
 use crate::{backend::Consultation, lookup::RuntimeCacheKey, runtime::JitBackend};
-use revm::interpreter::{Host, Interpreter, interpreter::EthInterpreter};
+use revm::interpreter::{Host, Interpreter, interpreter::EthInterpreter, interpreter_types::Jumps};
 
 /// What an EVM knows of programs.
 #[derive(Default)]
@@ -26,7 +26,7 @@ impl Finder {
     }
 
     /// How to run a frame, on an EVM with these tables; and what was found of these, for where the
-    /// frame gets native later. A frame that is to be watched was counted.
+    /// frame gets native later. A frame that is to be watched was counted, if it begins.
     #[inline]
     pub(super) fn find<H: Host>(
         &mut self,
@@ -36,9 +36,11 @@ impl Finder {
     ) -> (&Consultation, &mut Rules) {
         let key = key_of(interpreter);
         let code = || interpreter.bytecode.original_bytes();
+        // A frame that goes on after a nested one is past the call.
+        let begins = interpreter.bytecode.pc() == 0;
         let Self { cache, rules } = self;
         let is_ruled_right = || rules.are_of_fork(key.spec_id, tables);
-        (cache.answer(backend, &key, code, is_ruled_right), rules)
+        (cache.answer(backend, &key, code, is_ruled_right, begins), rules)
     }
 }
 

@@ -45,7 +45,7 @@ impl LocalCache {
         code: impl Fn() -> Bytes,
         is_ruled_right: impl FnOnce() -> bool,
     ) -> Option<&Arc<CompiledProgram>> {
-        match self.answer(backend, key, code, is_ruled_right) {
+        match self.answer(backend, key, code, is_ruled_right, true) {
             Consultation::Run(program) => Some(program),
             Consultation::Watch(_) | Consultation::Interpret => None,
         }
@@ -54,7 +54,7 @@ impl LocalCache {
     /// How to run a frame of `key`, whose bytecode is `code`: interpreted, if `is_ruled_right`
     /// says no. Comparing rules costs more than the rest, so that is asked before something native
     /// runs, and when a contract is new: an EVM of other rules has nothing compiled that it
-    /// couldn't run. A frame that is to be watched was counted.
+    /// couldn't run. A frame that is to be watched is counted, if it `begins`.
     #[inline]
     pub(super) fn answer(
         &mut self,
@@ -62,6 +62,7 @@ impl LocalCache {
         key: &RuntimeCacheKey,
         code: impl Fn() -> Bytes,
         is_ruled_right: impl FnOnce() -> bool,
+        begins: bool,
     ) -> &Consultation {
         // Before the lookup: if the backend changes during it, the next frame sees another epoch
         // and asks again.
@@ -88,7 +89,8 @@ impl LocalCache {
         match answer {
             Consultation::Interpret => {}
             Consultation::Run(program) => program.touch(backend.clock()),
-            Consultation::Watch(cold) => cold.observe(backend, code, 0),
+            Consultation::Watch(cold) if begins => cold.heat(backend, code, 1, 0),
+            Consultation::Watch(_) => {}
         }
         answer
     }

@@ -60,7 +60,7 @@ enum Stop {
     UsedUp,
 }
 
-/// Gas that is worth telling of where a frame ends.
+/// Gas that is worth telling of where a frame ends that was counted just now.
 const NOTEWORTHY_GAS: u64 = 4096;
 
 impl<H: Host> Running<'_, H> {
@@ -79,8 +79,10 @@ impl<H: Host> Running<'_, H> {
     #[inline]
     pub(super) fn watch(&mut self, backend: &JitBackend, cold: &Arc<Cold>) {
         let gas = self.interpreter.gas.remaining();
+        // Of a frame that was counted when it began, all gas is told.
+        let noteworthy = if self.interpreter.bytecode.pc() == 0 { NOTEWORTHY_GAS } else { 1 };
         match self.slice(LONG_SLICE) {
-            Stop::Ended => self.account_for_end(backend, cold, gas),
+            Stop::Ended => self.account_for_end(backend, cold, gas, noteworthy),
             _ => self.watch_on(backend, cold, gas),
         }
     }
@@ -94,7 +96,8 @@ impl<H: Host> Running<'_, H> {
         let mut asked = None;
         loop {
             let left = self.interpreter.gas.remaining();
-            cold.burn(backend, || self.interpreter.bytecode.original_bytes(), gas - left.min(gas));
+            let burnt = gas - left.min(gas);
+            cold.heat(backend, || self.interpreter.bytecode.original_bytes(), 0, burnt);
             gas = left;
             let epoch = backend.epoch();
             if asked != Some(epoch) {
@@ -108,7 +111,7 @@ impl<H: Host> Running<'_, H> {
                 }
             }
             if self.slice(LONG_SLICE) == Stop::Ended {
-                return self.account_for_end(backend, cold, gas);
+                return self.account_for_end(backend, cold, gas, NOTEWORTHY_GAS);
             }
         }
     }
@@ -130,10 +133,17 @@ impl<H: Host> Running<'_, H> {
         }
     }
 
-    /// Tells of the gas burnt since there was so much, by a frame that ended or suspended. What a
+    /// Tells of the gas burnt since there was so much, if it is worth it, by a frame that ended or
+    /// suspended. What a
     /// nested frame gets isn't burnt, nor is what a failing one loses.
     #[inline]
-    fn account_for_end(&mut self, backend: &JitBackend, cold: &Arc<Cold>, before: u64) {
+    fn account_for_end(
+        &mut self,
+        backend: &JitBackend,
+        cold: &Arc<Cold>,
+        before: u64,
+        noteworthy: u64,
+    ) {
         let passed_on = match self.interpreter.bytecode.action() {
             Some(InterpreterAction::NewFrame(FrameInput::Call(inputs))) => inputs.gas_limit,
             Some(InterpreterAction::NewFrame(FrameInput::Create(inputs))) => inputs.gas_limit(),
@@ -142,8 +152,8 @@ impl<H: Host> Running<'_, H> {
         };
         let left = self.interpreter.gas.remaining().saturating_add(passed_on);
         let burnt = before.saturating_sub(left);
-        if burnt >= NOTEWORTHY_GAS {
-            cold.burn(backend, || self.interpreter.bytecode.original_bytes(), burnt);
+        if burnt >= noteworthy {
+            cold.heat(backend, || self.interpreter.bytecode.original_bytes(), 0, burnt);
         }
     }
 

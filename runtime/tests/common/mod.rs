@@ -8,7 +8,7 @@ pub(crate) mod chain;
 use cranevm::{
     SpecId,
     primitives::{Address, B256, Bytes, TxKind, keccak256},
-    runtime::{JitBackend, LookupRequest, RuntimeCacheKey},
+    runtime::{JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig, RuntimeTuning},
 };
 use revm::{
     Context, MainBuilder, MainContext, MainnetEvm,
@@ -57,6 +57,16 @@ pub(crate) fn calling() -> Vec<u8> {
     code.extend([PUSH3, 1, 0, 0, CALL, PUSH0, MSTORE]);
     code.extend([PUSH1, 1, SLOAD, PUSH1, 64, MSTORE, PUSH1, 96, PUSH0, RETURN]);
     code
+}
+
+/// An enabled backend's configuration.
+pub(crate) fn enabled(tuning: RuntimeTuning) -> RuntimeConfig {
+    RuntimeConfig { enabled: true, tuning, ..Default::default() }
+}
+
+/// An enabled backend.
+pub(crate) fn backend(tuning: RuntimeTuning) -> JitBackend {
+    JitBackend::new(enabled(tuning)).unwrap()
 }
 
 /// A database with contracts.

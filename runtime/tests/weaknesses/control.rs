@@ -1,6 +1,8 @@
 //! Calls that control the backend: they never wait, and nothing they say is lost or late.
 
-use crate::common::{LONG, eventually, is_resident, long_code, numbered, request, summing};
+use crate::common::{
+    LONG, backend, eventually, is_resident, long_code, numbered, request, summing,
+};
 use cranevm::runtime::{
     JitBackend, LookupDecision, RuntimeConfig, RuntimeError, RuntimeStatsSnapshot, RuntimeTuning,
 };
@@ -12,10 +14,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-
-fn backend(tuning: RuntimeTuning) -> JitBackend {
-    JitBackend::new(RuntimeConfig { enabled: true, tuning, ..Default::default() }).unwrap()
-}
 
 /// Any number of calls before the first thread is there takes no time, and nothing of them is
 /// carried out later.

@@ -1,6 +1,6 @@
 //! Failures: remembered, contained, and told without flooding.
 
-use crate::common::{LONG, long_code, numbered, refused, request};
+use crate::common::{LONG, backend, long_code, numbered, refused, request};
 use cranevm::runtime::{
     InterpretReason, JitBackend, LookupDecision, RuntimeConfig, RuntimeError, RuntimeTuning,
 };
@@ -15,10 +15,6 @@ use std::{
     time::Duration,
 };
 use tracing::{Level, Metadata, Subscriber, span, subscriber::with_default};
-
-fn backend(tuning: RuntimeTuning) -> JitBackend {
-    JitBackend::new(RuntimeConfig { enabled: true, tuning, ..Default::default() }).unwrap()
-}
 
 /// Code that fails to compile is tried once, however often it is looked up.
 #[test]

@@ -1,26 +1,26 @@
 //! What is counted, and whom it reaches.
 
 use crate::common::{
-    LONG, PROBE, SPEC, TARGET, call,
+    CALLEE, LONG, PROBE, SPEC, TARGET, backend, call,
     chain::{chain_evm, set_spec, transact},
     database, evm, is_resident, numbered, request,
 };
 use cranevm::{
     SpecId,
+    primitives::U256,
     revm_evm::JitEvm,
     runtime::{
-        JitBackend, LookupDecision, LookupRequest, RuntimeCacheKey, RuntimeConfig, RuntimeTuning,
+        JitBackend, LookupDecision, LookupRequest, ProgramStatus, RuntimeCacheKey, RuntimeConfig,
+        RuntimeTuning,
     },
 };
 use revm::{
-    ExecuteEvm, bytecode::opcode::*, context::result::ExecutionResult,
+    ExecuteEvm,
+    bytecode::opcode::*,
+    context::{TxEnv, result::ExecutionResult},
     handler::instructions::EthInstructions,
 };
 use std::time::{Duration, Instant};
-
-fn backend(tuning: RuntimeTuning) -> JitBackend {
-    JitBackend::new(RuntimeConfig { enabled: true, tuning, ..Default::default() }).unwrap()
-}
 
 /// Runs [`PROBE`]; whether compiled code did.
 fn natively<DB>(jit: &mut JitEvm<crate::common::TestEvm<DB>>) -> bool
@@ -59,6 +59,34 @@ fn w01_many_short_lived_evms_promote_together() {
     }
     assert!(backend.wait_idle(LONG));
     assert!(is_resident(&backend, &request(PROBE)));
+}
+
+/// A frame counts once, however often it goes on after a nested one; what it burns counts as well.
+#[test]
+fn w01_a_frame_that_is_resumed_counts_once() {
+    // Calls n times, n from the calldata.
+    let mut code = vec![PUSH0, CALLDATALOAD, JUMPDEST, PUSH0, PUSH0, PUSH0, PUSH0, PUSH0, PUSH20];
+    code.extend(CALLEE);
+    code.extend([PUSH2, 0xff, 0xff, CALL, POP]);
+    code.extend([PUSH1, 1, SWAP1, SUB, DUP1, PUSH1, 2, JUMPI, STOP]);
+    let callee = [PUSH1, 1, PUSH1, 2, ADD, POP, STOP];
+    let backend = backend(RuntimeTuning { jit_hot_threshold: 30, ..Default::default() });
+    let contracts = [(TARGET, &code[..]), (CALLEE, &callee[..])];
+    let mut jit = JitEvm::new(evm(database(&contracts), SPEC), backend.clone());
+    let mut call_often = |n: u64| {
+        let data = U256::from(n).to_be_bytes_vec().into();
+        let transaction = TxEnv { data, gas_limit: 100_000_000, ..call() };
+        assert!(jit.transact(transaction).unwrap().result.is_success());
+        assert!(backend.wait_idle(LONG));
+        backend.status(&request(&code).key)
+    };
+    for frames in 1..=3 {
+        let status = call_often(20);
+        assert!(matches!(status, ProgramStatus::Cold { misses } if misses == frames), "{status:?}");
+    }
+    assert!(is_resident(&backend, &request(&callee)), "sixty frames");
+    // A call costs its caller a hundred gas and more.
+    assert!(matches!(call_often(8000), ProgramStatus::Ready));
 }
 
 /// Switching off, clearing and evicting reach an EVM at its next frame, and it lets go of the code.

@@ -1,12 +1,8 @@
 //! What is evicted, and what is accounted.
 
-use crate::common::{LONG, SPEC, eventually, is_resident, numbered};
-use cranevm::runtime::{CompiledProgram, JitBackend, RuntimeConfig, RuntimeTuning};
+use crate::common::{LONG, SPEC, backend, eventually, is_resident, numbered};
+use cranevm::runtime::{CompiledProgram, JitBackend, RuntimeTuning};
 use std::{sync::Arc, time::Duration};
-
-fn backend(tuning: RuntimeTuning) -> JitBackend {
-    JitBackend::new(RuntimeConfig { enabled: true, tuning, ..Default::default() }).unwrap()
-}
 
 fn compile(backend: &JitBackend, n: usize) -> Arc<CompiledProgram> {
     backend.compile_jit_sync(numbered(n)).unwrap();
@@ -52,7 +48,10 @@ fn w11_held_programs_dont_empty_the_cache() {
     drop(held);
     assert_eq!(backend.stats().jit_total_bytes() as usize, 4 * program_bytes());
     // One that alone is beyond the budget stays until the next comes.
-    let tiny = self::backend(RuntimeTuning { resident_code_cache_bytes: 1, ..Default::default() });
+    let tiny = crate::common::backend(RuntimeTuning {
+        resident_code_cache_bytes: 1,
+        ..Default::default()
+    });
     (0..3).for_each(|n| drop(compile(&tiny, n)));
     assert!(is_resident(&tiny, &numbered(2)));
     assert_eq!((tiny.stats().resident_entries, tiny.stats().evictions), (1, 2));

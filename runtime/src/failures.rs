@@ -1,0 +1,86 @@
+//! Failures remembered, so that code which can't be compiled isn't tried again and again.
+//!
+//! A bounded map that forgets the oldest entry first. A failure for want of code memory holds only
+//! until a program is freed.
+
+use crate::{error::CompileFailure, lookup::RuntimeCacheKey};
+use alloy_primitives::map::HashMap;
+use std::{collections::VecDeque, sync::Arc};
+
+/// Failures remembered. Beyond that the oldest is forgotten, and its code may be tried again.
+const MAX_FAILURES: usize = 16 * 1024;
+
+/// What failed, and why.
+#[derive(Default)]
+pub(crate) struct FailureLog {
+    by_key: HashMap<RuntimeCacheKey, Remembered>,
+    /// Keys of `by_key`, oldest first.
+    order: VecDeque<RuntimeCacheKey>,
+}
+
+struct Remembered {
+    failure: Arc<CompileFailure>,
+    /// For a shortage: the releases that it holds for.
+    releases: Option<u64>,
+}
+
+impl FailureLog {
+    /// Why `key` failed, if that still holds after so many releases of programs.
+    pub(crate) fn get(&self, key: &RuntimeCacheKey, releases: u64) -> Option<Arc<CompileFailure>> {
+        let remembered = self.by_key.get(key)?;
+        let holds = remembered.releases.is_none_or(|then| then == releases);
+        holds.then(|| Arc::clone(&remembered.failure))
+    }
+
+    /// Remembers a failure of an attempt that began after so many releases.
+    pub(crate) fn insert(
+        &mut self,
+        key: RuntimeCacheKey,
+        failure: Arc<CompileFailure>,
+        releases: u64,
+    ) {
+        let releases = failure.is_shortage().then_some(releases);
+        let remembered = Remembered { failure, releases };
+        if self.by_key.insert(key, remembered).is_some() {
+            return;
+        }
+        self.order.push_back(key);
+        if self.order.len() > MAX_FAILURES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_key.remove(&oldest);
+        }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::B256;
+    use revm::primitives::hardfork::SpecId;
+
+    fn key(n: usize) -> RuntimeCacheKey {
+        let code_hash = B256::left_padding_from(&n.to_be_bytes());
+        RuntimeCacheKey { code_hash, spec_id: SpecId::CANCUN }
+    }
+
+    #[test]
+    fn failures_are_bounded() {
+        let mut log = FailureLog::default();
+        let failure = Arc::new(CompileFailure::Panic { message: "told".into() });
+        for n in 0..MAX_FAILURES + 2 {
+            log.insert(key(n), Arc::clone(&failure), 0);
+            log.insert(key(n), Arc::clone(&failure), 0);
+        }
+        assert_eq!((log.by_key.len(), log.order.len()), (MAX_FAILURES, MAX_FAILURES));
+        assert!(log.get(&key(1), 0).is_none());
+        assert!(log.get(&key(2), 0).is_some());
+        log.clear();
+        assert!(log.get(&key(2), 0).is_none());
+    }
+}
