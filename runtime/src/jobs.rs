@@ -285,8 +285,14 @@ impl Upgrade {
             Ok(false) => Some(self),
             Ok(true) => None,
             Err(failure) => {
-                tracing::debug!(code_hash = %key.code_hash, spec_id = ?key.spec_id, %failure,
-                    "the program stays as it is");
+                // A helper that the code has killed is worth a line, once a contract.
+                if matches!(failure, CompileFailure::Helper(_)) && !failure.is_circumstantial() {
+                    tracing::warn!(code_hash = %key.code_hash, spec_id = ?key.spec_id, %failure,
+                        "the program stays as it is");
+                } else {
+                    tracing::debug!(code_hash = %key.code_hash, spec_id = ?key.spec_id, %failure,
+                        "the program stays as it is");
+                }
                 None
             }
         }
