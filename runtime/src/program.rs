@@ -205,3 +205,52 @@ impl fmt::Debug for CompiledProgram {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler_pool::CompilerPool;
+    use alloy_primitives::keccak256;
+    use cranevm_codegen::CompilerOptions;
+    use revm::{
+        bytecode::{Bytecode, opcode::*},
+        context_interface::host::DummyHost,
+        interpreter::{
+            SharedMemory,
+            instructions::{gas_table_spec, instruction_table},
+            interpreter::{ExtBytecode, InputsImpl},
+        },
+        primitives::hardfork::SpecId,
+    };
+
+    const SPEC: SpecId = SpecId::CANCUN;
+    const CODE: [u8; 4] = [PUSH1, 1, PUSH0, STOP];
+
+    /// Runs [`CODE`]'s program on a frame of `code`, on a fork, with room for so many words.
+    fn go_on(code: &[u8], spec_id: SpecId, words: usize) -> NativeRun {
+        let compilers = CompilerPool::new(CompilerOptions::default(), 0, 1 << 20);
+        let key = RuntimeCacheKey { code_hash: keccak256(CODE), spec_id: SPEC };
+        let program = compilers.start(key, &CODE).unwrap().program;
+        let bytecode = ExtBytecode::new(Bytecode::new_legacy(code.to_vec().into()));
+        let (memory, inputs) = (SharedMemory::new(), InputsImpl::default());
+        let mut frame = Interpreter::new(memory, bytecode, inputs, false, spec_id, 1_000_000);
+        *frame.stack.data_mut() = Vec::with_capacity(words);
+        let (instructions, gas_table) = (instruction_table(), gas_table_spec(spec_id));
+        program.go_on(&mut frame, &mut DummyHost::new(spec_id), &instructions, &gas_table)
+    }
+
+    /// Compiled code writes to the stack without a look at its capacity, and the checks of the
+    /// EVM's limit are all that bounds it.
+    #[test]
+    fn w19_a_stack_without_room_for_1024_words_isnt_run_on() {
+        assert_eq!(go_on(&CODE, SPEC, STACK_LIMIT), NativeRun::Ended);
+        assert_eq!(go_on(&CODE, SPEC, STACK_LIMIT - 1), NativeRun::NotEntered);
+        assert_eq!(go_on(&CODE, SPEC, 0), NativeRun::NotEntered);
+    }
+
+    #[test]
+    fn a_frame_of_another_contract_or_fork_isnt_entered() {
+        assert_eq!(go_on(&CODE, SpecId::PRAGUE, STACK_LIMIT), NativeRun::NotEntered);
+        assert_eq!(go_on(&CODE[..3], SPEC, STACK_LIMIT), NativeRun::NotEntered);
+    }
+}

@@ -15,7 +15,7 @@ use revm::{
         evm::{ContextDbError, FrameInitResult},
         instructions::InstructionProvider,
     },
-    interpreter::{Host, InterpreterResult, interpreter::EthInterpreter},
+    interpreter::{Host, InterpreterResult, interpreter::EthInterpreter, interpreter_types::Jumps},
     primitives::{Address, Bytes},
     state::EvmState,
 };
@@ -56,6 +56,10 @@ where
             return false;
         }
         let interpreter = &mut frame.interpreter;
+        if frame.depth == 0 && interpreter.bytecode.pc() == 0 {
+            // A transaction begins.
+            finder.rules.doubt();
+        }
         let gas_table = instructions.gas_table();
         let instructions = instructions.instruction_table();
         let dynamic_gas = context.gas_params();
@@ -139,9 +143,6 @@ where
         &mut self,
         frame_input: <Self::Frame as FrameTr>::FrameInit,
     ) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
-        if frame_input.depth == 0 {
-            self.finder.rules.doubt();
-        }
         self.inner.frame_init(frame_input)
     }
 

@@ -104,6 +104,50 @@ fn w15_odd_configurations_work_or_are_refused() {
     assert!(!disabled.enabled());
 }
 
+/// A thread that can't be started is an error, leaves the backend off, and is tried again.
+#[cfg(target_os = "linux")]
+#[test]
+fn w15_a_thread_that_cant_be_started_is_tried_again() {
+    const CHILD: &str = "CRANEVM_TEST_CONFINED";
+    if env::var_os(CHILD).is_some() {
+        let backend = JitBackend::new(RuntimeConfig::default()).unwrap();
+        // Leaves room for less than a worker's stack.
+        let mut ballast = Vec::new();
+        while let Some(block) = reserve(8 << 20) {
+            ballast.push(block);
+        }
+        assert!(ballast.len() > 1, "the address space is limited");
+        let outcome = backend.set_enabled(true);
+        let is_enabled = backend.enabled();
+        drop(ballast);
+        let error = outcome.unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(RuntimeError::Thread { .. })), "{error}");
+        assert!(!is_enabled);
+        backend.set_enabled(true).unwrap();
+        backend.compile_jit(numbered(1));
+        assert!(backend.wait_idle(LONG));
+        assert!(matches!(backend.lookup(numbered(1)), LookupDecision::Compiled(_)));
+        return;
+    }
+    let name = "failures::w15_a_thread_that_cant_be_started_is_tried_again";
+    let output = process::Command::new("sh")
+        .args(["-c", "ulimit -v 1000000 && exec \"$0\" --exact \"$1\""])
+        .arg(env::current_exe().unwrap())
+        .arg(name)
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
+}
+
+/// So many bytes of address space.
+#[cfg(target_os = "linux")]
+fn reserve(bytes: usize) -> Option<Vec<u8>> {
+    let mut block = Vec::new();
+    block.try_reserve_exact(bytes).ok().map(|()| block)
+}
+
 /// Workers compile what is hard on the stack.
 #[test]
 fn w16_workers_have_room() {
