@@ -26,6 +26,7 @@ enum Command {
     Compile(commands::compile::Command),
     Statetest(commands::statetest::Command),
     Explain(commands::explain::Command),
+    Aot(commands::aot::Command),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Compile(command) => command.run(),
         Command::Statetest(command) => command.run(),
         Command::Explain(command) => command.run(),
+        Command::Aot(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -68,8 +68,8 @@ pub mod alloy_evm;
 pub mod runtime {
     pub use crate::{
         artifacts::{
-            Artifact, ArtifactKey, ArtifactManifest, ArtifactProblem, ArtifactRecipe,
-            ArtifactRefusals, ArtifactStore, BackendSelection, DirArtifactStore,
+            Artifact, ArtifactCompiler, ArtifactKey, ArtifactManifest, ArtifactProblem,
+            ArtifactRecipe, ArtifactRefusals, ArtifactStore, BackendSelection, DirArtifactStore,
             RuntimeArtifactStore, StoreEntry, StoreError, StoredArtifact, read_header,
         },
         backend::{JitBackend, maybe_run_jit_helper},

@@ -2,30 +2,25 @@
 //! thread.
 
 use super::{
-    Opt,
+    Opt, contract_list,
     phases::{Passes, PhaseTotals, Phases, passes},
 };
 use crate::terminal;
 use crate::terminal::say;
 use clap::Args;
 use cranevm_cli::{
-    CommandError, Contract, InputError,
+    CommandError,
     error::panic_message,
     measure::{self, nanos, quantile, us_per_byte},
-    read::{self, MAX_LINE_BYTES},
     spec,
 };
 use cranevm_codegen::{CompileError, CompiledCode, Compiler, CompilerOptions, PassSet};
 use cranevm_passes::{ir::program::JumpStats, pipeline::Pass};
 use indicatif::ProgressBar;
-use liblzma::read::XzDecoder;
 use revm::primitives::hardfork::SpecId;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::{
-    fs::File,
-    io::{BufRead, BufReader},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -150,7 +145,7 @@ impl Command {
             batch.bar.suspend(print_header);
         }
         for argument in &self.contracts {
-            batch.argument(argument)?;
+            contract_list::for_each(argument, &mut |name, code| batch.compile(name, &code))?;
         }
         batch.bar.finish_and_clear();
         batch.totals.finish(self.json)
@@ -190,39 +185,6 @@ fn contain<T>(compilation: impl FnOnce() -> Result<T, CompileError>) -> Result<T
 }
 
 impl Batch {
-    fn argument(&mut self, argument: &str) -> Result<(), CommandError> {
-        let path = Path::new(argument);
-        if argument.ends_with(".jsonl.xz") {
-            let file = File::open(path).map_err(|error| InputError::io(path, &error))?;
-            return self.lines(path, BufReader::new(XzDecoder::new(file)));
-        }
-        if argument.ends_with(".jsonl") {
-            let file = File::open(path).map_err(|error| InputError::io(path, &error))?;
-            return self.lines(path, BufReader::new(file));
-        }
-        let contract = Contract::resolve(argument)?;
-        self.compile(&contract.name, &contract.code)
-    }
-
-    /// Reads a file of one object a line, holding one line in memory.
-    fn lines(&mut self, path: &Path, mut reader: impl BufRead) -> Result<(), CommandError> {
-        let mut line = Vec::new();
-        for number in 1.. {
-            let is_there = read::line(&mut reader, &mut line, MAX_LINE_BYTES).map_err(|error| {
-                InputError::new(format_args!("{}:{number}", path.display()), error)
-            })?;
-            if !is_there {
-                break;
-            }
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            let (name, code) = parse_line(path, number, &line)?;
-            self.compile(&name, &code)?;
-        }
-        Ok(())
-    }
-
     fn compile(&mut self, name: &str, code: &[u8]) -> Result<(), CommandError> {
         let start = Instant::now();
         let result = contain(|| self.compiler.compile(code, self.spec));
@@ -268,31 +230,6 @@ impl Batch {
         self.bar.inc(1);
         Ok(())
     }
-}
-
-/// The fields that are used of a line.
-#[derive(Deserialize)]
-struct ContractLine {
-    name: String,
-    bytecode: String,
-}
-
-fn parse_line(
-    path: &Path,
-    number: usize,
-    line: &[u8],
-) -> Result<(String, alloy_primitives::Bytes), InputError> {
-    let at = |column: usize| format!("{}:{number}:{column}", path.display());
-    let line: ContractLine = serde_json::from_slice(line).map_err(|error| {
-        let message = error.to_string();
-        let message = message.split(" at line ").next().unwrap_or_default();
-        InputError::new(at(error.column()), message)
-    })?;
-    let code = cranevm_cli::hex::decode(&line.bytecode).map_err(|error| {
-        let place = format!("{}:{number}", path.display());
-        InputError::new(place, format_args!("bytecode: {error}"))
-    })?;
-    Ok((line.name, code))
 }
 
 fn print_header() {

@@ -1,7 +1,9 @@
 //! The commands of the program, one file each.
 
+pub(crate) mod aot;
 pub(crate) mod bench;
 pub(crate) mod compile;
+mod contract_list;
 pub(crate) mod explain;
 mod phases;
 pub(crate) mod run;

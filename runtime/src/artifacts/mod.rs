@@ -16,6 +16,6 @@ pub use error::StoreError;
 pub(crate) use library::Library;
 pub(crate) use problem::ArtifactCounters;
 pub use problem::{ArtifactProblem, ArtifactRefusals};
-pub use recipe::{Artifact, ArtifactRecipe, read_header};
+pub use recipe::{Artifact, ArtifactCompiler, ArtifactRecipe, read_header};
 pub use store::{ArtifactKey, ArtifactManifest, ArtifactStore, BackendSelection, StoredArtifact};
 pub use temp_store::RuntimeArtifactStore;

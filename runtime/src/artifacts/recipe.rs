@@ -9,6 +9,7 @@ use alloy_primitives::{B256, hex, keccak256};
 use cranevm_codegen::{
     CompileError, CompiledCode, Compiler, CompilerOptions,
     artifact::{self, ArtifactError, Expected, FORMAT, Header, Identity, abi_hash},
+    later_chunks,
 };
 use std::time::SystemTime;
 
@@ -29,6 +30,31 @@ pub struct Artifact {
     pub manifest: ArtifactManifest,
     /// Its bytes.
     pub bytes: Vec<u8>,
+}
+
+/// Compiles contracts to artifacts.
+#[derive(Debug)]
+pub struct ArtifactCompiler {
+    recipe: ArtifactRecipe,
+    compiler: Compiler,
+}
+
+impl ArtifactCompiler {
+    /// Compiles `code`, whose key is `key`.
+    ///
+    /// # Errors
+    /// Those of the compiler.
+    pub fn compile(&mut self, key: RuntimeCacheKey, code: &[u8]) -> Result<Artifact, CompileError> {
+        let (program, mut compiled) = self.compiler.compile_start(code, key.spec_id)?;
+        let mut timings = compiled.timings;
+        for chunk in later_chunks(&program) {
+            let function = self.compiler.compile_chunk(&program, chunk, &mut timings)?;
+            compiled.place_chunk(chunk, function);
+        }
+        compiled.timings = timings;
+        let identity = self.compiler.identity(key.code_hash);
+        Ok(self.recipe.encode(key, &compiled, &identity))
+    }
 }
 
 impl ArtifactRecipe {
@@ -55,20 +81,12 @@ impl ArtifactRecipe {
         ArtifactKey { runtime, backend: BackendSelection::Llvm, opt_level: self.level }
     }
 
-    /// Compiles `code`, whose key is `key`.
+    /// A compiler of artifacts, for one contract after the other.
     ///
     /// # Errors
-    /// Those of the compiler.
-    pub fn compile(&self, key: RuntimeCacheKey, code: &[u8]) -> Result<Artifact, CompileError> {
-        let mut compiler = Compiler::new(self.options)?;
-        let (program, mut compiled) = compiler.compile_start(code, key.spec_id)?;
-        for chunk in cranevm_codegen::later_chunks(&program) {
-            let mut timings = compiled.timings;
-            let function = compiler.compile_chunk(&program, chunk, &mut timings)?;
-            compiled.timings = timings;
-            compiled.place_chunk(chunk, function);
-        }
-        Ok(self.encode(key, &compiled, &compiler.identity(key.code_hash)))
+    /// If there is none for this machine.
+    pub fn compiler(&self) -> Result<ArtifactCompiler, CompileError> {
+        Ok(ArtifactCompiler { recipe: self.clone(), compiler: Compiler::new(self.options)? })
     }
 
     /// Makes an artifact of what was compiled with [`options`](Self::options).
