@@ -240,8 +240,11 @@ impl CompileService {
     ) -> Attempt {
         let key = ticket.key();
         let stored = self.store_artifact(key, compiled, kept_since);
-        let kind = if matches!(stored, Ok(true)) { ProgramKind::Aot } else { ProgramKind::Jit };
-        let loaded = self.with_room(|| self.compilers.load(key, kind, compiled));
+        let (kind, code) = match &stored {
+            Ok(Some(artifact)) => (ProgramKind::Aot, artifact),
+            _ => (ProgramKind::Jit, compiled),
+        };
+        let loaded = self.with_room(|| self.compilers.load(key, kind, code));
         let program = match loaded {
             Ok(program) => Arc::new(program),
             Err(failure) => {
@@ -253,28 +256,40 @@ impl CompileService {
         self.keep_within_budget();
         ticket.add_timings(&compiled.timings);
         match stored {
-            Ok(true) => {
+            Ok(Some(_)) => {
                 if is_resident {
                     ticket.succeed();
                 }
                 Ok(program)
             }
-            Ok(false) => Err(Arc::new(CompileFailure::Abandoned)),
+            Ok(None) => Err(Arc::new(CompileFailure::Abandoned)),
             Err(failure) => Err(Arc::new(failure)),
         }
     }
 
-    /// Stores an artifact; `false` if the store was cleared meanwhile.
+    /// Stores an artifact, and says what code it holds: read back, so that what is stored can be.
+    /// `None` if the store was cleared meanwhile.
     fn store_artifact(
         &self,
         key: RuntimeCacheKey,
         compiled: &CompiledCode,
         kept_since: u64,
-    ) -> Result<bool, CompileFailure> {
-        let Some(library) = &self.library else { return Ok(false) };
+    ) -> Result<Option<CompiledCode>, CompileFailure> {
+        let Some(library) = &self.library else { return Ok(None) };
         let identity = self.compilers.identity(key)?;
         let artifact = library.recipe.encode(key, compiled, &identity);
-        library.keep(&artifact, kept_since).map_err(CompileFailure::NotStored)
+        let read_back = library
+            .recipe
+            .decode_bytes(
+                key,
+                Some(compiled.code_len as usize),
+                &artifact.manifest,
+                &artifact.bytes,
+            )
+            .inspect_err(|problem| library.tell(&artifact.manifest.artifact_key, problem))
+            .map_err(CompileFailure::NotStored)?;
+        let is_kept = library.keep(&artifact, kept_since).map_err(CompileFailure::NotStored)?;
+        Ok(is_kept.then_some(read_back))
     }
 
     /// Has all artifacts deleted, without waiting for it.

@@ -81,6 +81,11 @@ fn all_cases_pass_on_baseline_code() {
 }
 
 #[test]
+fn all_cases_pass_on_artifacts() {
+    run("state tests, artifacts", Engine::Artifact, OptimizationLevel::Default);
+}
+
+#[test]
 fn all_cases_pass_with_hand_overs() {
     run("state tests, hand-over", Engine::HandOver(1), OptimizationLevel::Default);
 }

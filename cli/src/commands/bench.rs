@@ -17,7 +17,10 @@ use cranevm_codegen::{CompileTimings, CompiledCode, Compiler, CompilerOptions};
 use cranevm_passes::{pipeline::Pass, timing::PassTimes};
 use revm::primitives::hardfork::SpecId;
 use serde::Serialize;
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// Measure compilation and execution of transaction fixtures
 ///
@@ -38,6 +41,9 @@ pub(crate) struct Command {
     /// Where what runs is compiled; compile times are always of this process
     #[arg(long, value_enum, default_value_t)]
     engine: EngineArg,
+    /// Directory of artifacts: what runs is loaded from these, and made where there is none
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
     /// Fork [default: Osaka, Cancun for onchain-lm*]
     #[arg(long, value_parser = spec::parse)]
     spec: Option<SpecId>,
@@ -134,8 +140,8 @@ impl Command {
         let code = fixture.entry_code();
         let compiled = self.measure_compilation(&code, spec).map_err(|error| at(&error))?;
         let interpreter = EngineRunner::interpreter();
-        let native =
-            EngineRunner::new(self.engine.engine(), self.opt.level()).map_err(|e| at(&e))?;
+        let (engine, opt, store) = (self.engine.engine(), self.opt.level(), self.store.as_deref());
+        let native = EngineRunner::with_store(engine, opt, store).map_err(|e| at(&e))?;
         let environment = fixture.environment(spec);
         let runs = comparison::run_interleaved(
             &[&interpreter, &native],

@@ -15,7 +15,7 @@ use cranevm_cli::{
 };
 use revm::{context_interface::result::ExecutionResult, primitives::hardfork::SpecId};
 use serde::Serialize;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// Run a contract on the interpreter and natively, side by side
 ///
@@ -36,6 +36,9 @@ pub(crate) struct Command {
     /// Run on this engine only, and compare nothing
     #[arg(long, value_enum)]
     engine: Option<EngineArg>,
+    /// Directory of artifacts: native code is loaded from these, and made where there is none
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
     /// Optimization level of native code
     #[arg(long, value_enum, default_value_t)]
     opt: Opt,
@@ -77,7 +80,9 @@ impl Command {
             Some(EngineArg::Helper) => &[Engine::Helper],
         };
         let runners = (engines.iter())
-            .map(|engine| EngineRunner::new(*engine, self.opt.level()))
+            .map(|engine| {
+                EngineRunner::with_store(*engine, self.opt.level(), self.store.as_deref())
+            })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| failed(&error))?;
         let environment = fixture.environment(spec);

@@ -24,6 +24,9 @@ pub(crate) struct Command {
     /// What runs the transactions
     #[arg(long, value_enum, default_value_t)]
     engine: EngineArg,
+    /// Directory of artifacts: native code is loaded from these, and made where there is none
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
     /// Optimization level of native code
     #[arg(long, value_enum, default_value_t)]
     opt: Opt,
@@ -44,6 +47,8 @@ enum EngineArg {
     Native,
     /// Native code, compiled in helper processes
     Helper,
+    /// Native code, compiled to artifacts and loaded from these
+    Artifact,
     /// Native code that hands over to the interpreter after 0, 1, 2, ... basic blocks, in turn
     Handover,
 }
@@ -54,6 +59,7 @@ impl EngineArg {
             Self::Interpreter => vec![Engine::Interpreter],
             Self::Native => vec![Engine::Native],
             Self::Helper => vec![Engine::Helper],
+            Self::Artifact => vec![Engine::Artifact],
             Self::Handover => Engine::HAND_OVERS.to_vec(),
         }
     }
@@ -63,7 +69,7 @@ impl Command {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CommandError> {
         let runners = (self.engine.engines().into_iter())
-            .map(|engine| EngineRunner::new(engine, self.opt.level()))
+            .map(|engine| EngineRunner::with_store(engine, self.opt.level(), self.store.as_deref()))
             .collect::<Result<Vec<_>, EngineError>>()
             .map_err(|error| CommandError::Failed(error.to_string()))?;
         let start = Instant::now();

@@ -7,7 +7,11 @@
 mod native;
 
 use alloy_primitives::Bytes;
-use cranevm::{OptimizationLevel, revm_evm::JitEvm, runtime::JitBackend};
+use cranevm::{
+    OptimizationLevel,
+    revm_evm::JitEvm,
+    runtime::{DirArtifactStore, JitBackend},
+};
 use revm::{
     Context, Database, DatabaseCommit, ExecuteCommitEvm, ExecuteEvm, MainBuilder, MainContext,
     MainnetEvm,
@@ -15,7 +19,7 @@ use revm::{
     context_interface::result::{EVMError, ExecutionResult},
     handler::MainnetContext,
 };
-use std::fmt;
+use std::{fmt, path::Path, sync::Arc};
 
 pub use crate::observation::Outcome;
 pub use native::NativeSettings;
@@ -29,6 +33,8 @@ pub enum Engine {
     Native,
     /// Native code, compiled in helper processes.
     Helper,
+    /// Native code, compiled to artifacts and loaded from these.
+    Artifact,
     /// Native code with each basic block in a chunk of its own, so that every edge crosses chunks.
     OneBlockPerChunk,
     /// Native code that hands over to the interpreter after this many basic blocks.
@@ -55,6 +61,7 @@ impl fmt::Display for Engine {
             Self::Interpreter => f.write_str("interpreter"),
             Self::Native => f.write_str("native"),
             Self::Helper => f.write_str("native, compiled in helpers"),
+            Self::Artifact => f.write_str("native, from artifacts"),
             Self::OneBlockPerChunk => f.write_str("native, one block per chunk"),
             Self::HandOver(blocks) => write!(f, "native, hand-over after {blocks} blocks"),
         }
@@ -88,28 +95,55 @@ pub struct EngineRunner {
     engine: Engine,
     /// `None` for the interpreter.
     backend: Option<JitBackend>,
+    /// Whether its artifacts are its own.
+    owns_artifacts: bool,
 }
 
 impl EngineRunner {
     /// Starts an engine. `opt` has no meaning to the interpreter.
+    ///
+    /// # Errors
+    /// If the backend can't be made.
     pub fn new(engine: Engine, opt: OptimizationLevel) -> Result<Self, EngineError> {
+        Self::with_store(engine, opt, None)
+    }
+
+    /// [`new`](Self::new), with a directory: what has an artifact there is loaded from it, and what
+    /// hasn't is compiled to one. The interpreter has no use for it.
+    ///
+    /// # Errors
+    /// If the backend can't be made, or the directory can't be used.
+    pub fn with_store(
+        engine: Engine,
+        opt: OptimizationLevel,
+        directory: Option<&Path>,
+    ) -> Result<Self, EngineError> {
         let settings = NativeSettings { opt_level: opt, ..NativeSettings::BASELINE };
         let settings = match engine {
             Engine::Interpreter => return Ok(Self::interpreter()),
             Engine::Native => settings.likely(),
             Engine::Helper => settings.likely().in_helpers(),
+            Engine::Artifact => settings.as_artifacts(),
             Engine::OneBlockPerChunk => NativeSettings { one_block_per_chunk: true, ..settings },
             Engine::HandOver(blocks) => {
                 NativeSettings { force_hand_over: Some(blocks), ..settings }
             }
         };
-        let failed = |error| EngineError { engine, reason: format!("{error:#}") };
-        Ok(Self { engine, backend: Some(settings.backend(false).map_err(failed)?) })
+        let failed = |error: cranevm::Error| EngineError { engine, reason: format!("{error:#}") };
+        let backend = match directory {
+            None => settings.backend(false).map_err(failed)?,
+            Some(directory) => {
+                let store = DirArtifactStore::open(directory).map_err(|e| failed(e.into()))?;
+                settings.backend_with(false, Some(Arc::new(store))).map_err(failed)?
+            }
+        };
+        let owns_artifacts = settings.artifacts && directory.is_none();
+        Ok(Self { engine, backend: Some(backend), owns_artifacts })
     }
 
     /// revm's interpreter, which always starts.
     pub const fn interpreter() -> Self {
-        Self { engine: Engine::Interpreter, backend: None }
+        Self { engine: Engine::Interpreter, backend: None, owns_artifacts: false }
     }
 
     /// Which engine it is.
@@ -144,12 +178,15 @@ impl EngineRunner {
     }
 
     /// Drops all compiled programs if together they take more than `bytes`. Those in use live on
-    /// until their users are done.
+    /// until their users are done. Artifacts of its own go as well.
     pub fn trim(&self, bytes: u64) {
         if let Some(backend) = &self.backend
             && backend.stats().jit_total_bytes() > bytes
         {
             backend.clear_resident();
+            if self.owns_artifacts {
+                backend.clear_persisted();
+            }
         }
     }
 }

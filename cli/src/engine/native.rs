@@ -5,9 +5,11 @@
 
 use cranevm::{
     OptimizationLevel, PassSet, WorkLimit,
-    runtime::{JitBackend, JitMode, RuntimeConfig, RuntimeTuning},
+    runtime::{
+        ArtifactStore, JitBackend, JitMode, RuntimeArtifactStore, RuntimeConfig, RuntimeTuning,
+    },
 };
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Settings of a native engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub struct NativeSettings {
     /// Where contracts are compiled. A program that uses helper processes is one: it calls
     /// [`maybe_run_jit_helper`](cranevm::runtime::maybe_run_jit_helper) first in its `main`.
     pub jit_mode: JitMode,
+    /// Contracts are compiled to artifacts, and loaded from these.
+    pub artifacts: bool,
 }
 
 /// More than any contract takes, also with the verifiers and on a busy machine.
@@ -48,6 +52,7 @@ impl NativeSettings {
         debug_assertions: false,
         starts_only: false,
         jit_mode: JitMode::InProcess,
+        artifacts: false,
     };
 
     /// The default optimisation level.
@@ -96,6 +101,11 @@ impl NativeSettings {
         Self { jit_mode: JitMode::OutOfProcess, ..self }
     }
 
+    /// These settings, with contracts compiled to artifacts: whole, therefore.
+    pub const fn as_artifacts(self) -> Self {
+        Self { artifacts: true, compile_all: true, ..self }
+    }
+
     /// All settings that are tested in one process. The first two are the most used.
     pub fn all() -> Vec<Self> {
         let baseline = (0..=3).map(Self::hand_over);
@@ -106,6 +116,7 @@ impl NativeSettings {
             .chain([Self::BASELINE.likely(), Self::OPTIMISED.likely()])
             .chain([Self::BASELINE.starting(), Self::OPTIMISED.starting()])
             .chain([Self::BASELINE.asserting(), Self::OPTIMISED.asserting()])
+            .chain([Self::BASELINE.as_artifacts(), Self::OPTIMISED.as_artifacts()])
             .chain(baseline)
             .chain(optimised)
             .chain(PassSet::ALL.iter().map(Self::without))
@@ -113,19 +124,39 @@ impl NativeSettings {
     }
 
     /// A backend with these settings. `verify` runs the verifiers of the passes and of Cranelift,
-    /// which takes as long as the rest of a compilation.
+    /// which takes as long as the rest of a compilation. Artifacts are kept in a temporary
+    /// directory.
+    ///
+    /// # Errors
+    /// Those of [`JitBackend::new`], and if there is no temporary directory.
+    pub fn backend(self, verify: bool) -> cranevm::Result<JitBackend> {
+        let store: Option<Arc<dyn ArtifactStore>> = match self.artifacts {
+            true => Some(Arc::new(RuntimeArtifactStore::new()?)),
+            false => None,
+        };
+        self.backend_with(verify, store)
+    }
+
+    /// [`backend`](Self::backend), with a store: then contracts are compiled to artifacts.
     ///
     /// # Errors
     /// Those of [`JitBackend::new`].
-    pub fn backend(self, verify: bool) -> cranevm::Result<JitBackend> {
+    pub fn backend_with(
+        self,
+        verify: bool,
+        store: Option<Arc<dyn ArtifactStore>>,
+    ) -> cranevm::Result<JitBackend> {
         let config = RuntimeConfig {
             enabled: true,
             blocking: true,
             single_error: false,
             debug_assertions: self.debug_assertions,
             jit_mode: self.jit_mode,
+            aot: store.is_some(),
+            store,
             tuning: RuntimeTuning {
                 jit_opt_level: self.opt_level,
+                aot_opt_level: self.opt_level,
                 jit_max_bytecode_len: 0,
                 // Users drop what they no longer need, with all else.
                 resident_code_cache_bytes: 0,
@@ -158,6 +189,7 @@ impl fmt::Display for NativeSettings {
             (self.debug_assertions, "asserting"),
             (self.starts_only, "starting"),
             (self.jit_mode == JitMode::OutOfProcess, "helper"),
+            (self.artifacts, "artifact"),
         ] {
             if is_set {
                 write!(f, "-{name}")?;

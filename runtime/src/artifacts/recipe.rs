@@ -128,7 +128,18 @@ impl ArtifactRecipe {
         code_len: Option<usize>,
         stored: &StoredArtifact,
     ) -> Result<CompiledCode, ArtifactProblem> {
-        let hash = B256::new(stored.manifest.content_hash);
+        self.decode_bytes(key, code_len, &stored.manifest, &read_artifact(stored)?)
+    }
+
+    /// Checks an artifact that was read.
+    pub(crate) fn decode_bytes(
+        &self,
+        key: RuntimeCacheKey,
+        code_len: Option<usize>,
+        manifest: &ArtifactManifest,
+        bytes: &[u8],
+    ) -> Result<CompiledCode, ArtifactProblem> {
+        let hash = B256::new(manifest.content_hash);
         let expected = Expected {
             code_hash: key.code_hash,
             code_len,
@@ -137,7 +148,7 @@ impl ArtifactRecipe {
             cranelift: Some(Compiler::CRANELIFT),
             artifact_hash: (!hash.is_zero()).then_some(hash),
         };
-        Ok(artifact::decode(&read_artifact(stored)?, &expected)?)
+        Ok(artifact::decode(bytes, &expected)?)
     }
 
     /// Whether a file that was refused for this reason stands where this configuration puts its
