@@ -19,7 +19,9 @@ use cranevm::{
     inspector::InspectorHandler,
     interpreter::{
         CallInputs, Gas, InstructionExecResult, InstructionResult, Interpreter, InterpreterResult,
-        instructions::instruction_table, interpreter::EthInterpreter,
+        instructions::instruction_table,
+        interpreter::EthInterpreter,
+        interpreter_types::{Immediates, Jumps},
     },
     primitives::{Address, AddressSet, B256, Bytes, U256},
     revm_evm::JitEvm,
@@ -129,6 +131,34 @@ fn an_added_opcode_is_executed() {
     assert!(backend.hand_overs() > 0, "compiled code leaves it to the interpreter");
     // Where the chain hasn't added it, it ends the frame.
     assert!(agree(&code, |_| ()).0.result.is_halt());
+}
+
+/// Pushes the byte that follows the opcode.
+fn push_immediate(frame: ChainFrame<'_>) -> InstructionExecResult {
+    let byte = frame.interpreter.bytecode.read_u8();
+    frame.interpreter.bytecode.relative_jump(1);
+    match frame.interpreter.stack.push(U256::from(byte)) {
+        true => Ok(()),
+        false => Err(InstructionResult::StackOverflow),
+    }
+}
+
+/// An added opcode with an immediate, which the compiler takes for opcodes of their own.
+#[test]
+fn an_added_opcodes_immediate_is_no_instruction() {
+    for immediate in [PUSH1, PUSH2, CALL, ADD, STOP, INVALID, 0x0c] {
+        // acc n; each round adds the immediate.
+        let mut code = vec![PUSH0, PUSH1, 100];
+        code.extend([JUMPDEST, SWAP1, 0x0c, immediate, ADD, SWAP1]); // 3
+        code.extend([PUSH1, 1, SWAP1, SUB, DUP1, PUSH1, 3, JUMPI]);
+        code.extend([POP, PUSH0, MSTORE, GAS, PUSH1, 32, MSTORE, PUSH1, 64, PUSH0, RETURN]);
+        let (outcome, backend) = agree(&code, |evm| {
+            evm.instruction.insert_instruction(0x0c, ChainInstruction::new(push_immediate), 7);
+        });
+        let sum = U256::from_be_slice(&outcome.result.output().unwrap()[..32]);
+        assert_eq!(sum, U256::from(100 * u64::from(immediate)));
+        assert!(backend.hand_overs() > 0);
+    }
 }
 
 /// As revm's, for 77 gas more.
