@@ -206,6 +206,40 @@ fn replaced_opcodes_have_their_prices_and_results() {
     }
 }
 
+/// Where Ethereum's opcode suspends or ends the frame, the chain's may do something else.
+#[test]
+fn replaced_calls_may_go_on_and_replaced_ends_may_fail() {
+    let call_code = |opcode: u8, arguments: usize| {
+        // acc n; each round adds what the call leaves.
+        let mut code = vec![PUSH0, PUSH1, 50];
+        code.extend([JUMPDEST, SWAP1]); // 3
+        code.extend([PUSH0].repeat(arguments));
+        code.extend([opcode, ADD, SWAP1, PUSH1, 1, SWAP1, SUB, DUP1, PUSH1, 3, JUMPI]);
+        code.extend([POP, PUSH0, MSTORE, GAS, PUSH1, 32, MSTORE, PUSH1, 64, PUSH0, RETURN]);
+        code
+    };
+    let calls: [(u8, ChainInstruction, usize); 4] = [
+        (CALL, ChainInstruction::new(answer::<7>), 7),
+        (DELEGATECALL, ChainInstruction::new(answer::<6>), 6),
+        (STATICCALL, ChainInstruction::new(answer::<6>), 6),
+        (CREATE, ChainInstruction::new(answer::<3>), 3),
+    ];
+    for (opcode, instruction, arguments) in calls {
+        let (outcome, _) = agree(&call_code(opcode, arguments), |evm| {
+            evm.instruction.instruction_table_mut()[usize::from(opcode)] = instruction;
+        });
+        let sum = U256::from_be_slice(&outcome.result.output().unwrap()[..32]);
+        assert_eq!(sum, U256::from(50 * 0xc0ffee), "{opcode:#x}");
+    }
+    for opcode in [RETURN, REVERT, SELFDESTRUCT] {
+        let (outcome, _) = agree(&[PUSH0, PUSH0, opcode], |evm| {
+            let collide = ChainInstruction::new(common::chain::collide);
+            evm.instruction.instruction_table_mut()[usize::from(opcode)] = collide;
+        });
+        assert!(outcome.result.is_halt(), "{opcode:#x}");
+    }
+}
+
 /// Makes memory dearer from here on.
 fn inflate(frame: ChainFrame<'_>) -> InstructionExecResult {
     let params = &mut frame.host.cfg.gas_params;

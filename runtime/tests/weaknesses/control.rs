@@ -1,11 +1,17 @@
 //! Calls that control the backend: they never wait, and nothing they say is lost or late.
 
 use crate::common::{
-    LONG, backend, eventually, is_resident, long_code, numbered, request, summing,
+    LONG, SPEC, TARGET, backend, call, database, eventually, evm, is_resident, long_code, numbered,
+    request, summing,
 };
-use cranevm::runtime::{
-    JitBackend, LookupDecision, RuntimeConfig, RuntimeError, RuntimeStatsSnapshot, RuntimeTuning,
+use cranevm::{
+    revm_evm::JitEvm,
+    runtime::{
+        JitBackend, LookupDecision, ProgramStatus, RuntimeConfig, RuntimeError,
+        RuntimeStatsSnapshot, RuntimeTuning,
+    },
 };
+use revm::ExecuteEvm;
 use std::{
     sync::{
         Arc, Mutex,
@@ -162,6 +168,19 @@ fn w12_disabled_is_free() {
     }
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     assert_eq!(DISABLED.stats(), RuntimeStatsSnapshot::default());
+}
+
+/// Frames on a backend that is switched off neither look anything up nor count.
+#[test]
+fn w12_frames_ask_nothing_of_what_is_switched_off() {
+    let backend = JitBackend::new(RuntimeConfig::default()).unwrap();
+    let code = summing();
+    let mut jit = JitEvm::new(evm(database(&[(TARGET, &code[..])]), SPEC), backend.clone());
+    for _ in 0..100 {
+        assert!(jit.transact(call()).unwrap().result.is_success());
+    }
+    assert_eq!(backend.stats(), RuntimeStatsSnapshot::default());
+    assert!(matches!(backend.status(&request(&code).key), ProgramStatus::Unknown));
 }
 
 /// Dropping the last handle interrupts the work between two chunks.
