@@ -83,7 +83,7 @@ impl CompiledCode {
     }
 
     /// Puts the code of an absent chunk in its place. `code` must have been compiled by
-    /// [`Compiler::compile_chunk`] for this chunk of this program.
+    /// [`Compiler::compile_chunk`](crate::Compiler::compile_chunk) for this chunk of this program.
     pub fn place_chunk(&mut self, chunk: Chunk, code: Vec<u8>) {
         self.functions[Self::function_of(chunk.as_u32() as usize) as usize] = code;
     }

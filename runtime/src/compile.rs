@@ -372,12 +372,14 @@ impl CompileService {
     }
 
     /// Marks the programs that turned out to leave out what runs: for they guessed wrong, or for
-    /// want of memory, of which there may be some now.
+    /// want of memory or of a helper, which there may be now.
     pub(crate) fn find_lacking(&self) {
         let releases = self.compilers.releases();
+        let may_help = self.helpers.as_ref().is_some_and(|helpers| !helpers.is_resting());
         let lacks = |tier, program: &CompiledProgram| {
             (tier == Tier::Full && self.has_guessed_wrong(program))
                 || program.may_find_memory(releases)
+                || (may_help && program.found_no_helper())
         };
         if self.cache.mark_lacking(lacks) {
             // So that EVMs look again, and bring the bytecode.

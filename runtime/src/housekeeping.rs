@@ -3,7 +3,7 @@
 //! It delivers events to `on_compilation`, evicts idle programs, and looks for programs that leave
 //! out what runs. Nobody waits for it, and while nothing is resident it sleeps.
 
-use crate::{compile::CompileService, compiler_pool::lock};
+use crate::{compile::CompileService, compiler_pool::lock, helper::Helpers};
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -71,8 +71,9 @@ pub(crate) fn run(service: &Arc<CompileService>) {
         if delivered < tuning.max_events_per_drain {
             let sweep = tuning.idle_evict_duration.map(|_| tuning.eviction_sweep_interval);
             let next = sweep.map_or(turn, |sweep| sweep.min(turn));
-            // Without programs there is nothing to look at until the bell rings.
-            let watches = residents > 0 || cfg!(feature = "metrics");
+            // Without programs and helpers there is nothing to look at until the bell rings.
+            let has_helpers = service.helpers.as_ref().is_some_and(Helpers::has_idle);
+            let watches = residents > 0 || has_helpers || cfg!(feature = "metrics");
             service.bell.wait(if watches { next } else { NEVER });
         }
     }

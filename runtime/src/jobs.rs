@@ -285,16 +285,27 @@ impl Upgrade {
             Ok(false) => Some(self),
             Ok(true) => None,
             Err(failure) => {
-                // A helper that the code has killed is worth a line, once a contract.
-                if matches!(failure, CompileFailure::Helper(_)) && !failure.is_circumstantial() {
-                    tracing::warn!(code_hash = %key.code_hash, spec_id = ?key.spec_id, %failure,
-                        "the program stays as it is");
-                } else {
-                    tracing::debug!(code_hash = %key.code_hash, spec_id = ?key.spec_id, %failure,
-                        "the program stays as it is");
-                }
+                self.note(&failure);
                 None
             }
+        }
+    }
+
+    /// Tells of a failure.
+    fn note(&self, failure: &CompileFailure) {
+        let RuntimeCacheKey { code_hash, spec_id } = self.ticket.key();
+        match failure {
+            CompileFailure::Helper(error) if error.is_circumstantial() => {
+                if let Some(program) = self.resident.upgrade() {
+                    program.note_no_helper();
+                }
+                tracing::debug!(%code_hash, ?spec_id, %failure, "the program gets better later");
+            }
+            // The code has killed it: worth a line, once a contract.
+            CompileFailure::Helper(_) => {
+                tracing::warn!(%code_hash, ?spec_id, %failure, "the program stays as it is");
+            }
+            _ => tracing::debug!(%code_hash, ?spec_id, %failure, "the program stays as it is"),
         }
     }
 

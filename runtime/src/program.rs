@@ -21,7 +21,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -51,6 +51,8 @@ pub struct CompiledProgram {
     last_use: AtomicU32,
     /// 1 more than the releases of programs when a part of it last found no memory; 0: never.
     short_at: AtomicU64,
+    /// Whether better code found no helper process to be compiled in.
+    found_no_helper: AtomicBool,
     /// After `backing`, for fields are dropped in their order: a release is told when the memory is
     /// free.
     _share: Share,
@@ -98,6 +100,7 @@ impl CompiledProgram {
             code_len,
             last_use: AtomicU32::new(0),
             short_at: AtomicU64::new(0),
+            found_no_helper: AtomicBool::new(false),
             _share,
         }
     }
@@ -149,6 +152,16 @@ impl CompiledProgram {
     pub(crate) fn may_find_memory(&self, releases: u64) -> bool {
         let short_at = self.short_at.load(Relaxed);
         short_at != 0 && short_at != releases + 1
+    }
+
+    /// Notes that better code found no helper process to be compiled in.
+    pub(crate) fn note_no_helper(&self) {
+        self.found_no_helper.store(true, Relaxed);
+    }
+
+    /// Whether better code found no helper process.
+    pub(crate) fn found_no_helper(&self) -> bool {
+        self.found_no_helper.load(Relaxed)
     }
 
     /// Runs of this program that were handed over to the interpreter.

@@ -38,6 +38,11 @@ impl Helpers {
     }
 
     /// Never called.
+    pub(crate) const fn has_idle(&self) -> bool {
+        match self.0 {}
+    }
+
+    /// Never called.
     pub(crate) const fn tend(&self) {
         match self.0 {}
     }

@@ -251,6 +251,7 @@ impl Process {
     fn send(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<(), Broken> {
         while !bytes.is_empty() {
             match self.requests.write(bytes) {
+                Ok(0) => return Err(Broken::Ended),
                 Ok(written) => bytes = &bytes[written..],
                 Err(error) if is_not_now(&error) => {
                     wait(&self.requests, PollFlags::OUT, &self.stop, deadline)?;

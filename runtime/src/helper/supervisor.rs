@@ -5,7 +5,8 @@
 //! next job gets another helper. After several such failures on end, jobs fail at once for a while,
 //! and their code stays interpreted (`backoff`).
 //!
-//! Locks are held for some loads and stores, never while a helper is started, spoken to or ended.
+//! Locks are held for some loads and stores, and to ask the system whether idle helpers live; never
+//! while a helper is started, spoken to or ended.
 
 use super::{
     Client, HelperError, WireError, Work,
@@ -134,6 +135,11 @@ impl Helpers {
     pub(crate) fn is_resting(&self) -> bool {
         let rests = lock(&self.health).backoff.rest(Instant::now()).is_some();
         rests && lock(&self.idle).is_empty()
+    }
+
+    /// Whether there are helpers to be [tended](Self::tend).
+    pub(crate) fn has_idle(&self) -> bool {
+        !lock(&self.idle).is_empty()
     }
 
     /// Lets go of helpers that ended while they were idle.

@@ -327,7 +327,9 @@ fn a_hundred_crashes() {
 /// A hundred helpers that each do a job and then die over one: all of them are replaced.
 fn a_hundred_crashes_with_work_in_between() {
     let folder = Folder::new();
-    let backend = backend_of(folder.fake("good-for-one-job"));
+    // With a time-out that isn't met by chance once in two hundred.
+    let helper = Some(folder.fake("good-for-one-job"));
+    let backend = backend(RuntimeConfig { jit_helper_path: helper, ..config() });
     for n in 0..100 {
         backend.compile_jit_sync(numbered(2 * n)).unwrap();
         let error = helper_error(&backend, numbered(2 * n + 1));

@@ -57,6 +57,10 @@ fn main() -> ExitCode {
 }
 
 fn run_tests() -> ExitCode {
+    if !cfg!(target_os = "linux") {
+        println!("these tests look at /proc, and there is none");
+        return ExitCode::SUCCESS;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<_> = arguments.iter().filter(|arg| !arg.starts_with('-')).collect();
     let suites = [service::TESTS, faults::TESTS, lifetime::TESTS, weaknesses::TESTS];

@@ -2,17 +2,18 @@
 
 use crate::{
     common::{
-        LONG, TARGET, call, database, evm, is_resident, long_code, numbered, request, summing,
+        LONG, TARGET, call, database, eventually, evm, is_resident, long_code, numbered, request,
+        summing,
     },
     tests,
-    world::{Folder, backend, children, compile, config, failure, helper_error},
+    world::{Folder, backend, children, compile, config, failure, helper_error, kill, runs},
 };
 use cranevm::{
     OptimizationLevel, SpecId,
     revm_evm::JitEvm,
     runtime::{
-        HelperError, JitBackend, LookupDecision, LookupRequest, ProgramStatus, RuntimeConfig,
-        RuntimeError, RuntimeTuning,
+        AotRequest, HelperError, JitBackend, LookupDecision, LookupRequest, ProgramKind,
+        ProgramStatus, RuntimeArtifactStore, RuntimeConfig, RuntimeError, RuntimeTuning,
     },
 };
 use revm::{
@@ -38,6 +39,8 @@ tests![
     other_prices_are_not_compiled_for,
     a_clear_makes_what_is_under_way_futile,
     callers_wait_no_longer_than_they_said,
+    artifacts_are_made_in_helpers,
+    what_found_no_helper_gets_better_later,
 ];
 
 fn a_contract_is_compiled_and_runs_as_interpreted() {
@@ -208,4 +211,56 @@ fn callers_wait_no_longer_than_they_said() {
     backend.compile_jit_sync(large).unwrap();
     let stats = backend.stats();
     assert_eq!((stats.jit_helper_timeouts, stats.jit_helper_disconnects), (0, 0));
+}
+
+fn artifacts_are_made_in_helpers() {
+    let store = Arc::new(RuntimeArtifactStore::new().unwrap());
+    let backend = backend(RuntimeConfig { aot: true, store: Some(store.clone()), ..config() });
+    let AotRequest { code_hash, code, spec_id } = aot(1);
+    backend.prepare_aot_sync(AotRequest { code_hash, code, spec_id }).unwrap();
+    backend.prepare_aot(aot(2));
+    assert!(backend.wait_idle(LONG));
+    for n in [1, 2] {
+        let key = numbered(n).key;
+        let program = backend.get_compiled(key.code_hash, key.spec_id).unwrap();
+        assert_eq!(program.kind, ProgramKind::Aot);
+    }
+    assert_eq!(store.len(), 2);
+    let stats = backend.stats();
+    assert_eq!((stats.compilations_succeeded, stats.compilations_failed), (2, 0));
+    assert!((1..=2).contains(&stats.jit_helper_spawns), "{stats:?}");
+}
+
+fn aot(n: usize) -> AotRequest {
+    let LookupRequest { key, code } = numbered(n);
+    AotRequest { code_hash: key.code_hash, code, spec_id: key.spec_id }
+}
+
+/// A contract at the baseline, whose upgrade finds no helper, gets its upgrade when there is one.
+fn what_found_no_helper_gets_better_later() {
+    let folder = Folder::new();
+    let path = folder.program("");
+    let tuning = RuntimeTuning { jit_worker_count: 1, ..config().tuning };
+    let helper = Some(path.clone());
+    let backend = backend(RuntimeConfig { jit_helper_path: helper, tuning, ..config() });
+    // Large, so that the gate is closed before the upgrade begins.
+    let large = request(&long_code(60_000));
+    backend.compile_jit(large.clone());
+    eventually("it is being compiled", || backend.stats().jit_helper_spawns == 1);
+    backend.pause();
+    eventually("it runs", || is_resident(&backend, &large));
+    assert!(matches!(backend.status(&large.key), ProgramStatus::Baseline));
+    let helpers = children();
+    helpers.iter().copied().for_each(kill);
+    eventually("they end", || !helpers.iter().any(|&helper| runs(helper)));
+    fs::remove_file(&path).unwrap();
+    backend.resume();
+    assert!(backend.wait_idle(LONG));
+    assert!(matches!(backend.status(&large.key), ProgramStatus::Baseline));
+    assert!(backend.stats().jit_helper_spawn_failures > 0);
+    folder.program("");
+    eventually("it gets better", || {
+        drop(backend.lookup(large.clone()));
+        matches!(backend.status(&large.key), ProgramStatus::Ready)
+    });
 }
