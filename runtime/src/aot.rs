@@ -33,8 +33,8 @@ use std::{
     time::Instant,
 };
 
-/// Bytes of artifacts that are loaded before a backend is ready: a second of one processor's work,
-/// or less.
+/// Bytes of artifacts that are loaded before a backend is ready: some two seconds of one
+/// processor's work.
 const PRELOADED_BYTES: u64 = 256 << 20;
 
 /// Bytes of an artifact from which on it is loaded when it is needed: no deployed contract's is

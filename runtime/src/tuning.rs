@@ -92,10 +92,10 @@ pub struct RuntimeTuning {
     ///
     /// Default: [`OptimizationLevel::Default`].
     pub jit_opt_level: OptimizationLevel,
-    /// How much work goes into the code of artifacts.
+    /// How much work goes into the code of artifacts. Those of different levels are different
+    /// artifacts, also of one contract.
     ///
-    /// Default: [`OptimizationLevel::Default`]. Without effect in this version: there are no
-    /// artifacts.
+    /// Default: [`OptimizationLevel::Default`].
     pub aot_opt_level: OptimizationLevel,
     /// Bytes of code, in whole pages, and tables that resident programs may take together. 0 means
     /// no limit. Beyond it, the least recently used are evicted, and no more of them than needed.
