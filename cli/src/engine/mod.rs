@@ -95,8 +95,6 @@ pub struct EngineRunner {
     engine: Engine,
     /// `None` for the interpreter.
     backend: Option<JitBackend>,
-    /// Whether its artifacts are its own.
-    owns_artifacts: bool,
 }
 
 impl EngineRunner {
@@ -137,13 +135,12 @@ impl EngineRunner {
                 settings.backend_with(false, Some(Arc::new(store))).map_err(failed)?
             }
         };
-        let owns_artifacts = settings.artifacts && directory.is_none();
-        Ok(Self { engine, backend: Some(backend), owns_artifacts })
+        Ok(Self { engine, backend: Some(backend) })
     }
 
     /// revm's interpreter, which always starts.
     pub const fn interpreter() -> Self {
-        Self { engine: Engine::Interpreter, backend: None, owns_artifacts: false }
+        Self { engine: Engine::Interpreter, backend: None }
     }
 
     /// Which engine it is.
@@ -178,15 +175,12 @@ impl EngineRunner {
     }
 
     /// Drops all compiled programs if together they take more than `bytes`. Those in use live on
-    /// until their users are done. Artifacts of its own go as well.
+    /// until their users are done.
     pub fn trim(&self, bytes: u64) {
         if let Some(backend) = &self.backend
             && backend.stats().jit_total_bytes() > bytes
         {
             backend.clear_resident();
-            if self.owns_artifacts {
-                backend.clear_persisted();
-            }
         }
     }
 }

@@ -38,6 +38,9 @@ pub struct NativeSettings {
 /// More than any contract takes, also with the verifiers and on a busy machine.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Most bytes of artifacts that an engine keeps. Of what is beyond, it makes artifacts again.
+const MAX_ARTIFACT_BYTES: u64 = 256 << 20;
+
 /// A few blocks of a contract that is small, and a tenth of one that is large.
 const SMALL_LIMIT: WorkLimit = WorkLimit { contract: 80, per_byte: 1 };
 
@@ -131,7 +134,7 @@ impl NativeSettings {
     /// Those of [`JitBackend::new`], and if there is no temporary directory.
     pub fn backend(self, verify: bool) -> cranevm::Result<JitBackend> {
         let store: Option<Arc<dyn ArtifactStore>> = match self.artifacts {
-            true => Some(Arc::new(RuntimeArtifactStore::new()?)),
+            true => Some(Arc::new(RuntimeArtifactStore::with_limit(MAX_ARTIFACT_BYTES)?)),
             false => None,
         };
         self.backend_with(verify, store)

@@ -96,6 +96,22 @@ impl DirArtifactStore {
         &self.directory
     }
 
+    /// Number of files that are named like artifacts.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the directory can't be read.
+    pub fn len(&self) -> Result<usize, StoreError> {
+        Ok(self.names()?.iter().filter(|(name, _)| is_artifact_name(name)).count())
+    }
+
+    /// Whether there is none.
+    ///
+    /// # Errors
+    /// As [`len`](Self::len).
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.len()? == 0)
+    }
+
     /// The file of an artifact, whether it is there or not.
     pub fn path_of(&self, key: &ArtifactKey) -> PathBuf {
         self.directory.join(file_name(key))

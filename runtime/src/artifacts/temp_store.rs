@@ -1,15 +1,12 @@
 //! A store that lives as long as the process.
 
 use super::{ArtifactKey, ArtifactManifest, ArtifactStore, DirArtifactStore, StoredArtifact};
-use crate::compiler_pool::lock;
-use std::{collections::HashSet, sync::Mutex};
 use tempfile::TempDir;
 
 /// Artifacts in a temporary directory, which is deleted with the store.
 #[derive(Debug)]
 pub struct RuntimeArtifactStore {
     inner: DirArtifactStore,
-    keys: Mutex<HashSet<ArtifactKey>>,
     /// Dropped last.
     _directory: TempDir,
 }
@@ -20,14 +17,23 @@ impl RuntimeArtifactStore {
     /// # Errors
     /// If no temporary directory can be made.
     pub fn new() -> eyre::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("cranevm-").tempdir()?;
-        let inner = DirArtifactStore::open_with_limit(directory.path(), 0)?.fleeting();
-        Ok(Self { inner, keys: Mutex::default(), _directory: directory })
+        Self::with_limit(0)
     }
 
-    /// Number of artifacts.
+    /// An empty store of at most so many bytes, beyond which the least recently used artifacts are
+    /// deleted; 0 is no limit.
+    ///
+    /// # Errors
+    /// If no temporary directory can be made.
+    pub fn with_limit(limit_bytes: u64) -> eyre::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("cranevm-").tempdir()?;
+        let inner = DirArtifactStore::open_with_limit(directory.path(), limit_bytes)?.fleeting();
+        Ok(Self { inner, _directory: directory })
+    }
+
+    /// Number of artifacts; none if somebody else deleted the directory.
     pub fn len(&self) -> usize {
-        lock(&self.keys).len()
+        self.inner.len().unwrap_or(0)
     }
 
     /// Whether there is none.
@@ -51,20 +57,14 @@ impl ArtifactStore for RuntimeArtifactStore {
         manifest: &ArtifactManifest,
         artifact: &[u8],
     ) -> eyre::Result<()> {
-        self.inner.store(key, manifest, artifact)?;
-        lock(&self.keys).insert(key.clone());
-        Ok(())
+        self.inner.store(key, manifest, artifact)
     }
 
     fn delete(&self, key: &ArtifactKey) -> eyre::Result<()> {
-        self.inner.delete(key)?;
-        lock(&self.keys).remove(key);
-        Ok(())
+        self.inner.delete(key)
     }
 
     fn clear(&self) -> eyre::Result<()> {
-        self.inner.clear()?;
-        lock(&self.keys).clear();
-        Ok(())
+        self.inner.clear()
     }
 }
