@@ -173,8 +173,10 @@ impl JitBackend {
 
     /// Compiles on this thread, or waits for a helper process that does, if the program isn't
     /// resident; if another thread is at it, waits for that. Takes at most 30 s, and the time for
-    /// one chunk of code. Ignores whether the backend is enabled or paused. Unlike revmc, which returns `Ok` when the code is ineligible
-    /// or its compilation failed, this tells so: `Ok` means that there is a program.
+    /// one chunk of code; with [`dump_dir`](RuntimeConfig::dump_dir), the time for the files, too.
+    /// Ignores whether the backend is enabled or paused. Unlike revmc, which returns `Ok` when the
+    /// code is ineligible or its compilation failed, this tells so: `Ok` means that there is a
+    /// program.
     ///
     /// # Errors
     /// [`RuntimeError::Ineligible`] for code that is never compiled,
