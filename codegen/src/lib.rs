@@ -33,6 +33,8 @@ pub mod dump;
 mod error;
 mod options;
 #[cfg(feature = "cranelift")]
+mod sources;
+#[cfg(feature = "cranelift")]
 mod translate;
 
 #[cfg(feature = "cranelift")]

@@ -28,6 +28,7 @@ pub mod ir;
 pub mod pass_set;
 pub mod pipeline;
 mod sections;
+pub mod sources;
 pub mod timing;
 mod transform;
 

@@ -7,7 +7,14 @@ use super::{
     wire::{Reader, put_text},
 };
 use crate::CompiledCode;
+#[cfg(feature = "cranelift")]
+use crate::sources::COMPILER_HASH;
 use alloy_primitives::B256;
+use std::sync::LazyLock;
+
+/// No compiler.
+#[cfg(not(feature = "cranelift"))]
+const COMPILER_HASH: u64 = 0;
 
 /// Where the lengths of header and file are written.
 const LENGTHS: std::ops::Range<usize> = 12..24;
@@ -109,7 +116,7 @@ impl Header {
             code_len: code.code_len,
             entries: code.entries.len() as u32,
             functions: code.functions.len() as u32,
-            compiler: COMPILER.to_owned(),
+            compiler: compiler_name().to_owned(),
             cranelift: cranelift.clone(),
             target: machine.triple.clone(),
             cpu_features: machine.features.join(","),
@@ -181,14 +188,14 @@ impl Header {
         if found != expected {
             return Err(ArtifactError::Abi { found, expected });
         }
-        let different = self.compiler != COMPILER
+        let different = self.compiler != compiler_name()
             || cranelift.is_some_and(|expected| self.cranelift != expected);
         if different {
             let with =
                 |compiler: &str, cranelift: &str| format!("{compiler}, Cranelift {cranelift}");
             return Err(ArtifactError::Compiler {
                 found: with(&self.compiler, &self.cranelift),
-                expected: with(COMPILER, cranelift.unwrap_or("of any version")),
+                expected: with(compiler_name(), cranelift.unwrap_or("of any version")),
             });
         }
         Ok(())
@@ -208,8 +215,15 @@ impl Header {
     }
 }
 
-/// This crate, as the compiler of artifacts.
-const COMPILER: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+/// This build of this crate, as the compiler of artifacts: its version, and a hash of its sources,
+/// for a version has many builds before the next.
+pub fn compiler_name() -> &'static str {
+    static NAME: LazyLock<String> = LazyLock::new(|| {
+        let version = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+        format!("{version} ({COMPILER_HASH:016x})")
+    });
+    &NAME
+}
 
 /// The length in bytes that an artifact says it has. Checks magic and format, which every version
 /// has at the same place; 24 bytes are enough.

@@ -36,7 +36,7 @@ mod tests;
 
 pub use error::ArtifactError;
 pub use fingerprint::abi_hash;
-pub use header::{Header, claimed_len};
+pub use header::{Header, claimed_len, compiler_name};
 pub use machine::Machine;
 
 use crate::{CompiledCode, CompilerOptions};

@@ -38,6 +38,9 @@ use std::{
 /// Most helpers that serve threads which wait for what they compile.
 const MAX_FOR_CALLERS: usize = 4;
 
+/// Longest message of a helper that is kept, in bytes.
+const MAX_MESSAGE: usize = 1024;
+
 /// The helper processes of a backend.
 pub(crate) struct Helpers {
     launch: Launch,
@@ -330,11 +333,10 @@ impl Helpers {
 
 /// What this crate says of itself, as backend and as helper.
 pub(super) fn hello() -> Hello {
-    let build = concat!("cranevm ", env!("CARGO_PKG_VERSION"), ", Cranelift ");
     Hello {
         protocol: VERSION,
         abi: artifact::abi_hash().0,
-        build: format!("{build}{}", Compiler::CRANELIFT),
+        build: format!("{}, Cranelift {}", artifact::compiler_name(), Compiler::CRANELIFT),
     }
 }
 
@@ -351,7 +353,9 @@ fn verified(bytes: &[u8], work: &Work<'_>) -> Result<CompiledCode, HelperError> 
     artifact::decode(bytes, &expected).map_err(HelperError::Artifact)
 }
 
-fn failure(fault: Fault, message: String) -> CompileFailure {
+fn failure(fault: Fault, mut message: String) -> CompileFailure {
+    // It is logged, and may be remembered for long.
+    message.truncate(message.floor_char_boundary(MAX_MESSAGE));
     match fault {
         Fault::Compiler => HelperError::Compiler { message }.into(),
         Fault::Panic => CompileFailure::Panic { message },

@@ -1,0 +1,106 @@
+//! A hash of this crate's sources, so that stored code of an older compiler is told apart.
+//!
+//! Versions change with releases; between two of them a defect may be mended whose traces are in
+//! stored code. The hash is computed while this crate is compiled, without a build script, from a
+//! list of all files, which a test compares with the directory.
+
+/// Defines `HASH`, the FNV-1a hash of the files, and for tests `FILES`, their names.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! hash_sources {
+    ($($file:literal,)*) => {
+        /// Hash of this crate's sources.
+        pub const HASH: u64 = $crate::sources::fnv1a(&[$(include_bytes!($file),)*]);
+
+        /// The files hashed.
+        #[cfg(test)]
+        const FILES: &[&str] = &[$($file,)*];
+
+        #[cfg(test)]
+        mod tests {
+            use std::{ffi::OsStr, fs, path::Path};
+
+            fn sources(directory: &Path, found: &mut Vec<String>) {
+                for entry in fs::read_dir(directory).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_dir() {
+                        sources(&path, found);
+                    } else if path.extension() == Some(OsStr::new("rs")) {
+                        found.push(path.to_str().unwrap().to_owned());
+                    }
+                }
+            }
+
+            #[test]
+            fn all_sources_are_hashed() {
+                let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
+                let mut found = Vec::new();
+                sources(Path::new(root), &mut found);
+                let mut names: Vec<_> =
+                    found.iter().map(|path| path.strip_prefix(root).unwrap()).collect();
+                names.sort_unstable();
+                assert_eq!(names, super::FILES, "the list of files in sources.rs is out of date");
+            }
+        }
+    };
+}
+
+/// FNV-1a over all bytes of all files.
+#[doc(hidden)]
+pub const fn fnv1a(files: &[&[u8]]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut file = 0;
+    while file < files.len() {
+        let mut at = 0;
+        while at < files[file].len() {
+            hash = (hash ^ files[file][at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+            at += 1;
+        }
+        file += 1;
+    }
+    hash
+}
+
+hash_sources! {
+    "analysis/control_flow.rs",
+    "analysis/failure.rs",
+    "analysis/mod.rs",
+    "analysis/references.rs",
+    "analysis/regions.rs",
+    "analysis/resolve_jumps.rs",
+    "analysis/weight.rs",
+    "chunks.rs",
+    "decode.rs",
+    "ir/effects.rs",
+    "ir/entities.rs",
+    "ir/mod.rs",
+    "ir/opcode.rs",
+    "ir/program.rs",
+    "ir/text.rs",
+    "ir/text/parse.rs",
+    "ir/text/print.rs",
+    "ir/verify.rs",
+    "ir/verify/bounds.rs",
+    "ir/verify/dataflow.rs",
+    "ir/verify/tests.rs",
+    "ir/verify/units.rs",
+    "ir/width.rs",
+    "lib.rs",
+    "pass_set.rs",
+    "pipeline.rs",
+    "sections/gas.rs",
+    "sections/mod.rs",
+    "sections/stack.rs",
+    "sources.rs",
+    "timing.rs",
+    "transform/dedup.rs",
+    "transform/lift_stack.rs",
+    "transform/lift_stack/memory_words.rs",
+    "transform/lift_stack/symbolic_stack.rs",
+    "transform/mod.rs",
+    "transform/remove_unused.rs",
+    "transform/simplify.rs",
+    "transform/simplify/evaluate.rs",
+    "transform/simplify/rules.rs",
+    "transform/thread_jumps.rs",
+}
