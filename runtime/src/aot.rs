@@ -22,6 +22,7 @@ use crate::{
     lookup::RuntimeCacheKey,
     program::{CompiledProgram, ProgramKind},
 };
+use alloy_primitives::keccak256;
 use cranevm_codegen::{CompiledCode, HAS_COMPILER};
 use std::{
     cmp::Reverse,
@@ -71,7 +72,8 @@ impl CompileService {
                     .cache
                     .get(key)
                     .filter(|program| program.kind == ProgramKind::Aot && self.has_stored(key));
-                resident.map(Ok).or_else(|| self.failure(key).map(Err))
+                let failure = || self.failure(CompilationKind::Aot, key);
+                resident.map(Ok).or_else(|| failure().map(Err))
             }
         }
     }
@@ -210,7 +212,7 @@ impl CompileService {
         let mut ticket = Ticket::always(&self.ledger, key).of_kind(CompilationKind::Aot);
         ticket.begin();
         let releases = self.compilers.releases();
-        let compiled = match &self.helpers {
+        let compile = || match &self.helpers {
             None => {
                 let call = |work: &_| self.call_for_help(work);
                 self.compilers.compile_code(Tier::Artifact, key, code, deadline, call)
@@ -220,11 +222,14 @@ impl CompileService {
                 helpers.compile(&Work { key, options, code }, Client::Caller(deadline))
             }
         };
-        match compiled {
+        match check_hash(key, code).and_then(|()| compile()) {
             Ok(compiled) => {
                 self.finish_artifact(&compiled, generation, kept_since, releases, &mut ticket)
             }
-            Err(failure) => Err(self.fail(key, code.len(), failure, generation, releases)),
+            Err(failure) => {
+                let what = (key, CompilationKind::Aot);
+                Err(self.fail(what, code.len(), failure, generation, releases))
+            }
         }
     }
 
@@ -249,7 +254,8 @@ impl CompileService {
             Ok(program) => Arc::new(program),
             Err(failure) => {
                 let code_len = compiled.code_len as usize;
-                return Err(self.fail(key, code_len, failure, generation, releases));
+                let what = (key, CompilationKind::Aot);
+                return Err(self.fail(what, code_len, failure, generation, releases));
             }
         };
         let is_resident = self.cache.publish(&program, Tier::Artifact, generation);
@@ -294,19 +300,24 @@ impl CompileService {
 
     /// Has all artifacts deleted, without waiting for it.
     pub(crate) fn clear_artifacts(self: &Arc<Self>) {
-        let Some(library) = &self.library else { return };
-        library.request_clear();
-        self.start_keeping_house();
-        self.bell.ring();
-        if self.pool.is_stopping() {
-            library.settle();
+        if let Some(library) = &self.library {
+            library.request_clear();
+            self.start_clearing();
         }
     }
 
-    /// Deletes the artifacts, if that was asked for.
+    /// Deletes the artifacts, if that was asked for. What goes wrong is logged.
     pub(crate) fn settle_artifacts(&self) {
         if let Some(library) = &self.library {
-            library.settle();
+            let _logged = library.settle();
         }
+    }
+}
+
+/// Makes sure that `code` is what its key says: an artifact outlives who asks for it.
+pub(crate) fn check_hash(key: RuntimeCacheKey, code: &[u8]) -> Result<(), CompileFailure> {
+    match keccak256(code) {
+        found if found == key.code_hash => Ok(()),
+        found => Err(CompileFailure::WrongHash { found }),
     }
 }

@@ -5,9 +5,10 @@
 //! that it, or another worker that has nothing to do, goes on with.
 
 use crate::{
-    aot::Goal,
+    aot::{Goal, check_hash},
     compile::CompileService,
     compiler_pool::Tier,
+    config::CompilationKind,
     error::CompileFailure,
     flights::{Attempt, Lead},
     helper::{Client, Work},
@@ -70,7 +71,8 @@ impl ArtifactJob {
             Err(failure) => {
                 let Self { ticket, lead, code, generation, .. } = *self;
                 let key = ticket.key();
-                let failure = service.fail(key, code.len(), failure, generation, releases);
+                let what = (key, CompilationKind::Aot);
+                let failure = service.fail(what, code.len(), failure, generation, releases);
                 drop(ticket);
                 lead.land(Err(failure));
             }
@@ -102,6 +104,7 @@ impl ArtifactJob {
             None => {
                 self.ticket.begin();
                 let key = self.ticket.key();
+                check_hash(key, &self.code)?;
                 let (analysed, compiled) = match &service.helpers {
                     None => {
                         let (analysed, compiled) =

@@ -11,6 +11,7 @@ use crate::{
     threads::Threads,
 };
 use std::{
+    fmt::Display,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
@@ -29,6 +30,8 @@ pub(crate) struct Crew {
     started: Mutex<Started>,
     /// The same as `started.workers`, without the lock.
     has_workers: AtomicBool,
+    /// Whether a thread was started to clear the store, and hasn't begun.
+    is_clearing: AtomicBool,
 }
 
 #[derive(Default)]
@@ -66,7 +69,7 @@ impl CompileService {
         let mut running = 0;
         for (index, station) in Station::several(count).into_iter().enumerate() {
             let service = Arc::clone(self);
-            let name = worker_name(&self.config.thread_name, index);
+            let name = thread_name(&self.config.thread_name, index);
             let body = move || work(&service, station);
             match self.crew.threads.spawn(name, WORKER_STACK, body) {
                 Ok(()) => running += 1,
@@ -104,6 +107,30 @@ impl CompileService {
         Ok(())
     }
 
+    /// Has a thread of its own delete the artifacts: a store may take long, and a housekeeping thread
+    /// that waits for it would keep events and evictions waiting.
+    pub(crate) fn start_clearing(self: &Arc<Self>) {
+        if self.pool.is_stopping() {
+            // Nobody waits for threads any more.
+            return self.settle_artifacts();
+        }
+        if self.crew.is_clearing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let service = Arc::clone(self);
+        let body = move || {
+            // First: what is asked for from now on, another thread does.
+            service.crew.is_clearing.store(false, Ordering::Release);
+            service.settle_artifacts();
+        };
+        let name = thread_name(&self.config.thread_name, "clear");
+        if let Err(error) = self.crew.threads.spawn(name, 0, body) {
+            // Who needs the store next does it.
+            self.crew.is_clearing.store(false, Ordering::Release);
+            self.told(error);
+        }
+    }
+
     fn told(&self, error: RuntimeError) -> RuntimeError {
         if self.may_log() {
             tracing::error!(%error);
@@ -124,9 +151,6 @@ impl CompileService {
         let timeout = self.tuning().shutdown_timeout;
         if !self.crew.threads.join_all(timeout) {
             tracing::warn!(?timeout, "background threads didn't end in time, and are left alone");
-        } else if !self.crew.keeps_house() {
-            // What the housekeeping thread would have done.
-            self.settle_artifacts();
         }
     }
 }
@@ -154,7 +178,7 @@ fn work(service: &Arc<CompileService>, mut station: Station<Job>) {
     }
 }
 
-/// The workers of `revmc-backend` are `revmc-00`, `revmc-01` and so on.
-fn worker_name(thread_name: &str, index: usize) -> String {
-    format!("{}-{index:02}", thread_name.strip_suffix("-backend").unwrap_or(thread_name))
+/// The threads of `revmc-backend` are `revmc-00`, `revmc-01` and so on.
+fn thread_name(backend: &str, what: impl Display) -> String {
+    format!("{}-{what:02}", backend.strip_suffix("-backend").unwrap_or(backend))
 }

@@ -4,6 +4,7 @@
 //! to be had with `report.downcast_ref::<RuntimeError>()`.
 
 use crate::{artifacts::ArtifactProblem, helper::HelperError, lookup::RuntimeCacheKey};
+use alloy_primitives::B256;
 use cranevm_codegen::{CompileError, code_memory::CodeMemoryError};
 use std::{sync::Arc, time::Duration};
 
@@ -76,6 +77,12 @@ pub enum RuntimeError {
         /// The limit in force.
         limit: usize,
     },
+    /// This process was started to be a helper, and runs the program instead.
+    #[error(
+        "this process was started as a helper of a backend, but goes on as the program itself: call \
+         maybe_run_jit_helper first in main, or set jit_helper_path to a program that does"
+    )]
+    HelperRunsTheProgram,
     /// The compiler failed.
     #[error(
         "code {code_hash} wasn't compiled for {spec:?}: {failure}; it is interpreted",
@@ -103,6 +110,13 @@ pub enum CompileFailure {
     /// Nobody compiles it any more: the backend ended, or a `clear_*` came before the work began.
     #[error("the compilation was given up: the backend ended or was cleared")]
     Abandoned,
+    /// The bytecode isn't what its key says. Noticed where an artifact is made, for that would serve
+    /// others; lookups trust the key.
+    #[error("the code's hash is {found}, not the one of its key: no artifact is made of it")]
+    WrongHash {
+        /// Keccak-256 of the code.
+        found: B256,
+    },
     /// The helper process didn't give a program.
     #[error("the helper process: {0}")]
     Helper(#[from] HelperError),
@@ -133,7 +147,8 @@ impl CompileFailure {
     /// Whether the failure came from outside, and tells nothing of the code.
     pub(crate) fn is_circumstantial(&self) -> bool {
         match self {
-            Self::TimedOut | Self::Abandoned => true,
+            // The key may be another code's.
+            Self::TimedOut | Self::Abandoned | Self::WrongHash { .. } => true,
             Self::Helper(error) => error.is_circumstantial(),
             Self::Compiler(_) | Self::NotStored(_) | Self::Panic { .. } => false,
         }

@@ -48,7 +48,6 @@ pub(crate) fn run(service: &Arc<CompileService>) {
         let delivered =
             (0..tuning.max_events_per_drain).take_while(|_| events.deliver_one()).count();
         service.free_forgotten();
-        service.settle_artifacts();
         let residents = service.cache.len() as u32;
         let turn = tuning.event_drain_interval.saturating_mul(1 + residents / LOOKED_AT);
         if last_turn.elapsed() >= turn {
@@ -77,7 +76,6 @@ pub(crate) fn run(service: &Arc<CompileService>) {
             service.bell.wait(if watches { next } else { NEVER });
         }
     }
-    service.settle_artifacts();
 }
 
 /// Longer than anything; the bell rings earlier.

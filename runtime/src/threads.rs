@@ -47,6 +47,7 @@ impl Threads {
         match spawned {
             Ok(handle) => {
                 state.live.push(handle.thread().id());
+                state.handles.retain(|handle| !handle.is_finished());
                 state.handles.push(handle);
                 Ok(())
             }

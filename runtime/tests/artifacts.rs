@@ -340,6 +340,86 @@ fn a_store_that_fails_costs_its_artifacts_only() {
 }
 
 #[test]
+fn what_is_to_be_deleted_isnt_used_until_it_is() {
+    let store = OwnStore::new();
+    let backend = backend(blocking(&store));
+    let (old, new) = (numbered(1), numbered(2));
+    backend.prepare_aot_sync(aot(&old)).unwrap();
+    store.fail(Some("clear"));
+    backend.clear_all();
+    let refused = backend.prepare_aot_sync(aot(&new)).unwrap_err();
+    assert!(format!("{refused:#}").contains("told to fail"), "{refused:#}");
+    // Compiled, and not loaded.
+    assert!(matches!(backend.lookup_blocking(old.clone()), LookupDecision::Compiled(_)));
+    assert_eq!(kind(&backend, &old), Some(ProgramKind::Jit));
+    assert_eq!(store.len(), 1);
+    store.fail(None);
+    backend.clear_resident();
+    backend.prepare_aot_sync(aot(&new)).unwrap();
+    let stored: Vec<_> = store.artifacts.lock().unwrap().keys().map(|key| key.runtime).collect();
+    assert_eq!(stored, [new.key]);
+}
+
+#[test]
+fn no_artifact_is_made_under_a_wrong_hash() {
+    let store = OwnStore::new();
+    let backend = backend(blocking(&store));
+    let right = numbered(1);
+    let wrong = AotRequest { code: numbered(2).code, ..aot(&right) };
+    let error = backend.prepare_aot_sync(wrong).unwrap_err();
+    assert!(format!("{error:#}").contains("hash"), "{error:#}");
+    assert_eq!(store.len(), 0);
+    backend.prepare_aot_sync(aot(&right)).unwrap();
+    assert_eq!(store.len(), 1);
+}
+
+#[test]
+fn a_pause_keeps_nobody_from_compiling_what_a_worker_began() {
+    let store = OwnStore::new();
+    let backend = backend(config(&store));
+    let request = request(&long_code(20_000));
+    backend.prepare_aot(aot(&request));
+    thread::sleep(Duration::from_millis(3));
+    backend.pause();
+    // Whether the worker was done, or at it, or hadn't begun.
+    backend.prepare_aot_sync(aot(&request)).unwrap();
+    assert_eq!(kind(&backend, &request), Some(ProgramKind::Aot));
+    backend.resume();
+}
+
+#[test]
+fn what_cant_be_deleted_keeps_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(DirArtifactStore::open_with_limit(directory.path(), 1).unwrap());
+    let backend = backend(blocking(&store));
+    let key = |n| ArtifactKey {
+        runtime: numbered(n).key,
+        backend: BackendSelection::Llvm,
+        opt_level: OptimizationLevel::Default,
+    };
+    fs::create_dir(store.path_of(&key(1))).unwrap();
+    for n in [2, 3] {
+        backend.prepare_aot_sync(aot(&numbered(n))).unwrap();
+    }
+    assert!(!store.path_of(&key(2)).exists(), "it is beyond the limit");
+    assert!(store.path_of(&key(3)).exists());
+    store.clear().unwrap();
+    assert!(!store.path_of(&key(3)).exists());
+    assert!(store.path_of(&key(1)).is_dir(), "it isn't the store's");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_directory_of_another_user_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    // Only root may give a directory away.
+    if std::os::unix::fs::chown(directory.path(), Some(12_345), None).is_ok() {
+        let error = DirArtifactStore::open(directory.path()).unwrap_err();
+        assert_eq!(error.reason(), "foreign-owner", "{error}");
+    }
+}
+
+#[test]
 fn loading_that_fails_is_a_miss() {
     for panics in [false, true] {
         let store = OwnStore::new();

@@ -52,10 +52,11 @@ impl DirArtifactStore {
     /// began to write and didn't finish is deleted.
     ///
     /// Whoever may write to the directory can run code in the processes that load from it, so it
-    /// must not be writable by everybody.
+    /// must be this user's or root's, and not writable by everybody.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if it can't be made or read, [`StoreError::WorldWritable`].
+    /// [`StoreError::Io`] if it can't be made or read, [`StoreError::WorldWritable`],
+    /// [`StoreError::ForeignOwner`].
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
         Self::open_with_limit(directory, DEFAULT_LIMIT)
     }
@@ -170,7 +171,7 @@ impl DirArtifactStore {
         names.retain(|(name, _)| is_artifact_name(name));
         let used = |(_, path): (String, PathBuf)| {
             // One that was deleted meanwhile is none.
-            let metadata = fs::symlink_metadata(&path).ok()?;
+            let metadata = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
             Some(Used { at: last_use(&metadata), bytes: metadata.len(), path })
         };
         Ok(names.into_iter().filter_map(used).collect())
@@ -192,8 +193,11 @@ impl DirArtifactStore {
                 if total <= target {
                     break;
                 }
-                remove(&file.path)?;
-                total -= file.bytes;
+                // What can't be deleted mustn't keep what can.
+                match remove(&file.path) {
+                    Ok(()) => total -= file.bytes,
+                    Err(error) => tracing::debug!(%error, "a file beyond the limit stays"),
+                }
             }
         }
         self.bytes.store(total, Ordering::Relaxed);
@@ -283,22 +287,33 @@ impl ArtifactStore for DirArtifactStore {
         let path = self.path_of(key);
         let bytes = file::write(&path, manifest, artifact, self.durable)?;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(self.keep_within_limit(&path)?)
+        if let Err(error) = self.keep_within_limit(&path) {
+            // The artifact is stored all the same.
+            tracing::warn!(%error, "the store can't be kept within its limit");
+        }
+        Ok(())
     }
 
     fn delete(&self, key: &ArtifactKey) -> eyre::Result<()> {
         Ok(remove(&self.path_of(key))?)
     }
 
-    /// Deletes all artifacts, and nothing else that may be in the directory.
+    /// Deletes all artifacts, and nothing else that may be in the directory. What can't be deleted
+    /// keeps nothing else.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], after everything else was deleted.
     fn clear(&self) -> eyre::Result<()> {
-        for (name, path) in self.names()? {
-            if is_artifact_name(&name) {
-                remove(&path)?;
-            }
+        let mut names = self.names()?;
+        names.retain(|(name, path)| is_artifact_name(name) && !path.is_dir());
+        let mut cleared = Ok(());
+        for (_, path) in &names {
+            cleared = remove(path).and(cleared);
         }
-        self.bytes.store(0, Ordering::Relaxed);
-        Ok(())
+        if cleared.is_ok() {
+            self.bytes.store(0, Ordering::Relaxed);
+        }
+        Ok(cleared?)
     }
 }
 
@@ -311,6 +326,10 @@ fn remove(path: &Path) -> Result<(), StoreError> {
         _ => Ok(()),
     }
 }
+
+/// Who may do everything anyway.
+#[cfg(unix)]
+const ROOT: u32 = 0;
 
 /// Makes the directory, for this user alone, if it isn't there.
 #[cfg(unix)]
@@ -325,6 +344,10 @@ fn create_directory(path: &Path) -> Result<(), StoreError> {
         .map_err(unusable)?;
     if metadata.mode() & 0o002 != 0 {
         return Err(StoreError::WorldWritable { path: path.to_owned() });
+    }
+    let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if owner != user && owner != ROOT {
+        return Err(StoreError::ForeignOwner { path: path.to_owned(), owner });
     }
     Ok(())
 }

@@ -28,6 +28,17 @@ pub enum StoreError {
         /// The directory.
         path: PathBuf,
     },
+    /// The directory is another user's, who could have code run in this process.
+    #[error(
+        "{path}: belongs to user {owner}, whose files would be run here; use a directory of your own",
+        path = .path.display()
+    )]
+    ForeignOwner {
+        /// The directory.
+        path: PathBuf,
+        /// The number of the user whose it is.
+        owner: u32,
+    },
     /// A symbolic link, a directory or the like where a file is to be.
     #[error("{path}: not a regular file", path = .path.display())]
     NotAFile {
@@ -62,6 +73,7 @@ impl StoreError {
         match self {
             Self::Io { .. } => "io",
             Self::WorldWritable { .. } => "world-writable",
+            Self::ForeignOwner { .. } => "foreign-owner",
             Self::NotAFile { .. } => "not-a-file",
             Self::Name { .. } => "name",
             Self::Manifest { .. } => "manifest",

@@ -4,8 +4,8 @@
 //!   artifacts.
 //! - The **index** holds the keys that the store is known to have, so that a miss costs one look
 //!   into a map and no call of the store.
-//! - A **clear** is noted by who asks for it, and done by the housekeeping thread, or by whoever is
-//!   the next to need the store: so nothing that comes after it is wiped, and what was begun before
+//! - A **clear** is noted by who asks for it, and done by a thread of its own, or by whoever is the
+//!   next to need the store: so nothing that comes after it is wiped, and what was begun before
 //!   it isn't stored after it.
 //!
 //! Locks: `gate`, held shared during `store` and `load`, and alone during `clear`.
@@ -86,7 +86,7 @@ impl Library {
     /// # Errors
     /// What the store said.
     pub(crate) fn list(&self) -> Result<Vec<(ArtifactKey, StoredArtifact)>, ArtifactProblem> {
-        self.settle();
+        self.settle()?;
         let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         self.ask("load_all", |store| store.load_all())
     }
@@ -94,7 +94,8 @@ impl Library {
     /// The code of a program's artifact, if the store has one that may be loaded. One that may not
     /// is counted, logged and deleted.
     pub(crate) fn load(&self, key: RuntimeCacheKey, code_len: usize) -> Option<CompiledCode> {
-        self.settle();
+        // What is to be deleted mustn't be loaded.
+        self.settle().ok()?;
         let artifact_key = self.recipe.key(key);
         let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         match self.ask("load", |store| store.load(&artifact_key)) {
@@ -140,7 +141,10 @@ impl Library {
             };
         }
         self.tell(key, &problem);
-        self.index.remove(&key.runtime);
+        // One of another configuration says nothing of this one's.
+        if self.recipe.is_own(key) {
+            self.index.remove(&key.runtime);
+        }
         if self.recipe.may_delete(key, &problem)
             && let Err(problem) = self.ask("delete", |store| store.delete(key))
         {
@@ -158,7 +162,7 @@ impl Library {
         artifact: &Artifact,
         generation: u64,
     ) -> Result<bool, ArtifactProblem> {
-        self.settle();
+        self.settle()?;
         let key = &artifact.manifest.artifact_key;
         let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         if self.generation() != generation {
@@ -183,19 +187,29 @@ impl Library {
         self.index.clear();
     }
 
-    /// Deletes all artifacts, if that was asked for.
-    pub(crate) fn settle(&self) {
+    /// Deletes all artifacts, if that was asked for. Where it fails it stays asked for, and until
+    /// it is done nothing is loaded or stored.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub(crate) fn settle(&self) -> Result<(), ArtifactProblem> {
         if !self.clear_wanted.load(SeqCst) {
-            return;
+            return Ok(());
         }
         let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         // Whoever finds this unset before the gate is free again waits for the gate.
-        if self.clear_wanted.swap(false, SeqCst)
-            && let Err(problem) = self.ask("clear", |store| store.clear())
-        {
-            self.counters.count(&problem);
-            tracing::error!(%problem, "artifacts weren't deleted");
+        if !self.clear_wanted.swap(false, SeqCst) {
+            return Ok(());
         }
+        let cleared = self.ask("clear", |store| store.clear());
+        if let Err(problem) = &cleared {
+            self.clear_wanted.store(true, SeqCst);
+            self.counters.count(problem);
+            if self.log.permits() {
+                tracing::error!(%problem, "artifacts aren't deleted yet; until then none is used");
+            }
+        }
+        cleared
     }
 
     /// Calls the store.

@@ -8,7 +8,7 @@ use crate::{OptimizationLevel, lookup::RuntimeCacheKey, runtime::RuntimeConfig};
 use alloy_primitives::{B256, hex, keccak256};
 use cranevm_codegen::{
     CompileError, CompiledCode, Compiler, CompilerOptions,
-    artifact::{self, ArtifactError, Expected, FORMAT, Header, Identity, abi_hash},
+    artifact::{self, Expected, FORMAT, Header, Identity, abi_hash},
     later_chunks,
 };
 use std::time::SystemTime;
@@ -151,12 +151,16 @@ impl ArtifactRecipe {
         Ok(artifact::decode(bytes, &expected)?)
     }
 
+    /// Whether this is the key of an artifact of this configuration.
+    pub(crate) fn is_own(&self, key: &ArtifactKey) -> bool {
+        *key == self.key(key.runtime)
+    }
+
     /// Whether a file that was refused for this reason stands where this configuration puts its
     /// own. Artifacts of another level may be those of another configuration.
     pub(crate) fn may_delete(&self, key: &ArtifactKey, problem: &ArtifactProblem) -> bool {
         match problem {
-            ArtifactProblem::Refused(ArtifactError::Options { .. }) => key.opt_level == self.level,
-            ArtifactProblem::Refused(_) => true,
+            ArtifactProblem::Refused(_) => self.is_own(key),
             // The file, or the store, may be well again later.
             _ => false,
         }
