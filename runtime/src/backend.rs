@@ -7,7 +7,7 @@
 use crate::{
     aot::Goal,
     compile::{CompileService, Origin},
-    config::RuntimeConfig,
+    config::{JitMode, RuntimeConfig},
     error::{CompileFailure, RuntimeError},
     helper::{MARKER, deadline_in},
     hotness::Cold,
@@ -21,7 +21,7 @@ use alloy_primitives::{B256, Bytes};
 use cranevm_codegen::{CompilerOptions, HAS_COMPILER};
 use revm::primitives::hardfork::SpecId;
 use std::{
-    fmt,
+    env, fmt,
     ops::ControlFlow,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -91,6 +91,9 @@ impl JitBackend {
         adjust: impl FnOnce(&mut CompilerOptions),
     ) -> eyre::Result<Self> {
         let config = config.with_env_overrides()?.normalized();
+        if config.jit_mode == JitMode::OutOfProcess && env::var_os(MARKER).is_some() {
+            return Err(RuntimeError::HelperRunsTheProgram.into());
+        }
         let mut options = config.compiler_options();
         adjust(&mut options);
         // In blocking mode whoever asks compiles: workers come with the first request for them.
@@ -492,7 +495,8 @@ impl CompileService {
 
     /// Whether compiling `key` fails until the next clear. A shortage of memory passes earlier.
     fn is_hopeless(&self, key: &RuntimeCacheKey) -> bool {
-        self.failure(key).is_some_and(|failure| !failure.is_shortage())
+        let kind = self.kind_for(Goal::Program);
+        self.failure(kind, key).is_some_and(|failure| !failure.is_shortage())
     }
 
     fn lookup_blocking(self: &Arc<Self>, request: &LookupRequest) -> LookupDecision {
@@ -547,7 +551,7 @@ impl CompileService {
 /// In a helper process: a pipe to the backend that fails, or [`RuntimeError::Unsupported`] if this
 /// crate was built without its compiler.
 pub fn maybe_run_jit_helper() -> eyre::Result<ControlFlow<()>> {
-    if std::env::var_os(MARKER).is_none() {
+    if env::var_os(MARKER).is_none() {
         return Ok(ControlFlow::Continue(()));
     }
     #[cfg(feature = "cranelift")]

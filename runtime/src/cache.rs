@@ -9,6 +9,7 @@
 
 use crate::{
     compiler_pool::{Tier, lock},
+    config::CompilationKind,
     error::CompileFailure,
     failures::FailureLog,
     lookup::RuntimeCacheKey,
@@ -90,7 +91,8 @@ impl Resident {
 #[derive(Default)]
 pub(crate) struct ProgramCache {
     programs: DashMap<RuntimeCacheKey, Resident, DefaultHashBuilder>,
-    failures: Mutex<FailureLog>,
+    /// By what was compiled to.
+    failures: [Mutex<FailureLog>; 2],
     generation: AtomicU64,
     epoch: AtomicU64,
     clock: AtomicU32,
@@ -102,15 +104,16 @@ impl ProgramCache {
         self.programs.get(key).map(|resident| Arc::clone(&resident.program))
     }
 
-    /// Why compiling `key` failed before, if it did and would again. `releases` is
+    /// Why compiling `key` to this kind failed before, if it did and would again. `releases` is
     /// [`CompilerPool::releases`](crate::compiler_pool::CompilerPool::releases) now: a failure from
     /// a shortage is forgotten as soon as a program was freed since.
     pub(crate) fn failure(
         &self,
+        kind: CompilationKind,
         key: &RuntimeCacheKey,
         releases: u64,
     ) -> Option<Arc<CompileFailure>> {
-        lock(&self.failures).get(key, releases)
+        lock(&self.failures[kind as usize]).get(key, releases)
     }
 
     /// Resident programs.
@@ -273,12 +276,12 @@ impl ProgramCache {
     /// [`failure`](Self::failure), read before the attempt.
     pub(crate) fn remember_failure(
         &self,
-        key: RuntimeCacheKey,
+        (key, kind): (RuntimeCacheKey, CompilationKind),
         failure: &Arc<CompileFailure>,
         generation: u64,
         releases: u64,
     ) {
-        let mut failures = lock(&self.failures);
+        let mut failures = lock(&self.failures[kind as usize]);
         if self.generation() == generation {
             failures.insert(key, Arc::clone(failure), releases);
         }
@@ -298,7 +301,7 @@ impl ProgramCache {
             }
             keep
         });
-        lock(&self.failures).clear();
+        self.failures.iter().for_each(|failures| lock(failures).clear());
         self.bump_epoch();
         forgotten
     }
@@ -348,11 +351,20 @@ mod tests {
     #[test]
     fn failures_are_remembered_until_cleared() {
         let cache = ProgramCache::default();
-        cache.remember_failure(key(1), &failure(), cache.generation(), 0);
-        assert!(cache.failure(&key(1), 0).is_some());
-        assert!(cache.failure(&RuntimeCacheKey { spec_id: SpecId::OSAKA, ..key(1) }, 0).is_none());
+        cache.remember_failure((key(1), CompilationKind::Jit), &failure(), cache.generation(), 0);
+        assert!(cache.failure(CompilationKind::Jit, &key(1), 0).is_some());
+        assert!(cache.failure(CompilationKind::Aot, &key(1), 0).is_none());
+        assert!(
+            cache
+                .failure(
+                    CompilationKind::Jit,
+                    &RuntimeCacheKey { spec_id: SpecId::OSAKA, ..key(1) },
+                    0
+                )
+                .is_none()
+        );
         drop(cache.clear());
-        assert!(cache.failure(&key(1), 0).is_none());
+        assert!(cache.failure(CompilationKind::Jit, &key(1), 0).is_none());
     }
 
     #[test]
@@ -360,8 +372,8 @@ mod tests {
         let cache = ProgramCache::default();
         let generation = cache.generation();
         drop(cache.clear());
-        cache.remember_failure(key(1), &failure(), generation, 0);
-        assert!(cache.failure(&key(1), 0).is_none());
+        cache.remember_failure((key(1), CompilationKind::Jit), &failure(), generation, 0);
+        assert!(cache.failure(CompilationKind::Jit, &key(1), 0).is_none());
     }
 
     #[test]

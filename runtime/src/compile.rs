@@ -37,12 +37,15 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Frames that meet a JUMPDEST which was guessed not to be jumped to, after which a contract is
 /// compiled without such guesses: each costs as much as some dozens of interpreted instructions.
 const WRONG_GUESSES: u32 = 32;
+
+/// How long a caller waits for who compiles what it wants, before it looks whether that is paused.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Programs that a clear frees by itself.
 const FREED_AT_ONCE: usize = 64;
@@ -159,22 +162,27 @@ impl CompileService {
                 return known;
             }
             let flight = match flights.board(key, generation, true) {
-                Boarding::Lead(lead) => break (lead, generation),
+                Boarding::Lead(lead) => break (Some(lead), generation),
                 Boarding::Follow(flight) => flight,
             };
             // What only waits for a worker isn't worth waiting for.
             if let Some(lead) = flights.take_over(key, generation, &flight) {
-                break (lead, generation);
+                break (Some(lead), generation);
             }
-            match flight.wait(deadline) {
+            match flight.wait(deadline.min(Instant::now() + PATIENCE)) {
                 // Its leader's time was over, or it was called off: that says nothing of this one.
                 Some(Err(failure)) if failure.is_circumstantial() && Instant::now() < deadline => {}
-                landed => return landed.unwrap_or_else(timed_out),
+                // Its leader may be a worker that a pause holds between two chunks.
+                None if self.pool.is_paused() => break (None, generation),
+                None if Instant::now() < deadline => {}
+                landed => return self.settled_for(goal, &key, landed.unwrap_or_else(timed_out)),
             }
         };
         // A flight may have landed between the first look and the boarding.
         if let Some(known) = self.known_for(goal, &key) {
-            lead.land(known.clone());
+            if let Some(lead) = lead {
+                lead.land(known.clone());
+            }
             return known;
         }
         self.start_keeping_house();
@@ -186,14 +194,20 @@ impl CompileService {
             }
         };
         self.bell.ring();
-        lead.land(attempt.clone());
+        if let Some(lead) = lead {
+            lead.land(attempt.clone());
+        }
         if attempt.as_ref().map_or_else(|failure| failure.is_explained_by_a_dump(), |_| true) {
             let client = Client::Caller(deadline_in(self.tuning().jit_timeout));
             self.dump(key, code, tier, client);
         }
-        // What couldn't be stored serves all the same.
+        self.settled_for(goal, &key, attempt)
+    }
+
+    /// What an attempt comes to: a program that couldn't be stored serves all the same.
+    fn settled_for(&self, goal: Goal, key: &RuntimeCacheKey, attempt: Attempt) -> Attempt {
         match (goal, attempt) {
-            (Goal::Program, Err(failure)) => self.cache.get(&key).ok_or(failure),
+            (Goal::Program, Err(failure)) => self.cache.get(key).ok_or(failure),
             (_, attempt) => attempt,
         }
     }
@@ -208,14 +222,19 @@ impl CompileService {
 
     /// What is already known about `key`.
     pub(crate) fn known(&self, key: &RuntimeCacheKey) -> Option<Attempt> {
-        self.cache.get(key).map(Ok).or_else(|| self.failure(key).map(Err))
+        let kind = self.kind_for(Goal::Program);
+        self.cache.get(key).map(Ok).or_else(|| self.failure(kind, key).map(Err))
     }
 
     /// Why `key` can't be compiled, if it was tried and would fail again.
-    pub(crate) fn failure(&self, key: &RuntimeCacheKey) -> Option<Arc<CompileFailure>> {
+    pub(crate) fn failure(
+        &self,
+        kind: CompilationKind,
+        key: &RuntimeCacheKey,
+    ) -> Option<Arc<CompileFailure>> {
         // Read before the failures: one that is remembered meanwhile is newer, and holds.
         let releases = self.compilers.releases();
-        self.cache.failure(key, releases)
+        self.cache.failure(kind, key, releases)
     }
 
     /// Forgets all programs and failures. Frees few programs here, and leaves more of them to the
@@ -262,7 +281,7 @@ impl CompileService {
             Some(Tier::Baseline) => ProgramStatus::Baseline,
             Some(Tier::Full | Tier::Complete | Tier::Artifact) => ProgramStatus::Ready,
             None if self.flights(kind).contains(key, generation) => ProgramStatus::Pending,
-            None => match self.failure(&key) {
+            None => match self.failure(kind, &key) {
                 Some(failure) => ProgramStatus::Failed(failure),
                 None => match self.cold.frames(&key, generation) {
                     Some(misses) => ProgramStatus::Cold { misses },
@@ -330,20 +349,24 @@ impl CompileService {
                 ticket.succeed();
                 Ok(program)
             }
-            Err(failure) => Err(self.fail(key, code.len(), failure, generation, releases)),
+            Err(failure) => {
+                let what = (key, CompilationKind::Jit);
+                Err(self.fail(what, code.len(), failure, generation, releases))
+            }
         }
     }
 
     /// Lets workers that have nothing more urgent take chunks of what a caller compiles. Never
     /// waits, and starts no worker.
     pub(crate) fn call_for_help(&self, work: &Arc<Teamwork>) {
-        if !self.crew.has_workers() {
+        // Paused workers would leave the calls in the queue.
+        if !self.crew.has_workers() || self.pool.is_paused() {
             return;
         }
         // The caller takes one itself.
         let helpers = work.left().saturating_sub(1).min(self.tuning().jit_worker_count);
         for _ in 0..helpers {
-            if self.pool.push(Band::Urgent, Job::Help(Arc::clone(work))).is_err() {
+            if self.pool.push(Band::Urgent, Job::Help(Arc::downgrade(work))).is_err() {
                 break;
             }
         }
@@ -466,10 +489,11 @@ impl CompileService {
         }
     }
 
-    /// Accounts for a failure that befell the compilation of `key`.
+    /// Accounts for a failure that befell the compilation of `key` to this kind. The other isn't
+    /// barred by it: it takes other work.
     pub(crate) fn fail(
         &self,
-        key: RuntimeCacheKey,
+        (key, kind): (RuntimeCacheKey, CompilationKind),
         code_len: usize,
         failure: CompileFailure,
         generation: u64,
@@ -478,7 +502,7 @@ impl CompileService {
         self.log_failure(key, code_len, &failure, generation);
         let failure = Arc::new(failure);
         if !failure.is_circumstantial() {
-            self.cache.remember_failure(key, &failure, generation, releases);
+            self.cache.remember_failure((key, kind), &failure, generation, releases);
         }
         failure
     }

@@ -12,6 +12,7 @@ use crate::{
     aot_job::ArtifactJob,
     compile::CompileService,
     compiler_pool::{Started, Tier, lock},
+    config::CompilationKind,
     error::CompileFailure,
     flights::Lead,
     helper::{Client, Helpers},
@@ -37,7 +38,7 @@ pub(crate) enum Job {
     Chunk(ChunkOf),
     Upgrade(Box<Upgrade>),
     /// Chunks of a contract that a caller compiles.
-    Help(Arc<Teamwork>),
+    Help(Weak<Teamwork>),
     Artifact(Box<ArtifactJob>),
 }
 
@@ -48,7 +49,11 @@ pub(crate) fn run(service: &Arc<CompileService>, station: &Station<Job>, job: Jo
         Job::Chunk(chunk) => chunk.run(service),
         Job::Artifact(job) => job.run(service, station),
         Job::Upgrade(upgrade) => return upgrade.step(service).map(Job::Upgrade),
-        Job::Help(work) => return work.step(&service.compilers).then_some(Job::Help(work)),
+        Job::Help(work) => {
+            // Gone if the caller is done.
+            let is_going_on = work.upgrade().is_some_and(|work| work.step(&service.compilers));
+            return is_going_on.then_some(Job::Help(work));
+        }
     }
     None
 }
@@ -90,7 +95,8 @@ impl Contract {
         match started {
             Ok(started) => publish(service, station, started, ticket, lead, code, generation),
             Err(failure) => {
-                let failure = service.fail(key, code.len(), failure, generation, releases);
+                let what = (key, CompilationKind::Jit);
+                let failure = service.fail(what, code.len(), failure, generation, releases);
                 drop(ticket);
                 lead.land(Err(Arc::clone(&failure)));
                 if failure.is_explained_by_a_dump() {
