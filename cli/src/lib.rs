@@ -7,6 +7,7 @@
 pub mod assembler;
 pub mod comparison;
 pub mod contract;
+pub mod emulate;
 pub mod engine;
 pub mod error;
 pub mod fixture;

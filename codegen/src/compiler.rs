@@ -5,7 +5,11 @@
 
 use crate::{
     CompileError, CompileTimings, CompiledCode, CompiledEntry, CompilerOptions, OptimizationLevel,
-    abi::{STATUS_ABSENT_ENTRY, offsets},
+    abi::{
+        STATUS_ABSENT_ENTRY,
+        emulation::{Emulator, keep_trampoline},
+        offsets,
+    },
     artifact::{Identity, Machine},
     compiled::FIRST_CHUNK,
     translate::{Scratch, chunk_signature, translate_chunk},
@@ -29,7 +33,7 @@ use cranevm_passes::{
     timing::PassTimes,
 };
 use revm_primitives::hardfork::SpecId;
-use std::{fmt, time::Instant};
+use std::{fmt, ptr::NonNull, time::Instant};
 use target_lexicon::Triple;
 
 /// Most opcodes in a chunk of the baseline: its frames grow with the chunk, and a frame of more
@@ -59,6 +63,8 @@ pub struct CompileReport {
 /// What one chunk was translated and compiled to, for people to read.
 #[derive(Clone, Debug)]
 pub struct ChunkListing {
+    /// The machine compiled for.
+    pub target: Triple,
     /// Cranelift's IR.
     pub clif: String,
     /// The same after Cranelift's own passes.
@@ -93,13 +99,19 @@ impl fmt::Debug for Compiler {
 }
 
 impl Compiler {
-    /// A compiler for this machine.
+    /// A compiler for this machine, or for the one that the options have an emulator of.
     ///
     /// # Errors
     /// When Cranelift has no code generator for it.
     pub fn new(options: CompilerOptions) -> Result<Self, CompileError> {
-        let unsupported = |error: &'static str| CompileError::UnsupportedTarget(error.into());
-        Self::with_isa(options, cranelift_native::builder().map_err(unsupported)?)
+        let Some(emulator) = options.emulator else {
+            return Self::with_isa(options, host_builder()?);
+        };
+        let unsupported = |error| CompileError::UnsupportedTarget(format!("{error:?}"));
+        let target = emulator.target.parse().map_err(unsupported)?;
+        let mut compiler = Self::for_target(options, target)?;
+        compiler.enter_by(emulator)?;
+        Ok(compiler)
     }
 
     /// A compiler for another machine, without assumptions on its CPU's extensions. The code can't
@@ -274,7 +286,8 @@ impl Compiler {
             .filter(|location| !location.loc.is_default())
             .map(|location| (location.start, location.loc.bits()))
             .collect();
-        Ok(ChunkListing { clif, optimized_clif, code: compiled.code_buffer().to_vec(), marks })
+        let (target, code) = (self.isa.triple().clone(), compiled.code_buffer().to_vec());
+        Ok(ChunkListing { target, clif, optimized_clif, code, marks })
     }
 
     /// Cranelift's IR of one chunk, which isn't compiled: for one that Cranelift refuses.
@@ -304,6 +317,19 @@ impl Compiler {
         let target = self.isa.frontend_config();
         let func = &mut self.context.func;
         translate_chunk(program, chunk, &self.options, marks, target, func, &mut self.scratch);
+    }
+
+    /// Puts a function of this machine in the trampoline's place, that calls the emulator with the
+    /// context and the trampoline.
+    fn enter_by(&mut self, emulator: Emulator) -> Result<(), CompileError> {
+        let trampoline = keep_trampoline(&self.trampoline);
+        let host = finish_isa(&self.options, host_builder()?)?;
+        let target = std::mem::replace(&mut self.isa, host);
+        self.build_emulator_entry(emulator, trampoline);
+        let entry = self.finish((0, 0), &mut CompileTimings::default());
+        self.isa = target;
+        self.trampoline = entry?.code_buffer().to_vec();
+        Ok(())
     }
 
     /// Compiles the function in the context, and makes sure that it can be loaded anywhere. `place`
@@ -365,6 +391,30 @@ impl Compiler {
         let call = b.ins().call_indirect(signature, chunk, &[stack, gas, ordinal]);
         let status = b.inst_results(call)[0];
         b.ins().set_pinned_reg(saved);
+        b.ins().return_(&[status]);
+        b.seal_all_blocks();
+        b.finalize(target);
+    }
+
+    fn build_emulator_entry(&mut self, emulator: Emulator, trampoline: NonNull<u8>) {
+        self.context.clear();
+        let target = self.isa.frontend_config();
+        let func = &mut self.context.func;
+        func.signature = ir::Signature::new(target.default_call_conv);
+        func.signature.params.push(AbiParam::new(types::I64));
+        func.signature.returns.push(AbiParam::new(types::I64));
+        let mut b = FunctionBuilder::new(func, &mut self.scratch.builder);
+        let block = b.create_block();
+        b.append_block_params_for_function_params(block);
+        b.switch_to_block(block);
+        let context = b.block_params(block)[0];
+        let mut signature = b.func.signature.clone();
+        signature.params.push(AbiParam::new(types::I64));
+        let signature = b.import_signature(signature);
+        let enter = b.ins().iconst(types::I64, emulator.enter as usize as i64);
+        let trampoline = b.ins().iconst(types::I64, trampoline.as_ptr() as usize as i64);
+        let call = b.ins().call_indirect(signature, enter, &[context, trampoline]);
+        let status = b.inst_results(call)[0];
         b.ins().return_(&[status]);
         b.seal_all_blocks();
         b.finalize(target);
@@ -438,6 +488,11 @@ pub fn later_chunks(program: &Program) -> impl Iterator<Item = Chunk> {
 fn place(program: &Program, chunk: Chunk) -> (u32, u32) {
     let pc = program.chunk_blocks(chunk).next().map_or(0, |block| program.blocks[block].pc);
     (chunk.as_u32(), pc)
+}
+
+/// Cranelift's code generator for this machine, with the extensions that its CPU has.
+fn host_builder() -> Result<isa::Builder, CompileError> {
+    cranelift_native::builder().map_err(|error| CompileError::UnsupportedTarget(error.into()))
 }
 
 /// Cranelift's code generator for a machine, with the flags of an optimisation level.

@@ -13,6 +13,7 @@
 
 use iced_x86::Formatter as _;
 use std::fmt::Write as _;
+use target_lexicon::{Architecture, Triple};
 use yaxpeax_arch::{Decoder as _, U8Reader};
 
 /// The pc of code that comes from no EVM instruction: that of Cranelift's default source location.
@@ -39,12 +40,15 @@ pub enum Machine {
 }
 
 impl Machine {
-    /// The machine this program runs on.
-    pub fn host() -> Result<Self, DisassembleError> {
-        match std::env::consts::ARCH {
-            "x86_64" => Ok(Self::X86_64),
-            "aarch64" => Ok(Self::Aarch64),
-            other => Err(DisassembleError::UnsupportedMachine(other.to_owned())),
+    /// The machine of a target triple.
+    ///
+    /// # Errors
+    /// If it is neither x86-64 nor aarch64.
+    pub fn of(target: &Triple) -> Result<Self, DisassembleError> {
+        match target.architecture {
+            Architecture::X86_64 | Architecture::X86_64h => Ok(Self::X86_64),
+            Architecture::Aarch64(_) => Ok(Self::Aarch64),
+            other => Err(DisassembleError::UnsupportedMachine(other.to_string())),
         }
     }
 }
@@ -296,7 +300,7 @@ mod tests {
     fn the_host_is_known() {
         let code: &[u8] =
             if cfg!(target_arch = "x86_64") { &[0xc3] } else { &[0xc0, 0x03, 0x5f, 0xd6] };
-        let lines = disassemble(Machine::host().unwrap(), code, 0, &[]).unwrap();
+        let lines = disassemble(Machine::of(&Triple::host()).unwrap(), code, 0, &[]).unwrap();
         assert_eq!(texts(&lines), ["ret"]);
     }
 }

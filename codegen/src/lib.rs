@@ -50,6 +50,8 @@ pub use cranevm_passes::{
     ir::{entities::Chunk, program::Program},
 };
 pub use error::CompileError;
+#[cfg(feature = "cranelift")]
+pub use target_lexicon::Triple;
 
 /// Whether there is a compiler in this build: the feature `cranelift`.
 pub const HAS_COMPILER: bool = cfg!(feature = "cranelift");

@@ -1,6 +1,8 @@
 //! What a [`Compiler`](crate::Compiler) is asked to do.
 
 #[cfg(feature = "cranelift")]
+use crate::abi::emulation::Emulator;
+#[cfg(feature = "cranelift")]
 use cranevm_passes::{PassSet, WorkLimit};
 
 /// How much work goes into the code.
@@ -59,6 +61,10 @@ pub struct CompilerOptions {
     /// Run at most this many basic blocks natively at a time: the next block start hands over,
     /// and the interpreter goes on to the next entry point. For tests.
     pub force_hand_over: Option<u32>,
+    /// Compile for another machine, whose code this emulator runs here. For tests.
+    #[cfg(feature = "cranelift")]
+    #[doc(hidden)]
+    pub emulator: Option<Emulator>,
 }
 
 #[cfg(feature = "cranelift")]

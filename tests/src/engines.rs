@@ -41,11 +41,13 @@ impl Engine {
         Self { name: "interpreter".into(), forces_hand_overs: false, backend: None }
     }
 
-    /// Native code.
+    /// Native code, or with `CRANEVM_ENGINE=aarch64` the emulator's: then all tests that compare
+    /// engines are tests of aarch64 code.
     ///
     /// # Panics
     /// If the backend can't be made.
     pub fn native(settings: NativeSettings) -> Self {
+        let settings = if emulates_aarch64() { settings.on_aarch64() } else { settings };
         let backend = settings.backend(true);
         match backend {
             Ok(backend) => Self {
@@ -109,6 +111,18 @@ impl Engine {
         if let Some(backend) = &self.backend {
             backend.clear_resident();
         }
+    }
+}
+
+/// Whether compiled code is aarch64's, in an emulator: `CRANEVM_ENGINE=aarch64`.
+///
+/// # Panics
+/// If the variable names anything else but `native`.
+pub fn emulates_aarch64() -> bool {
+    match std::env::var("CRANEVM_ENGINE").as_deref() {
+        Ok("aarch64") => true,
+        Ok("native") | Err(_) => false,
+        Ok(other) => panic!("CRANEVM_ENGINE={other}: either native or aarch64"),
     }
 }
 

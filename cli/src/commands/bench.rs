@@ -1,19 +1,21 @@
 //! `cranevm bench`: compile time, code size, and time on both engines, of whole transactions.
 
 use super::{
-    Opt,
+    CompiledEngine, Opt,
     phases::{Passes, Phases},
 };
 use crate::terminal;
 use crate::terminal::say;
 use clap::{Args, ValueEnum};
 use cranevm_cli::{
-    CommandError, Engine, EngineRunner, Fixture,
+    CommandError, EngineRunner, Fixture,
     comparison::{self, Run},
     measure::{self, Repeat, median, nanos},
     shipped, spec,
 };
-use cranevm_codegen::{CompileTimings, CompiledCode, Compiler, CompilerOptions};
+use cranevm_codegen::{
+    CompileTimings, CompiledCode, Compiler, CompilerOptions, abi::emulation::Emulator,
+};
 use cranevm_passes::{pipeline::Pass, timing::PassTimes};
 use revm::primitives::hardfork::SpecId;
 use serde::Serialize;
@@ -35,6 +37,9 @@ pub(crate) struct Command {
     /// Optimization level
     #[arg(long, value_enum, default_value_t)]
     opt: Opt,
+    /// What to compare with the interpreter
+    #[arg(long, value_enum, default_value_t)]
+    engine: CompiledEngine,
     /// How often to measure [default: 5 to 201 times, for up to 2 s]
     #[arg(long)]
     iters: Option<usize>,
@@ -138,7 +143,9 @@ impl Command {
         };
         let spec = self.spec.unwrap_or_else(|| fixture.default_spec());
         let code = fixture.entry_code();
-        let compiled = self.measure_compilation(&code, spec).map_err(|error| at(&error))?;
+        let emulator = self.engine.emulator().map_err(|error| at(&error))?;
+        let compiled =
+            self.measure_compilation(&code, spec, emulator).map_err(|error| at(&error))?;
         let interpreter = EngineRunner::interpreter();
         let (engine, opt, store) = (self.engine.engine(), self.opt.level(), self.store.as_deref());
         let native = EngineRunner::with_store(engine, opt, store).map_err(|e| at(&e))?;
@@ -165,8 +172,10 @@ impl Command {
         &self,
         code: &[u8],
         spec: SpecId,
+        emulator: Option<Emulator>,
     ) -> Result<Compilation, cranevm_codegen::CompileError> {
-        let options = CompilerOptions { opt_level: self.opt.level(), ..Default::default() };
+        let options =
+            CompilerOptions { opt_level: self.opt.level(), emulator, ..Default::default() };
         let mut compiler = Compiler::new(options)?;
         let repeat = self.repeat();
         let mut result = Compilation::default();

@@ -2,7 +2,7 @@
 //! thread.
 
 use super::{
-    Opt, contract_list,
+    Opt, contract_list, new_compiler,
     phases::{Passes, PhaseTotals, Phases, passes},
 };
 use crate::terminal;
@@ -14,7 +14,7 @@ use cranevm_cli::{
     measure::{self, nanos, quantile, us_per_byte},
     spec,
 };
-use cranevm_codegen::{CompileError, CompiledCode, Compiler, CompilerOptions, PassSet};
+use cranevm_codegen::{CompileError, CompiledCode, Compiler, CompilerOptions, PassSet, Triple};
 use cranevm_passes::{ir::program::JumpStats, pipeline::Pass};
 use indicatif::ProgressBar;
 use revm::primitives::hardfork::SpecId;
@@ -41,6 +41,10 @@ pub(crate) struct Command {
     /// Passes to leave out, to find the one that a defect comes from: simplify, remove-unused, ...
     #[arg(long, value_name = "PASS", value_delimiter = ',', value_parser = super::parse_pass)]
     skip: Vec<PassSet>,
+    /// Machine to compile for, by its target triple; nothing is assumed of its CPU [default: this
+    /// one, with all that its CPU has]
+    #[arg(long, value_name = "TRIPLE", value_parser = super::parse_target)]
+    target: Option<Triple>,
     /// A line of JSON for each contract, then one with the totals
     #[arg(long)]
     json: bool,
@@ -135,7 +139,8 @@ impl Command {
         };
         let mut batch = Batch {
             options,
-            compiler: new_compiler(options)?,
+            compiler: new_compiler(options, self.target.as_ref())?,
+            target: self.target,
             spec: self.spec,
             json: self.json,
             bar: terminal::progress(None, "contracts"),
@@ -156,14 +161,11 @@ impl Command {
 struct Batch {
     options: CompilerOptions,
     compiler: Compiler,
+    target: Option<Triple>,
     spec: SpecId,
     json: bool,
     bar: ProgressBar,
     totals: Totals,
-}
-
-fn new_compiler(options: CompilerOptions) -> Result<Compiler, CommandError> {
-    Compiler::new(options).map_err(|error| CommandError::Failed(error.to_string()))
 }
 
 /// Why a contract isn't compiled.
@@ -191,7 +193,7 @@ impl Batch {
         let time = start.elapsed();
         if let Err(Failure::Panicked(_)) = result {
             // A panic may have left anything in its buffers.
-            self.compiler = new_compiler(self.options)?;
+            self.compiler = new_compiler(self.options, self.target.as_ref())?;
         }
         self.report(name, code, &result, time)
     }

@@ -8,7 +8,7 @@ use crate::terminal::say;
 use clap::{Args, ValueEnum};
 use cranevm_cli::{CommandError, Contract, InputError, spec};
 use cranevm_codegen::{
-    Compiler, CompilerOptions, PassSet,
+    CompilerOptions, PassSet, Triple,
     dump::{
         self, DumpFile,
         listing::{self, Form, Forms, Listing},
@@ -48,6 +48,10 @@ pub(crate) struct Command {
     /// Passes to leave out, to find the one that a defect comes from: simplify, remove-unused, ...
     #[arg(long, value_name = "PASS", value_delimiter = ',', value_parser = super::parse_pass)]
     skip: Vec<PassSet>,
+    /// Machine to compile for, by its target triple; nothing is assumed of its CPU [default: this
+    /// one, with all that its CPU has]
+    #[arg(long, value_name = "TRIPLE", value_parser = super::parse_target)]
+    target: Option<Triple>,
     /// Write everything to files in this folder instead, the control-flow graph included
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["pc", "emit"])]
     dump: Option<PathBuf>,
@@ -82,7 +86,7 @@ impl Command {
             predict_jumps: true,
             ..Default::default()
         };
-        let mut compiler = Compiler::new(options).map_err(|error| failed(&error))?;
+        let mut compiler = super::new_compiler(options, self.target.as_ref())?;
         if let Some(folder) = &self.dump {
             let files = dump::dump(&mut compiler, &contract.code, self.spec);
             return write_files(folder, &files).map_err(|error| {

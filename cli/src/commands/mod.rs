@@ -11,10 +11,61 @@ pub(crate) mod statetest;
 
 use clap::ValueEnum;
 use cranevm::{OptimizationLevel, PassSet};
+use cranevm_cli::{
+    CommandError, Engine,
+    emulate::{self, NoEmulator},
+};
+use cranevm_codegen::{Compiler, CompilerOptions, Triple, abi::emulation::Emulator};
 
 /// Reads an element of `--skip`.
 pub(crate) fn parse_pass(name: &str) -> Result<PassSet, String> {
     PassSet::from_name(name).ok_or_else(|| format!("passes that can be left out: {}", PassSet::ALL))
+}
+
+/// Reads `--target`.
+pub(crate) fn parse_target(name: &str) -> Result<Triple, String> {
+    let known = "aarch64-unknown-linux-gnu, aarch64-apple-darwin, x86_64-unknown-linux-gnu";
+    name.parse().map_err(|error| format!("{error}; a target triple such as {known} is wanted"))
+}
+
+/// A compiler for a target without assumptions on its CPU, or for this machine.
+pub(crate) fn new_compiler(
+    options: CompilerOptions,
+    target: Option<&Triple>,
+) -> Result<Compiler, CommandError> {
+    let compiler = match target {
+        None => Compiler::new(options),
+        Some(target) => Compiler::for_target(options, target.clone()),
+    };
+    compiler.map_err(|error| CommandError::Failed(error.to_string()))
+}
+
+/// `--engine` of commands that compare with the interpreter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompiledEngine {
+    /// Native code
+    #[default]
+    Native,
+    /// Code for aarch64 in an emulator
+    Aarch64,
+}
+
+impl CompiledEngine {
+    /// The engine.
+    pub(crate) fn engine(self) -> Engine {
+        match self {
+            Self::Native => Engine::Native,
+            Self::Aarch64 => Engine::Aarch64,
+        }
+    }
+
+    /// What runs its code, if this machine doesn't.
+    pub(crate) fn emulator(self) -> Result<Option<Emulator>, NoEmulator> {
+        match self {
+            Self::Native => Ok(None),
+            Self::Aarch64 => emulate::aarch64().map(Some),
+        }
+    }
 }
 
 /// `--opt`.

@@ -58,6 +58,8 @@ enum EngineArg {
     Native,
     /// Native code, compiled in a helper process
     Helper,
+    /// Code for aarch64 in an emulator, if the program was built with the feature `emulate`
+    Aarch64,
 }
 
 fn parse_hex(text: &str) -> Result<Bytes, hex::HexError> {
@@ -78,6 +80,7 @@ impl Command {
             Some(EngineArg::Interpreter) => &[Engine::Interpreter],
             Some(EngineArg::Native) => &[Engine::Native],
             Some(EngineArg::Helper) => &[Engine::Helper],
+            Some(EngineArg::Aarch64) => &[Engine::Aarch64],
         };
         let runners = (engines.iter())
             .map(|engine| {

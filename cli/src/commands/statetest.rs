@@ -49,6 +49,8 @@ enum EngineArg {
     Helper,
     /// Native code, compiled to artifacts and loaded from these
     Artifact,
+    /// Code for aarch64 in an emulator, if the program was built with the feature `emulate`
+    Aarch64,
     /// Native code that hands over to the interpreter after 0, 1, 2, ... basic blocks, in turn
     Handover,
 }
@@ -60,6 +62,7 @@ impl EngineArg {
             Self::Native => vec![Engine::Native],
             Self::Helper => vec![Engine::Helper],
             Self::Artifact => vec![Engine::Artifact],
+            Self::Aarch64 => vec![Engine::Aarch64],
             Self::Handover => Engine::HAND_OVERS.to_vec(),
         }
     }

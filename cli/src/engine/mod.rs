@@ -39,6 +39,8 @@ pub enum Engine {
     OneBlockPerChunk,
     /// Native code that hands over to the interpreter after this many basic blocks.
     HandOver(u32),
+    /// Code for aarch64, in an emulator.
+    Aarch64,
 }
 
 impl Engine {
@@ -63,6 +65,7 @@ impl fmt::Display for Engine {
             Self::Helper => f.write_str("native, compiled in helpers"),
             Self::Artifact => f.write_str("native, from artifacts"),
             Self::OneBlockPerChunk => f.write_str("native, one block per chunk"),
+            Self::Aarch64 => f.write_str("emulated aarch64"),
             Self::HandOver(blocks) => write!(f, "native, hand-over after {blocks} blocks"),
         }
     }
@@ -122,6 +125,7 @@ impl EngineRunner {
             Engine::Native => settings.likely(),
             Engine::Helper => settings.likely().in_helpers(),
             Engine::Artifact => settings.as_artifacts(),
+            Engine::Aarch64 => settings.likely().on_aarch64(),
             Engine::OneBlockPerChunk => NativeSettings { one_block_per_chunk: true, ..settings },
             Engine::HandOver(blocks) => {
                 NativeSettings { force_hand_over: Some(blocks), ..settings }

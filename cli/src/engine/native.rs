@@ -3,6 +3,7 @@
 //! In all of them a contract is compiled at its first call, by the thread that calls it; halt
 //! reasons are exact (`single_error` is off), and code of any length is compiled.
 
+use crate::emulate;
 use cranevm::{
     OptimizationLevel, PassSet, WorkLimit,
     runtime::{
@@ -33,6 +34,8 @@ pub struct NativeSettings {
     pub jit_mode: JitMode,
     /// Contracts are compiled to artifacts, and loaded from these.
     pub artifacts: bool,
+    /// Compile for aarch64, and run the code in an emulator.
+    pub emulated: bool,
 }
 
 /// More than any contract takes, also with the verifiers and on a busy machine.
@@ -56,6 +59,7 @@ impl NativeSettings {
         starts_only: false,
         jit_mode: JitMode::InProcess,
         artifacts: false,
+        emulated: false,
     };
 
     /// The default optimisation level.
@@ -109,6 +113,11 @@ impl NativeSettings {
         Self { artifacts: true, compile_all: true, ..self }
     }
 
+    /// These settings, on emulated aarch64.
+    pub const fn on_aarch64(self) -> Self {
+        Self { emulated: true, ..self }
+    }
+
     /// All settings that are tested in one process. The first two are the most used.
     pub fn all() -> Vec<Self> {
         let baseline = (0..=3).map(Self::hand_over);
@@ -143,12 +152,13 @@ impl NativeSettings {
     /// [`backend`](Self::backend), with a store: then contracts are compiled to artifacts.
     ///
     /// # Errors
-    /// Those of [`JitBackend::new`].
+    /// Those of [`JitBackend::new`], and if this build has no emulator but is to use it.
     pub fn backend_with(
         self,
         verify: bool,
         store: Option<Arc<dyn ArtifactStore>>,
     ) -> cranevm::Result<JitBackend> {
+        let emulator = self.emulated.then(emulate::aarch64).transpose()?;
         let config = RuntimeConfig {
             enabled: true,
             blocking: true,
@@ -178,6 +188,7 @@ impl NativeSettings {
                 options.work_limit = SMALL_LIMIT;
             }
             options.verify = verify;
+            options.emulator = emulator;
         })
     }
 }
@@ -185,7 +196,8 @@ impl NativeSettings {
 /// A short name, such as `native-default-hand-over-2`.
 impl fmt::Display for NativeSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "native-{}", format!("{:?}", self.opt_level).to_lowercase())?;
+        let machine = if self.emulated { "aarch64" } else { "native" };
+        write!(f, "{machine}-{}", format!("{:?}", self.opt_level).to_lowercase())?;
         for (is_set, name) in [
             (self.one_block_per_chunk, "one-block-per-chunk"),
             (!self.compile_all, "likely"),

@@ -7,6 +7,9 @@
 //! would be at the same place, so that either engine can go on from there.
 
 mod context;
+#[cfg(feature = "cranelift")]
+#[doc(hidden)]
+pub mod emulation;
 mod entry;
 mod outcome;
 #[cfg(feature = "cranelift")]

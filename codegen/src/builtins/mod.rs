@@ -29,6 +29,8 @@ mod table;
 pub use delegate::delegated_instructions;
 pub(crate) use gas_window::GasWindow;
 pub use own::first_replaced;
+#[cfg(feature = "cranelift")]
+pub(crate) use table::BuiltinResults;
 pub(crate) use table::{
     Builtin, BuiltinTable, MemoryFn, Signature, builtin_signatures, builtin_table,
 };

@@ -42,6 +42,56 @@ pub(crate) type MemoryFn =
 type CalldataFn = unsafe extern "C" fn(*mut EvmContext<'_>, u64, u64) -> *const u8;
 type DelegateFn = unsafe extern "C" fn(*mut EvmContext<'_>, *mut U256, u64, u64) -> u64;
 
+/// What a builtin returned, by register: those that it returned nothing in hold what they like.
+#[cfg(feature = "cranelift")]
+pub(crate) type BuiltinResults = [Option<u64>; 2];
+
+/// Calling with arguments that are numbers, as registers hold them.
+#[cfg(feature = "cranelift")]
+trait CallByNumbers {
+    /// # Safety
+    /// As for the function itself, with the arguments that it takes, in order.
+    unsafe fn call(self, arguments: [u64; 5]) -> BuiltinResults;
+}
+
+#[cfg(feature = "cranelift")]
+impl CallByNumbers for WordsFn {
+    unsafe fn call(self, [top, ..]: [u64; 5]) -> BuiltinResults {
+        // SAFETY: passed on.
+        unsafe { self(top as *mut U256) };
+        [None, None]
+    }
+}
+
+#[cfg(feature = "cranelift")]
+impl CallByNumbers for MemoryFn {
+    unsafe fn call(self, [context, a, b, c, d]: [u64; 5]) -> BuiltinResults {
+        // SAFETY: passed on.
+        let StatusAndGas { status, gas } =
+            unsafe { self(context as *mut EvmContext<'_>, a, b, c, d) };
+        [Some(status), Some(gas)]
+    }
+}
+
+#[cfg(feature = "cranelift")]
+impl CallByNumbers for CalldataFn {
+    unsafe fn call(self, [context, offset, offset_high, ..]: [u64; 5]) -> BuiltinResults {
+        // SAFETY: passed on.
+        let word = unsafe { self(context as *mut EvmContext<'_>, offset, offset_high) };
+        [Some(word as u64), None]
+    }
+}
+
+#[cfg(feature = "cranelift")]
+impl CallByNumbers for DelegateFn {
+    unsafe fn call(self, [context, top, opcode, last, _]: [u64; 5]) -> BuiltinResults {
+        // SAFETY: passed on.
+        let status =
+            unsafe { self(context as *mut EvmContext<'_>, top as *mut U256, opcode, last) };
+        [Some(status), None]
+    }
+}
+
 macro_rules! builtins {
     ($($(#[$doc:meta])* $variant:ident = $field:ident: $signature:ident($ty:ty) => $function:expr;)*) => {
         /// A builtin.
@@ -84,6 +134,25 @@ macro_rules! builtins {
                 std::any::type_name::<$ty>(),
             ),)*]
             .into_iter()
+        }
+
+        #[cfg(feature = "cranelift")]
+        impl BuiltinTable {
+            /// Calls the builtin at an index in the table, if there is one.
+            ///
+            /// # Safety
+            /// As for a call of it by compiled code, with these arguments in order.
+            pub(crate) unsafe fn call(
+                &self,
+                index: usize,
+                arguments: [u64; 5],
+            ) -> Option<BuiltinResults> {
+                $(if index == Builtin::$variant as usize {
+                    // SAFETY: passed on.
+                    return Some(unsafe { self.$field.call(arguments) });
+                })*
+                None
+            }
         }
 
         /// The table for hosts of type `H`.

@@ -43,3 +43,6 @@ pub use error::CodeMemoryError;
 pub use handle::LoadedCode;
 #[cfg(feature = "cranelift")]
 pub use region::CodeRegion;
+#[cfg(feature = "cranelift")]
+#[doc(hidden)]
+pub use region::loads;

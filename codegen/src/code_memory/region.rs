@@ -13,7 +13,7 @@ use std::{
     ptr::NonNull,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -81,6 +81,7 @@ impl CodeRegion {
                 reserved: self.reservation.len(),
             })?
         };
+        LOADS.fetch_add(1, Ordering::Relaxed);
         self.mapped.fetch_add(pages * page, Ordering::Relaxed);
         let range = run.start * page..run.end * page;
         let block = Block { region: Arc::clone(self), range };
@@ -110,6 +111,16 @@ impl CodeRegion {
     fn lock_free(&self) -> MutexGuard<'_, FreePages> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Blocks of code that were taken so far, in all regions.
+static LOADS: AtomicU64 = AtomicU64::new(0);
+
+/// Changes before any address gets other code than it had: what was derived from the code at an
+/// address holds as long as this is the same. Who is handed code by another thread sees the change.
+#[doc(hidden)]
+pub fn loads() -> u64 {
+    LOADS.load(Ordering::Relaxed)
 }
 
 impl fmt::Debug for CodeRegion {

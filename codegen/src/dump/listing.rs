@@ -40,12 +40,12 @@ pub struct Forms {
 }
 
 impl Forms {
-    /// The lines of a chunk's listing by pc, the machine code being this machine's.
+    /// The lines of a chunk's listing by pc.
     ///
     /// # Errors
-    /// Without a disassembler for this machine.
+    /// Without a disassembler for the machine compiled for.
     pub fn of(listing: &ChunkListing) -> Result<Self, DisassembleError> {
-        let asm = disassemble(Machine::host()?, &listing.code, 0, &listing.marks)?;
+        let asm = disassemble(Machine::of(&listing.target)?, &listing.code, 0, &listing.marks)?;
         Ok(Self { clif: clif_by_pc(&listing.clif), asm: asm_by_pc(&asm) })
     }
 }

@@ -156,7 +156,7 @@ fn failed_chunk(
 }
 
 fn assembly(text: &mut Text, listing: &ChunkListing, code: &[u8]) {
-    let lines = Machine::host()
+    let lines = Machine::of(&listing.target)
         .and_then(|machine| disassemble::disassemble(machine, &listing.code, 0, &listing.marks));
     let name = |pc: u32| listing::opcode_at(code, pc).map_or(String::new(), |(text, _)| text);
     match lines {

@@ -306,6 +306,8 @@ fn write_options(frame: FrameWriter, options: &CompilerOptions) -> FrameWriter {
         work_limit: WorkLimit { contract, per_byte },
         one_block_per_chunk,
         force_hand_over,
+        // Runs in the process that it is given to.
+        emulator: _,
     } = *options;
     let passes = match skip_passes {
         PassSet::NONE => String::new(),
@@ -357,6 +359,7 @@ fn read_options(fields: &mut FrameReader<'_>) -> Result<CompilerOptions, WireErr
             let blocks = fields.u32("force_hand_over")?;
             is_set.then_some(blocks)
         },
+        emulator: None,
     })
 }
 
@@ -394,6 +397,7 @@ mod tests {
             work_limit: WorkLimit { contract: 7, per_byte: 8 },
             one_block_per_chunk: true,
             force_hand_over: Some(9),
+            emulator: None,
         }
     }
 
