@@ -22,28 +22,28 @@ const MACOS: &str = "aarch64-apple-darwin";
 const KERNELS: [(&str, &str, &[u8]); 7] = [
     (
         "add",
-        "Carries over four limbs: adds/adcs; words are loaded by pairs where the allocator lets.",
-        &[0x35, 0x5b, 0x01, 0x5b, 0x00],
+        "Carries over four limbs in the flags: adds, adcs. The sum is an output of the block.",
+        &[0x5b, 0x01, 0x90, 0x56],
     ),
     (
         "multiply",
-        "64-bit products: mul and umulh, each once for a pair of limbs that is used.",
-        &[0x5b, 0x02, 0x5b, 0x00],
+        "64-bit products: mul and umulh for each pair of limbs, madd for the topmost limb's.",
+        &[0x5b, 0x02, 0x90, 0x56],
     ),
     (
         "compare",
-        "A comparison of words and a branch on it: flags of a chain, no word in between.",
+        "A comparison of words and a branch on it: no word is made of the outcome.",
         &[0x5b, 0x10, 0x60, 0x07, 0x57, 0x00, 0x00, 0x5b, 0x5b, 0x00],
     ),
     (
         "memory",
         "MSTORE and MLOAD: the bounds check against the context, and the reversal of bytes: rev.",
-        &[0x5b, 0x52, 0x5b, 0x51, 0x5b, 0x00],
+        &[0x5b, 0x52, 0x51, 0x90, 0x56],
     ),
     (
         "divide",
         "A builtin: the address comes from the table that the context points to, blr.",
-        &[0x5b, 0x04, 0x5b, 0x00],
+        &[0x5b, 0x04, 0x90, 0x56],
     ),
     (
         "store",

@@ -1,15 +1,16 @@
 //! `cranevm bench`: compile time, code size, and time on both engines, of whole transactions.
 
 use super::{
-    CompiledEngine, Opt,
+    Opt,
     phases::{Passes, Phases},
 };
 use crate::terminal;
 use crate::terminal::say;
 use clap::{Args, ValueEnum};
 use cranevm_cli::{
-    CommandError, EngineRunner, Fixture,
+    CommandError, Engine, EngineRunner, Fixture,
     comparison::{self, Run},
+    emulate::{self, NoEmulator},
     measure::{self, Repeat, median, nanos},
     shipped, spec,
 };
@@ -37,13 +38,10 @@ pub(crate) struct Command {
     /// Optimization level
     #[arg(long, value_enum, default_value_t)]
     opt: Opt,
-    /// What to compare with the interpreter
-    #[arg(long, value_enum, default_value_t)]
-    engine: CompiledEngine,
     /// How often to measure [default: 5 to 201 times, for up to 2 s]
     #[arg(long)]
     iters: Option<usize>,
-    /// Where what runs is compiled; compile times are always of this process
+    /// What is compared with the interpreter; compile times are always of this process
     #[arg(long, value_enum, default_value_t)]
     engine: EngineArg,
     /// Directory of artifacts: what runs is loaded from these, and made where there is none
@@ -59,11 +57,13 @@ pub(crate) struct Command {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum EngineArg {
-    /// In this process
+    /// Native code, compiled in this process
     #[default]
     Native,
-    /// In a helper process
+    /// Native code, compiled in a helper process
     Helper,
+    /// Code for aarch64 in an emulator, if the program was built with the feature `emulate`
+    Aarch64,
 }
 
 impl EngineArg {
@@ -71,7 +71,13 @@ impl EngineArg {
         match self {
             Self::Native => Engine::Native,
             Self::Helper => Engine::Helper,
+            Self::Aarch64 => Engine::Aarch64,
         }
+    }
+
+    /// What runs its code, if this machine doesn't.
+    fn emulator(self) -> Result<Option<Emulator>, NoEmulator> {
+        (self == Self::Aarch64).then(emulate::aarch64).transpose()
     }
 }
 

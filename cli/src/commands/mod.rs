@@ -11,11 +11,8 @@ pub(crate) mod statetest;
 
 use clap::ValueEnum;
 use cranevm::{OptimizationLevel, PassSet};
-use cranevm_cli::{
-    CommandError, Engine,
-    emulate::{self, NoEmulator},
-};
-use cranevm_codegen::{Compiler, CompilerOptions, Triple, abi::emulation::Emulator};
+use cranevm_cli::CommandError;
+use cranevm_codegen::{Compiler, CompilerOptions, Triple};
 
 /// Reads an element of `--skip`.
 pub(crate) fn parse_pass(name: &str) -> Result<PassSet, String> {
@@ -38,34 +35,6 @@ pub(crate) fn new_compiler(
         Some(target) => Compiler::for_target(options, target.clone()),
     };
     compiler.map_err(|error| CommandError::Failed(error.to_string()))
-}
-
-/// `--engine` of commands that compare with the interpreter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CompiledEngine {
-    /// Native code
-    #[default]
-    Native,
-    /// Code for aarch64 in an emulator
-    Aarch64,
-}
-
-impl CompiledEngine {
-    /// The engine.
-    pub(crate) fn engine(self) -> Engine {
-        match self {
-            Self::Native => Engine::Native,
-            Self::Aarch64 => Engine::Aarch64,
-        }
-    }
-
-    /// What runs its code, if this machine doesn't.
-    pub(crate) fn emulator(self) -> Result<Option<Emulator>, NoEmulator> {
-        match self {
-            Self::Native => Ok(None),
-            Self::Aarch64 => emulate::aarch64().map(Some),
-        }
-    }
 }
 
 /// `--opt`.
