@@ -187,3 +187,26 @@ fn bad_input_is_told() {
     refuses(&["build", "0x0", "--store", &world.store], "odd number");
     assert!(!file.with_file_name("store").exists(), "nothing is made of bad input");
 }
+
+/// Artifacts for another machine are made here and refused here.
+#[test]
+fn artifacts_of_another_machine() {
+    let world = World::new();
+    for target in ["aarch64-apple-darwin", "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"]
+    {
+        let (lines, code) = world.json(&["build", &world.contracts, "--target", target]);
+        assert_eq!(code, 0);
+        assert_eq!(lines[3], serde_json::json!({"built": 3, "skipped": 0, "failed": 0}));
+        let is_host = target == format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+            && cfg!(all(target_os = "linux", target_env = "gnu"));
+        let (lines, code) = world.json(&["verify"]);
+        assert_eq!(code, if is_host { 0 } else { 1 }, "{target}: {lines:?}");
+        for file in world.files() {
+            let bytes = fs::read(&file).unwrap();
+            let header = cranevm_codegen::artifact::Header::read(&bytes).unwrap();
+            assert_eq!((header.target.as_str(), header.cpu_features.as_str()), (target, ""));
+        }
+    }
+    let output = world.aot(&["build", &world.contracts, "--target", "sparc-unknown-linux-gnu"]);
+    assert_ne!(output.status.code(), Some(0));
+}

@@ -133,7 +133,7 @@ fn code_in_the_place_of_other_code_is_translated_anew() {
 fn what_code_must_not_do_is_found() {
     let broken: [(&[u32], &str); 6] = [
         // An instruction that doesn't exist.
-        (&[0x0000_0000], "EXCEPTION"),
+        (&[0x0000_0000], "exception 1"),
         // `mov x18, #1; ret`: the platform's register.
         (&[0xd280_0032, 0xd65f_03c0], "X18 is 0x1"),
         // `sub sp, sp, #8`, and a call of the first builtin.

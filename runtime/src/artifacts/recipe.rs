@@ -89,6 +89,20 @@ impl ArtifactRecipe {
         Ok(ArtifactCompiler { recipe: self.clone(), compiler: Compiler::new(self.options)? })
     }
 
+    /// [`compiler`](Self::compiler), for artifacts that another machine loads. Nothing is assumed of
+    /// its CPU beyond what all of its kind have.
+    ///
+    /// # Errors
+    /// If no code is generated for `target`.
+    #[cfg(feature = "cranelift")]
+    pub fn compiler_for(
+        &self,
+        target: cranevm_codegen::Triple,
+    ) -> Result<ArtifactCompiler, CompileError> {
+        let compiler = Compiler::for_target(self.options, target)?;
+        Ok(ArtifactCompiler { recipe: self.clone(), compiler })
+    }
+
     /// Makes an artifact of what was compiled with [`options`](Self::options).
     pub(crate) fn encode(
         &self,

@@ -19,6 +19,7 @@ use cranevm_cli::{
     measure::{self, nanos},
     spec,
 };
+use cranevm_codegen::Triple;
 use indicatif::ProgressBar;
 use revm::primitives::hardfork::SpecId;
 use serde::Serialize;
@@ -46,7 +47,7 @@ pub(crate) struct Command {
     /// .jsonl or .jsonl.xz files (objects with "name" and "bytecode"), and whatever `run` takes
     #[arg(required = true, value_name = "CONTRACTS")]
     contracts: Vec<String>,
-    /// The store's directory; made if it isn't there
+    /// The store's directory; made if it isn't there. A store is of one machine
     #[arg(long, value_name = "DIR")]
     store: PathBuf,
     /// Fork
@@ -55,6 +56,10 @@ pub(crate) struct Command {
     /// Optimization level
     #[arg(long, value_enum, default_value_t)]
     opt: Opt,
+    /// Machine to compile for, by its target triple; nothing is assumed of its CPU, and nothing is
+    /// skipped [default: this one, with all that its CPU has]
+    #[arg(long, value_name = "TRIPLE", value_parser = crate::commands::parse_target)]
+    target: Option<Triple>,
     /// A line of JSON for each contract, then one with the counts
     #[arg(long)]
     json: bool,
@@ -105,7 +110,8 @@ impl Command {
         let store = DirArtifactStore::open(&self.store)
             .map_err(|error| InputError::new("--store", error))?;
         let recipe = recipe(self.opt.level());
-        let batch = Batch { contracts, store, recipe, spec: self.spec, next: AtomicUsize::new(0) };
+        let (spec, target, next) = (self.spec, self.target, AtomicUsize::new(0));
+        let batch = Batch { contracts, store, recipe, spec, target, next };
         let bar = terminal::progress(Some(batch.contracts.len()), "contracts");
         let summary = batch.run(&bar, self.json)?;
         bar.finish_and_clear();
@@ -131,6 +137,8 @@ struct Batch {
     store: DirArtifactStore,
     recipe: ArtifactRecipe,
     spec: SpecId,
+    /// `None` for this machine.
+    target: Option<Triple>,
     next: AtomicUsize,
 }
 
@@ -199,8 +207,9 @@ impl Batch {
     /// Makes and stores one artifact, unless the store has it.
     fn make(&self, compiler: &mut Option<ArtifactCompiler>, code: &[u8]) -> Outcome {
         let key = RuntimeCacheKey { code_hash: keccak256(code), spec_id: self.spec };
-        // One that can't be read is made again.
-        if let Ok(Some(stored)) = self.store.load(&self.recipe.key(key))
+        // One that can't be read is made again, and so is what only another machine can check.
+        if self.target.is_none()
+            && let Ok(Some(stored)) = self.store.load(&self.recipe.key(key))
             && self.recipe.verify(key, &stored).is_ok()
         {
             return Outcome::Skipped { bytes: stored.manifest.artifact_len };
@@ -210,7 +219,10 @@ impl Batch {
         let compiled = catch_unwind(AssertUnwindSafe(|| {
             let mut ready = match compiler.take() {
                 Some(ready) => ready,
-                None => self.recipe.compiler()?,
+                None => match &self.target {
+                    None => self.recipe.compiler()?,
+                    Some(target) => self.recipe.compiler_for(target.clone())?,
+                },
             };
             let artifact = ready.compile(key, code);
             *compiler = Some(ready);
