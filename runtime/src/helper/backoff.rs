@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const FIRST: Duration = Duration::from_millis(100);
 
 /// The longest delay: how late helpers come back once whatever ailed them is over.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Failures of helpers on end, and what follows from them.
 #[derive(Debug, Default)]

@@ -74,6 +74,14 @@ pub enum HelperError {
     /// The helper's code isn't what was asked for, and the helper was killed.
     #[error("its code was refused, and it was killed: {0}")]
     Artifact(#[source] ArtifactError),
+    /// The bytecode is longer than any that a helper is sent. The compiler takes less.
+    #[error("{length} bytes of bytecode, more than the {limit} that a helper is sent")]
+    TooLong {
+        /// Bytes of bytecode.
+        length: usize,
+        /// Bytes that are sent at most.
+        limit: usize,
+    },
     /// The compiler in the helper refused the code.
     #[error("{message}")]
     Compiler {

@@ -14,6 +14,8 @@ mod error;
 #[cfg(feature = "cranelift")]
 mod limits;
 #[cfg(feature = "cranelift")]
+mod options;
+#[cfg(feature = "cranelift")]
 mod process;
 #[cfg(feature = "cranelift")]
 mod protocol;

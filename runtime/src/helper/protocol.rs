@@ -11,9 +11,10 @@
 
 use super::{
     error::WireError,
+    options,
     wire::{FrameReader, FrameWriter},
 };
-use crate::{CompileTimings, OptimizationLevel, PassSet, WorkLimit, lookup::RuntimeCacheKey};
+use crate::{CompileTimings, lookup::RuntimeCacheKey};
 use alloy_primitives::B256;
 use cranevm_codegen::CompilerOptions;
 use revm::primitives::hardfork::SpecId;
@@ -165,7 +166,7 @@ impl<'a> Request<'a> {
             .u64(self.id)
             .array(&self.key.code_hash)
             .u8(self.key.spec_id as u8);
-        write_options(frame, &self.options).bytes(self.code).finish(MAX_REQUEST)
+        options::write(frame, &self.options).bytes(self.code).finish(MAX_REQUEST)
     }
 
     pub(crate) fn decode(content: &'a [u8]) -> Result<Self, WireError> {
@@ -179,7 +180,7 @@ impl<'a> Request<'a> {
         let code_hash = B256::from(fields.array::<32>("code_hash")?);
         let spec_id = SpecId::try_from_u8(fields.u8("spec_id")?);
         let spec_id = spec_id.ok_or(WireError::BadValue { field: "spec_id" })?;
-        let options = read_options(&mut fields)?;
+        let options = options::read(&mut fields)?;
         let code = fields.bytes("code")?;
         fields.finish()?;
         Ok(Self { id, task, key: RuntimeCacheKey { code_hash, spec_id }, options, code })
@@ -291,230 +292,5 @@ fn read_timings(fields: &mut FrameReader<'_>) -> Result<CompileTimings, WireErro
     Ok(CompileTimings { parse, translate, optimize, codegen })
 }
 
-fn write_options(frame: FrameWriter, options: &CompilerOptions) -> FrameWriter {
-    // Exhaustive, so that no option is forgotten.
-    let CompilerOptions {
-        opt_level,
-        single_error,
-        no_dedup,
-        no_dse,
-        skip_passes,
-        predict_jumps,
-        debug_assertions,
-        verify,
-        compile_all,
-        work_limit: WorkLimit { contract, per_byte },
-        one_block_per_chunk,
-        force_hand_over,
-        // Runs in the process that it is given to.
-        emulator: _,
-    } = *options;
-    let passes = match skip_passes {
-        PassSet::NONE => String::new(),
-        passes => passes.to_string(),
-    };
-    frame
-        .u8(opt_level as u8)
-        .bool(single_error)
-        .bool(no_dedup)
-        .bool(no_dse)
-        .bytes(passes.as_bytes())
-        .bool(predict_jumps)
-        .bool(debug_assertions)
-        .bool(verify)
-        .bool(compile_all)
-        .u32(contract)
-        .u32(per_byte)
-        .bool(one_block_per_chunk)
-        .bool(force_hand_over.is_some())
-        .u32(force_hand_over.unwrap_or_default())
-}
-
-fn read_options(fields: &mut FrameReader<'_>) -> Result<CompilerOptions, WireError> {
-    let level = fields.u8("opt_level")?;
-    let levels = [
-        OptimizationLevel::None,
-        OptimizationLevel::Less,
-        OptimizationLevel::Default,
-        OptimizationLevel::Aggressive,
-    ];
-    let opt_level = levels.into_iter().find(|&known| known as u8 == level);
-    Ok(CompilerOptions {
-        opt_level: opt_level.ok_or(WireError::BadValue { field: "opt_level" })?,
-        single_error: fields.bool("single_error")?,
-        no_dedup: fields.bool("no_dedup")?,
-        no_dse: fields.bool("no_dse")?,
-        skip_passes: read_passes(fields.text("skip_passes")?)?,
-        predict_jumps: fields.bool("predict_jumps")?,
-        debug_assertions: fields.bool("debug_assertions")?,
-        verify: fields.bool("verify")?,
-        compile_all: fields.bool("compile_all")?,
-        work_limit: WorkLimit {
-            contract: fields.u32("work_limit")?,
-            per_byte: fields.u32("work_limit")?,
-        },
-        one_block_per_chunk: fields.bool("one_block_per_chunk")?,
-        force_hand_over: {
-            let is_set = fields.bool("force_hand_over")?;
-            let blocks = fields.u32("force_hand_over")?;
-            is_set.then_some(blocks)
-        },
-        emulator: None,
-    })
-}
-
-fn read_passes(names: &str) -> Result<PassSet, WireError> {
-    let named = |name| PassSet::from_name(name).ok_or(WireError::BadValue { field: "skip_passes" });
-    let mut names = names.split(',').filter(|name| !name.is_empty());
-    names.try_fold(PassSet::NONE, |passes, name| Ok(passes.union(named(name)?)))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::{super::wire::LENGTH_BYTES, *};
-
-    fn hello() -> Hello {
-        Hello { protocol: VERSION, abi: [5; 32], build: "1.2.3".into() }
-    }
-
-    fn setup() -> Setup {
-        let path = PathBuf::from(OsStr::from_bytes(b"/not\xffunicode\n"));
-        Setup { recycle_threshold: 1000, dump_dir: Some(path) }
-    }
-
-    /// Every option differs from its default.
-    fn options() -> CompilerOptions {
-        CompilerOptions {
-            opt_level: OptimizationLevel::Aggressive,
-            single_error: true,
-            no_dedup: true,
-            no_dse: true,
-            skip_passes: PassSet::DEDUP.union(PassSet::THREAD_JUMPS),
-            predict_jumps: true,
-            debug_assertions: true,
-            verify: true,
-            compile_all: true,
-            work_limit: WorkLimit { contract: 7, per_byte: 8 },
-            one_block_per_chunk: true,
-            force_hand_over: Some(9),
-            emulator: None,
-        }
-    }
-
-    fn request(code: &[u8]) -> Request<'_> {
-        let key = RuntimeCacheKey { code_hash: B256::repeat_byte(3), spec_id: SpecId::OSAKA };
-        Request { id: 1 << 40, task: Task::Dump, key, options: options(), code }
-    }
-
-    fn timings() -> CompileTimings {
-        let [parse, translate, optimize, codegen] = [1, 2, 3, 4].map(Duration::from_millis);
-        CompileTimings { parse, translate, optimize, codegen }
-    }
-
-    fn replies() -> [Reply<'static>; 3] {
-        [
-            Reply::Compiled { id: 4, timings: timings(), artifact: b"artifact" },
-            Reply::Failed { id: 4, fault: Fault::Panic, message: "why".into() },
-            Reply::Dumped { id: 4 },
-        ]
-    }
-
-    #[test]
-    fn messages_come_back_as_they_were() {
-        let hello = hello();
-        assert_eq!(Hello::decode(&hello.encode().unwrap()[LENGTH_BYTES..]).unwrap(), hello);
-        for setup in [setup(), Setup::default()] {
-            assert_eq!(Setup::decode(&setup.encode().unwrap()[LENGTH_BYTES..]).unwrap(), setup);
-        }
-        for options in [options(), CompilerOptions::default()] {
-            let request = Request { options, ..request(b"code") };
-            let frame = request.encode().unwrap();
-            assert_eq!(Request::decode(&frame[LENGTH_BYTES..]).unwrap(), request);
-        }
-        for reply in replies() {
-            let frame = reply.encode(SHORT).unwrap();
-            assert_eq!(Reply::decode(&frame[LENGTH_BYTES..], 4).unwrap(), reply);
-            let wrong = Reply::decode(&frame[LENGTH_BYTES..], 5);
-            assert_eq!(wrong, Err(WireError::WrongReply { found: 4, expected: 5 }));
-        }
-        for problem in [None, Some("no room")] {
-            let frame = encode_ready(problem).unwrap();
-            let decoded = decode_ready(&frame[LENGTH_BYTES..]).unwrap();
-            assert_eq!(decoded.as_deref(), problem);
-        }
-    }
-
-    /// All messages, to be broken.
-    fn frames() -> Vec<Vec<u8>> {
-        let mut frames = vec![
-            hello().encode().unwrap(),
-            setup().encode().unwrap(),
-            request(&[0x5b; 300]).encode().unwrap(),
-            encode_ready(Some("no")).unwrap(),
-        ];
-        frames.extend(replies().map(|reply| reply.encode(SHORT).unwrap()));
-        frames
-    }
-
-    /// How many of the decoders take this content.
-    fn taken_by(content: &[u8]) -> usize {
-        usize::from(Hello::decode(content).is_ok())
-            + usize::from(Setup::decode(content).is_ok())
-            + usize::from(Request::decode(content).is_ok())
-            + usize::from(decode_ready(content).is_ok())
-            + usize::from(Reply::decode(content, 4).is_ok())
-    }
-
-    #[test]
-    fn no_message_is_taken_for_another_or_when_cut_off() {
-        for frame in frames() {
-            let content = &frame[LENGTH_BYTES..];
-            assert_eq!(taken_by(content), 1);
-            for end in 0..content.len() {
-                assert_eq!(taken_by(&content[..end]), 0, "{end} of {content:?}");
-            }
-            assert_eq!(taken_by(&[content, &[0]].concat()), 0);
-        }
-    }
-
-    /// Random changes are refused, or read as another message; nothing panics.
-    #[test]
-    fn broken_messages_are_refused_or_read_as_something_else() {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = move |below: usize| {
-            // xorshift64*
-            state ^= state >> 12;
-            state ^= state << 25;
-            state ^= state >> 27;
-            (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % below
-        };
-        let (mut refused, mut taken) = (0, 0);
-        for frame in frames() {
-            for _ in 0..3000 {
-                let mut content = frame[LENGTH_BYTES..].to_vec();
-                for _ in 0..=random(3) {
-                    let at = random(content.len());
-                    content[at] = random(256) as u8;
-                }
-                match taken_by(&content) {
-                    0 => refused += 1,
-                    _ => taken += 1,
-                }
-            }
-        }
-        assert!(refused > 1000 && taken > 1000, "{refused} refused, {taken} taken");
-    }
-
-    #[test]
-    fn long_texts_are_shortened_and_long_code_is_refused() {
-        let reply = Reply::Failed { id: 1, fault: Fault::Files, message: "é".repeat(SHORT) };
-        let frame = reply.encode(SHORT).unwrap();
-        let Reply::Failed { message, .. } = Reply::decode(&frame[LENGTH_BYTES..], 1).unwrap()
-        else {
-            panic!("a failure")
-        };
-        assert!(!message.is_empty() && message.chars().all(|c| c == 'é'));
-        let code = vec![0; MAX_REQUEST];
-        assert!(matches!(request(&code).encode(), Err(WireError::TooLong { .. })));
-    }
-}
+mod tests;

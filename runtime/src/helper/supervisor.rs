@@ -14,7 +14,7 @@ use super::{
     deadline_in,
     limits::Limits,
     process::{Broken, Launch, Process},
-    protocol::{Fault, Hello, Reply, Request, Setup, Task, VERSION, max_reply},
+    protocol::{Fault, Hello, MAX_BYTECODE, Reply, Request, Setup, Task, VERSION, max_reply},
 };
 use crate::{
     compiler_pool::lock,
@@ -176,6 +176,9 @@ impl Helpers {
         take: impl FnOnce(Reply<'_>) -> Result<T, HelperError>,
     ) -> Result<T, CompileFailure> {
         let Work { key, options, code } = *work;
+        if code.len() > MAX_BYTECODE {
+            return Err(HelperError::TooLong { length: code.len(), limit: MAX_BYTECODE }.into());
+        }
         let id = self.next_id.fetch_add(1, Relaxed);
         let request =
             Request { id, task, key, options, code }.encode().map_err(HelperError::from)?;
