@@ -42,6 +42,10 @@ pub(crate) fn export(backend: &str, stats: &RuntimeStatsSnapshot) {
     count("cranevm_compilations_dispatched_total", stats.compilations_dispatched);
     count("cranevm_compilations_succeeded_total", stats.compilations_succeeded);
     count("cranevm_compilations_failed_total", stats.compilations_failed);
+    count("cranevm_artifacts_loaded_total", stats.artifacts_loaded);
+    count("cranevm_artifacts_stored_total", stats.artifacts_stored);
+    count("cranevm_artifacts_refused_total", stats.artifact_refusals.total());
+    count("cranevm_artifact_store_errors_total", stats.artifact_store_errors);
     let level = |name: &'static str, value: u64| {
         gauge!(name, "backend" => backend.to_owned()).set(value as f64);
     };

@@ -99,6 +99,8 @@ fn statistics_are_exported() {
     is("cranevm_compilations_succeeded_total", 2.0);
     is("cranevm_compilations_failed_total", 0.0);
     is("cranevm_lookup_misses_total", 1.0);
+    is("cranevm_artifacts_loaded_total", 0.0);
+    is("cranevm_artifacts_refused_total", 0.0);
     is("cranevm_resident_entries", 1.0);
     is("cranevm_pending_jobs", 0.0);
     is("cranevm_jit_code_bytes", backend.stats().jit_code_bytes as f64);

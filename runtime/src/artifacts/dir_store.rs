@@ -4,6 +4,10 @@
 //! it is taken for. Files come and go whole (`file`), so there are no locks, and no state but the
 //! directory's own. Links are never followed.
 //!
+//! A use is noted in the file's access time, by `load` and, where the file system does so, by
+//! reading.
+//! What `load_all` lists isn't used by that.
+//!
 //! Cost: `load` is one read of a file's end, `load_all` the same for each file. Where files exceed
 //! the store's limit, the least recently used are deleted until a tenth of it is free; several
 //! processes that store at once may exceed it until one of them looks again, which each does every
@@ -52,7 +56,8 @@ impl DirArtifactStore {
     /// began to write and didn't finish is deleted.
     ///
     /// Whoever may write to the directory can run code in the processes that load from it, so it
-    /// must be this user's or root's, and not writable by everybody.
+    /// must be this user's or root's, and not writable by everybody. Processes that share it should
+    /// be of one build, on machines of one kind: each deletes the artifacts that it can't use.
     ///
     /// # Errors
     /// [`StoreError::Io`] if it can't be made or read, [`StoreError::WorldWritable`],
