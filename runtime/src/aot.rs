@@ -258,14 +258,13 @@ impl CompileService {
                 return Err(self.fail(what, code_len, failure, generation, releases));
             }
         };
-        let is_resident = self.cache.publish(&program, Tier::Artifact, generation);
+        self.cache.publish(&program, Tier::Artifact, generation);
         self.keep_within_budget();
         ticket.add_timings(&compiled.timings);
         match stored {
             Ok(Some(_)) => {
-                if is_resident {
-                    ticket.succeed();
-                }
+                // Also if a clear came: there is an artifact, and who waits has the program.
+                ticket.succeed();
                 Ok(program)
             }
             Ok(None) => Err(Arc::new(CompileFailure::Abandoned)),

@@ -274,8 +274,8 @@ impl JitBackend {
         }
     }
 
-    /// Deletes all artifacts of the store. Never waits: the housekeeping thread does it, or whoever
-    /// is the next to need the store. What is stored or loaded after this call isn't deleted, and
+    /// Deletes all artifacts of the store. Never waits: a thread of its own does it, or whoever is
+    /// the next to need the store. What is stored or loaded after this call isn't deleted, and
     /// what was begun before isn't stored. Programs stay resident.
     pub fn clear_persisted(&self) {
         if let Some(service) = self.service() {

@@ -5,8 +5,7 @@
 //! directory's own. Links are never followed.
 //!
 //! A use is noted in the file's access time, by `load` and, where the file system does so, by
-//! reading.
-//! What `load_all` lists isn't used by that.
+//! reading. What `load_all` lists isn't used by that.
 //!
 //! Cost: `load` is one read of a file's end, `load_all` the same for each file. Where files exceed
 //! the store's limit, the least recently used are deleted until a tenth of it is free; several
