@@ -2,6 +2,7 @@
 
 cranevm_passes::hash_sources! {
     "abi/context.rs",
+    "abi/emulation.rs",
     "abi/entry.rs",
     "abi/mod.rs",
     "abi/outcome.rs",
