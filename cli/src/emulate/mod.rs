@@ -1,7 +1,7 @@
 //! aarch64 on any machine: compiled code runs in an emulator inside this process.
 //!
 //! The emulated processor has this process's memory at the same addresses, so code, contexts and
-//! contracts' memory are where they always are. Function 0 of a program calls [`machine`], which
+//! contracts' memory are where they always are. Function 0 of a program calls `machine`, which
 //! runs the aarch64 trampoline; builtins are the process's own, called on the emulated code's
 //! behalf. What is proven is the machine code with its calling convention: the operating system's
 //! side (mapping code, flushing instruction caches) isn't emulated.
