@@ -113,9 +113,9 @@ impl NativeSettings {
         Self { artifacts: true, compile_all: true, ..self }
     }
 
-    /// These settings, on emulated aarch64.
+    /// These settings, on emulated aarch64; without artifacts, as this machine refuses another's.
     pub const fn on_aarch64(self) -> Self {
-        Self { emulated: true, ..self }
+        Self { emulated: true, artifacts: false, ..self }
     }
 
     /// All settings that are tested in one process. The first two are the most used.
