@@ -12,7 +12,6 @@
 
 use crate::{
     artifacts::{ArtifactKey, Library, StoredArtifact},
-    compile::CompileService,
     compiler_pool::{Tier, contain_panic},
     config::CompilationKind,
     error::{CompileFailure, RuntimeError},
@@ -21,6 +20,7 @@ use crate::{
     ledger::Ticket,
     lookup::RuntimeCacheKey,
     program::{CompiledProgram, ProgramKind},
+    service::CompileService,
 };
 use alloy_primitives::keccak256;
 use cranevm_codegen::{CompiledCode, HAS_COMPILER};

@@ -6,7 +6,6 @@
 
 use crate::{
     aot::{Goal, check_hash},
-    compile::CompileService,
     compiler_pool::Tier,
     config::CompilationKind,
     error::CompileFailure,
@@ -15,6 +14,7 @@ use crate::{
     jobs::Job,
     ledger::Ticket,
     pool::Station,
+    service::CompileService,
 };
 use alloy_primitives::Bytes;
 use cranevm_codegen::{Chunk, CompiledCode, Program, later_chunks};

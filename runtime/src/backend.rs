@@ -6,18 +6,19 @@
 
 use crate::{
     aot::Goal,
-    compile::{CompileService, Origin},
     config::{JitMode, RuntimeConfig},
+    consult::SYNC_LIMIT,
     error::{CompileFailure, RuntimeError},
     helper::{MARKER, deadline_in},
-    hotness::Cold,
     lookup::{
         AotRequest, InterpretReason, LookupDecision, LookupRequest, ProgramStatus, RuntimeCacheKey,
     },
     program::CompiledProgram,
+    service::CompileService,
     stats::RuntimeStatsSnapshot,
+    submission::Origin,
 };
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::B256;
 use cranevm_codegen::{CompilerOptions, HAS_COMPILER};
 use revm::primitives::hardfork::SpecId;
 use std::{
@@ -26,9 +27,6 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-
-/// Longest time that [`JitBackend::compile_jit_sync`] and blocking lookups take.
-const SYNC_LIMIT: Duration = Duration::from_secs(30);
 
 /// Compiles contracts and keeps their programs. A cheap handle: clones share everything.
 #[derive(Clone)]
@@ -51,17 +49,6 @@ impl Drop for Owner {
     fn drop(&mut self) {
         self.0.shut_down();
     }
-}
-
-/// How an EVM is to run a contract.
-#[derive(Clone)]
-pub(crate) enum Consultation {
-    /// Natively.
-    Run(Arc<CompiledProgram>),
-    /// In the interpreter, and to count that.
-    Watch(Arc<Cold>),
-    /// In the interpreter.
-    Interpret,
 }
 
 impl JitBackend {
@@ -379,7 +366,7 @@ impl JitBackend {
     }
 
     #[inline]
-    fn service(&self) -> Option<&Arc<CompileService>> {
+    pub(crate) fn service(&self) -> Option<&Arc<CompileService>> {
         self.shared.as_ref().map(|shared| &shared.service)
     }
 
@@ -394,72 +381,6 @@ impl JitBackend {
     }
 }
 
-/// What an EVM needs.
-impl JitBackend {
-    /// How to run frames of `key`, whose bytecode is `code`. Holds for one [`epoch`](Self::epoch).
-    /// Never waits, except in blocking mode. Counts the lookup, but no heat: that is for each
-    /// frame, by [`Cold::heat`].
-    pub(crate) fn consult(
-        &self,
-        key: &RuntimeCacheKey,
-        code: impl FnOnce() -> Bytes,
-    ) -> Consultation {
-        let Some(service) = self.service().filter(|service| service.is_enabled()) else {
-            return Consultation::Interpret;
-        };
-        if service.config.blocking {
-            return match service.lookup_blocking(&LookupRequest { key: *key, code: code() }) {
-                LookupDecision::Compiled(program) => Consultation::Run(program),
-                LookupDecision::Interpret(_) => Consultation::Interpret,
-            };
-        }
-        let code = code();
-        if !service.is_eligible(key, &code) {
-            return Consultation::Interpret;
-        }
-        match service.count(service.use_resident(key, || code.clone())) {
-            Some(program) => return Consultation::Run(program),
-            None if service.is_hopeless(key) => return Consultation::Interpret,
-            None => {}
-        }
-        if service.has_stored(key) {
-            service.submit(*key, code, Origin::Stored, None);
-        }
-        Consultation::Watch(service.cold.get(key, service.cache.generation()))
-    }
-
-    /// Asks the workers to compile `code`; `cold` begins anew when that is over. Whether it was
-    /// accepted.
-    pub(crate) fn submit(
-        &self,
-        key: RuntimeCacheKey,
-        code: Bytes,
-        origin: Origin,
-        cold: Option<Arc<Cold>>,
-    ) -> bool {
-        self.service().is_some_and(|service| service.submit(key, code, origin, cold))
-    }
-
-    /// Validates an EVM's own cache; see
-    /// [`ProgramCache::epoch`](crate::cache::ProgramCache::epoch).
-    #[inline]
-    pub(crate) fn epoch(&self) -> u64 {
-        self.service().map_or(0, |service| service.cache.epoch())
-    }
-
-    /// What an EVM notes in a program that it uses.
-    #[inline]
-    pub(crate) fn clock(&self) -> u32 {
-        self.service().map_or(0, |service| service.cache.clock())
-    }
-
-    /// Whether a lookup may compile.
-    #[inline]
-    pub(crate) fn is_blocking(&self) -> bool {
-        self.service().is_some_and(|service| service.config.blocking)
-    }
-}
-
 impl fmt::Debug for JitBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JitBackend")
@@ -467,50 +388,6 @@ impl fmt::Debug for JitBackend {
             .field("blocking", &self.is_blocking())
             .field("paused", &self.is_paused())
             .finish_non_exhaustive()
-    }
-}
-
-impl CompileService {
-    #[inline]
-    fn is_enabled(&self) -> bool {
-        self.enabled.load(Ordering::Relaxed)
-    }
-
-    fn get_tracked(&self, key: &RuntimeCacheKey) -> Option<Arc<CompiledProgram>> {
-        let program = self.cache.get(key);
-        if let Some(program) = &program {
-            program.touch(self.cache.clock());
-        }
-        self.count(program)
-    }
-
-    fn count<T>(&self, found: Option<T>) -> Option<T> {
-        let counters = &self.ledger.counters;
-        match &found {
-            Some(_) => counters.lookup_hits.bump(),
-            None => counters.lookup_misses.bump(),
-        }
-        found
-    }
-
-    /// Whether compiling `key` fails until the next clear. A shortage of memory passes earlier.
-    fn is_hopeless(&self, key: &RuntimeCacheKey) -> bool {
-        let kind = self.kind_for(Goal::Program);
-        self.failure(kind, key).is_some_and(|failure| !failure.is_shortage())
-    }
-
-    fn lookup_blocking(self: &Arc<Self>, request: &LookupRequest) -> LookupDecision {
-        if !self.is_eligible(&request.key, &request.code) {
-            return LookupDecision::Interpret(InterpretReason::Ineligible);
-        }
-        if let Some(program) = self.get_tracked(&request.key) {
-            return LookupDecision::Compiled(program);
-        }
-        match self.program(Goal::Program, request.key, &request.code, deadline_in(SYNC_LIMIT)) {
-            Ok(program) => LookupDecision::Compiled(program),
-            // Logged where it happened, once.
-            Err(_) => LookupDecision::Interpret(InterpretReason::JitFailed),
-        }
     }
 }
 

@@ -2,12 +2,12 @@
 //! first needed, ended with the backend.
 
 use crate::{
-    compile::CompileService,
     compiler_pool::{lock, panic_message},
     error::RuntimeError,
     housekeeping,
     jobs::{self, Job},
     pool::Station,
+    service::CompileService,
     threads::Threads,
 };
 use std::{

@@ -15,8 +15,8 @@
 //! keeps two threads from evicting for the same reason.
 
 use crate::{
-    cache::Candidate, compile::CompileService, compiler_pool::lock, error::CompileFailure,
-    program::CompiledProgram,
+    cache::Candidate, compiler_pool::lock, error::CompileFailure, program::CompiledProgram,
+    service::CompileService,
 };
 use cranevm_codegen::{CompileError, code_memory::CodeMemoryError};
 use std::{sync::Weak, time::Duration};
@@ -144,10 +144,10 @@ mod tests {
     use super::*;
     use crate::{
         aot::Goal,
-        compile::Origin,
         compiler_pool::{CompilerPool, Tier},
         config::RuntimeConfig,
         lookup::RuntimeCacheKey,
+        submission::Origin,
         tuning::RuntimeTuning,
     };
     use alloy_primitives::{Bytes, keccak256};

@@ -1,11 +1,18 @@
-//! Failures remembered, so that code which can't be compiled isn't tried again and again.
+//! Failures: told, and remembered, so that code which can't be compiled isn't tried again and
+//! again.
 //!
 //! A bounded map that forgets the oldest entry first. A failure for want of code memory holds only
 //! until a program is freed.
 
-use crate::{error::CompileFailure, lookup::RuntimeCacheKey};
+use crate::{
+    config::CompilationKind, error::CompileFailure, lookup::RuntimeCacheKey,
+    service::CompileService,
+};
 use alloy_primitives::map::HashMap;
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+};
 
 /// Failures remembered. Beyond that the oldest is forgotten, and its code may be tried again.
 const MAX_FAILURES: usize = 16 * 1024;
@@ -55,6 +62,54 @@ impl FailureLog {
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+impl CompileService {
+    /// Accounts for a failure that befell the compilation of `key` to this kind. The other isn't
+    /// barred by it: it takes other work.
+    pub(crate) fn fail(
+        &self,
+        (key, kind): (RuntimeCacheKey, CompilationKind),
+        code_len: usize,
+        failure: CompileFailure,
+        generation: u64,
+        releases: u64,
+    ) -> Arc<CompileFailure> {
+        self.log_failure(key, code_len, &failure, generation);
+        let failure = Arc::new(failure);
+        if !failure.is_circumstantial() {
+            self.cache.remember_failure((key, kind), &failure, generation, releases);
+        }
+        failure
+    }
+
+    /// Warns of a failure. A shortage of code memory strikes every contract from then on: the log
+    /// tells of the first between two clears.
+    pub(crate) fn log_failure(
+        &self,
+        key: RuntimeCacheKey,
+        code_len: usize,
+        failure: &CompileFailure,
+        generation: u64,
+    ) {
+        let RuntimeCacheKey { code_hash, spec_id } = key;
+        if failure.is_circumstantial() {
+            // Whatever ails the helpers was told once, where it came up.
+            tracing::debug!(%code_hash, ?spec_id, code_len, %failure, "not compiled this time");
+        } else if !failure.is_shortage() {
+            tracing::warn!(%code_hash, ?spec_id, code_len, %failure,
+                "compilation failed; the code is interpreted");
+        } else if self.is_first_shortage(generation) {
+            tracing::warn!(%code_hash, ?spec_id, code_len, %failure,
+                "no memory for compiled code; this and further code is interpreted until programs \
+                 are freed; further failures of this kind are only counted");
+        }
+    }
+
+    /// Whether a shortage wasn't asked about in this generation before.
+    pub(crate) fn is_first_shortage(&self, generation: u64) -> bool {
+        self.shortage_logged.swap(generation + 1, Ordering::Relaxed) != generation + 1
     }
 }
 

@@ -3,7 +3,7 @@
 //! It delivers events to `on_compilation`, evicts idle programs, and looks for programs that leave
 //! out what runs. Nobody waits for it, and while nothing is resident it sleeps.
 
-use crate::{compile::CompileService, compiler_pool::lock, helper::Helpers};
+use crate::{compiler_pool::lock, helper::Helpers, service::CompileService};
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::{Duration, Instant},

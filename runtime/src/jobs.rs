@@ -10,7 +10,6 @@
 
 use crate::{
     aot_job::ArtifactJob,
-    compile::CompileService,
     compiler_pool::{Started, Tier, lock},
     config::CompilationKind,
     error::CompileFailure,
@@ -20,6 +19,7 @@ use crate::{
     lookup::RuntimeCacheKey,
     pool::{Band, Station},
     program::{CompiledProgram, ProgramKind},
+    service::CompileService,
     teamwork::Teamwork,
 };
 use alloy_primitives::Bytes;

@@ -1,7 +1,7 @@
 //! Running frames, and the transaction-level traits of revm with the mainnet handler.
 
 use super::{JitEvm, rules::Tables, running::Running};
-use crate::backend::Consultation;
+use crate::consult::Consultation;
 use revm::{
     Database, DatabaseCommit,
     context::{

@@ -4,7 +4,7 @@ use super::{
     local_cache::LocalCache,
     rules::{Rules, Tables},
 };
-use crate::{backend::Consultation, lookup::RuntimeCacheKey, runtime::JitBackend};
+use crate::{consult::Consultation, lookup::RuntimeCacheKey, runtime::JitBackend};
 use revm::interpreter::{Host, Interpreter, interpreter::EthInterpreter, interpreter_types::Jumps};
 
 /// What an EVM knows of programs.

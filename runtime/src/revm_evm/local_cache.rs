@@ -6,7 +6,7 @@
 
 #[cfg(test)]
 use crate::program::CompiledProgram;
-use crate::{backend::Consultation, lookup::RuntimeCacheKey, runtime::JitBackend};
+use crate::{consult::Consultation, lookup::RuntimeCacheKey, runtime::JitBackend};
 use alloy_primitives::{B256, Bytes, map::HashMap};
 use revm::primitives::hardfork::SpecId;
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::{
     finder::key_of,
     rules::{Rules, Tables},
 };
-use crate::{backend::Consultation, hotness::Cold, program::CompiledProgram, runtime::JitBackend};
+use crate::{consult::Consultation, hotness::Cold, program::CompiledProgram, runtime::JitBackend};
 use cranevm_codegen::{NativeRun, collapse_halt_reason};
 use revm::{
     bytecode::opcode::JUMPDEST,

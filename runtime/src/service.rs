@@ -1,0 +1,174 @@
+//! What all handles of a backend share.
+
+use crate::{
+    aot::Goal,
+    artifacts::{ArtifactCounters, ArtifactRecipe, Library},
+    cache::ProgramCache,
+    compiler_pool::{CompilerPool, Tier, lock, reserve_for},
+    config::RuntimeConfig,
+    crew::Crew,
+    dump::Dumper,
+    events::EventQueue,
+    flights::Flights,
+    helper::Helpers,
+    hotness::ColdTable,
+    housekeeping::Bell,
+    jobs::Job,
+    ledger::Ledger,
+    log_limit::LogLimit,
+    lookup::{ProgramStatus, RuntimeCacheKey},
+    pool::{Band, Pool},
+    program::CompiledProgram,
+    stats::RuntimeStatsSnapshot,
+    tuning::RuntimeTuning,
+};
+use cranevm_codegen::{CompilerOptions, HAS_COMPILER};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    time::Instant,
+};
+
+/// Programs that a clear frees by itself.
+const FREED_AT_ONCE: usize = 64;
+
+/// Compiles what isn't compiled yet, once.
+pub(crate) struct CompileService {
+    /// Without the callback, which `ledger.events` has.
+    pub(crate) config: RuntimeConfig,
+    pub(crate) enabled: AtomicBool,
+    pub(crate) cache: ProgramCache,
+    pub(crate) compilers: CompilerPool,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) cold: ColdTable,
+    pub(crate) pool: Pool<Job>,
+    pub(crate) bell: Bell,
+    /// Where code is compiled; `None` means in this process.
+    pub(crate) helpers: Option<Helpers>,
+    /// The artifact store, if there is one.
+    pub(crate) library: Option<Library>,
+    pub(crate) dumper: Option<Dumper>,
+    pub(crate) flights: Arc<Flights>,
+    /// Those of artifacts.
+    pub(crate) artifact_flights: Arc<Flights>,
+    pub(crate) crew: Crew,
+    /// The generation of the cache, plus 1, for which the log tells of a shortage; 0: none yet.
+    pub(crate) shortage_logged: AtomicU64,
+    saturation_log: LogLimit,
+    /// Programs that a clear left to be freed.
+    forgotten: Mutex<Vec<Arc<CompiledProgram>>>,
+    /// Held by who evicts.
+    pub(crate) evicting: Mutex<()>,
+    pub(crate) born: Instant,
+}
+
+impl CompileService {
+    pub(crate) fn new(mut config: RuntimeConfig, options: CompilerOptions) -> Self {
+        let tuning = &config.tuning;
+        let hot = tuning.jit_worker_count.saturating_mul(tuning.jit_worker_queue_capacity);
+        let recipe = ArtifactRecipe::with_options(options, tuning.aot_opt_level);
+        let artifact_options = *recipe.options();
+        let library = config.store.clone().map(|store| Library::new(store, recipe));
+        let events = EventQueue::new(config.on_compilation.take(), tuning.channel_capacity);
+        let name = config.thread_name.clone();
+        let ledger = Arc::new(Ledger { name, events, ..Ledger::default() });
+        let helpers = Helpers::new(&config, &ledger);
+        Self {
+            enabled: AtomicBool::new(config.enabled),
+            cache: ProgramCache::default(),
+            compilers: CompilerPool::new(
+                options,
+                tuning.compiler_recycle_threshold,
+                reserve_for(tuning.resident_code_cache_bytes),
+            )
+            .with_artifact_options(artifact_options),
+            library,
+            ledger,
+            cold: ColdTable::new(tuning.jit_hot_threshold),
+            pool: Pool::new(tuning.channel_capacity, hot, usize::MAX),
+            bell: Bell::default(),
+            helpers,
+            dumper: Dumper::new(&config),
+            flights: Arc::default(),
+            artifact_flights: Arc::default(),
+            crew: Crew::default(),
+            shortage_logged: AtomicU64::new(0),
+            saturation_log: LogLimit::default(),
+            forgotten: Mutex::default(),
+            evicting: Mutex::default(),
+            born: Instant::now(),
+            config,
+        }
+    }
+
+    pub(crate) fn tuning(&self) -> &RuntimeTuning {
+        &self.config.tuning
+    }
+
+    /// Whether `code` may be compiled.
+    #[inline]
+    pub(crate) fn is_eligible(&self, key: &RuntimeCacheKey, code: &[u8]) -> bool {
+        HAS_COMPILER && self.tuning().should_compile(code) && self.config.is_priced_as(key.spec_id)
+    }
+
+    /// Forgets all programs and failures. Frees few programs here, and leaves more of them to the
+    /// housekeeping thread, for freeing one takes microseconds.
+    pub(crate) fn clear(&self) {
+        let forgotten = self.cache.clear();
+        if forgotten.len() > FREED_AT_ONCE && self.crew.keeps_house() {
+            lock(&self.forgotten).extend(forgotten);
+            self.bell.ring();
+        }
+    }
+
+    /// Frees the programs that a clear left to this thread.
+    pub(crate) fn free_forgotten(&self) {
+        // Taken out first: who clears meanwhile isn't to wait.
+        let forgotten = std::mem::take(&mut *lock(&self.forgotten));
+        drop(forgotten);
+    }
+
+    /// The statistics now.
+    pub(crate) fn stats(&self) -> RuntimeStatsSnapshot {
+        let ledger = &self.ledger;
+        let artifacts = self.library.as_ref().map(|library| &library.counters);
+        RuntimeStatsSnapshot {
+            resident_entries: self.cache.len() as u64,
+            events_queued: (self.pool.queued(Band::Hot) + ledger.events.len()) as u64,
+            command_queue_len: self.pool.queued(Band::Urgent) as u64,
+            pending_jobs: ledger.pending.get(),
+            jit_code_bytes: self.compilers.code_bytes(),
+            jit_data_bytes: self.compilers.data_bytes(),
+            artifacts_loaded: artifacts.map_or(0, |counters| counters.loaded.get()),
+            artifacts_stored: artifacts.map_or(0, |counters| counters.stored.get()),
+            artifact_store_errors: artifacts.map_or(0, |counters| counters.store_errors.get()),
+            artifact_refusals: artifacts.map(ArtifactCounters::refusals).unwrap_or_default(),
+            ..ledger.counters.snapshot()
+        }
+    }
+
+    /// What becomes of `key`.
+    pub(crate) fn status(&self, key: RuntimeCacheKey) -> ProgramStatus {
+        let generation = self.cache.generation();
+        let kind = self.kind_for(Goal::Program);
+        match self.cache.tier(&key) {
+            Some(Tier::Baseline) => ProgramStatus::Baseline,
+            Some(Tier::Full | Tier::Complete | Tier::Artifact) => ProgramStatus::Ready,
+            None if self.flights(kind).contains(key, generation) => ProgramStatus::Pending,
+            None => match self.failure(kind, &key) {
+                Some(failure) => ProgramStatus::Failed(failure),
+                None => match self.cold.frames(&key, generation) {
+                    Some(misses) => ProgramStatus::Cold { misses },
+                    None => ProgramStatus::Unknown,
+                },
+            },
+        }
+    }
+
+    /// Whether a line about refused work may be logged now.
+    pub(crate) fn may_log(&self) -> bool {
+        self.saturation_log.permits()
+    }
+}
