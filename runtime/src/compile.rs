@@ -219,8 +219,9 @@ mod tests {
     /// A service with one page for code.
     fn service() -> Arc<CompileService> {
         let options = CompilerOptions::default();
-        let service = CompileService::new(RuntimeConfig::default(), options);
-        Arc::new(CompileService { compilers: CompilerPool::new(options, 0, 1), ..service })
+        let mut service = CompileService::new(RuntimeConfig::default(), options);
+        service.compilers = CompilerPool::new(options, 0, 1);
+        Arc::new(service)
     }
 
     fn later() -> Instant {
