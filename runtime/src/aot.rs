@@ -132,10 +132,8 @@ impl CompileService {
         }
         let start = Instant::now();
         let generation = self.cache.generation();
-        let mut listed = library
-            .list()
-            .inspect_err(|problem| library.counters.count(problem))
-            .map_err(|problem| RuntimeError::Store { problem: Arc::new(problem) })?;
+        let mut listed =
+            library.list().map_err(|problem| RuntimeError::Store { problem: Arc::new(problem) })?;
         listed.retain(|(key, _)| self.config.is_priced_as(key.runtime.spec_id));
         listed.sort_by_key(|(_, stored)| Reverse(stored.manifest.created_at_unix_secs));
         let budget = self.tuning().resident_code_cache_bytes as u64;
@@ -170,7 +168,11 @@ impl CompileService {
         generation: u64,
     ) {
         while let Some((key, stored)) = listed.get(next.fetch_add(1, Relaxed)) {
-            library.note(key.runtime);
+            // One under another key may be another configuration's: it serves if it turns out to be
+            // good, and else mustn't be waited for.
+            if library.recipe.is_own(key) {
+                library.note(key.runtime);
+            }
             let len = stored.manifest.artifact_len;
             let fits = |left: u64| left.checked_sub(len as u64);
             // Of several artifacts of a program the first that is good serves.

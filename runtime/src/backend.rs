@@ -59,12 +59,13 @@ impl JitBackend {
     }
 
     /// A backend with `config`, overridden by the environment
-    /// ([`with_env_overrides`](RuntimeConfig::with_env_overrides)). Starts no thread and reserves
-    /// no memory before the first compilation.
+    /// ([`with_env_overrides`](RuntimeConfig::with_env_overrides)). If it is enabled, this
+    /// loads what the store has, and starts the workers, except in blocking mode; else it starts no
+    /// thread and reserves no memory.
     ///
     /// # Errors
     /// [`RuntimeError::Environment`] for an unusable environment variable;
-    /// [`RuntimeError::Environment`] for an unusable environment variable; if enabled, those of
+    /// [`RuntimeError::HelperRunsTheProgram`]; if enabled, those of
     /// [`set_enabled`](Self::set_enabled).
     pub fn new(config: RuntimeConfig) -> eyre::Result<Self> {
         Self::with_compiler_options(config, |_| {})
@@ -272,8 +273,9 @@ impl JitBackend {
 
     /// [`clear_resident`](Self::clear_resident) and [`clear_persisted`](Self::clear_persisted).
     pub fn clear_all(&self) {
-        self.clear_resident();
+        // In this order: what is loaded in between is forgotten too.
         self.clear_persisted();
+        self.clear_resident();
     }
 
     /// Whether lookups may answer with compiled code.

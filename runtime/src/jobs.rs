@@ -287,23 +287,32 @@ impl Upgrade {
         if !is_wanted {
             return None;
         }
+        let releases = service.compilers.releases();
         match self.advance(service) {
             Ok(false) => Some(self),
             Ok(true) => None,
             Err(failure) => {
-                self.note(&failure);
+                self.give_up(&failure, releases);
                 None
             }
         }
     }
 
-    /// Tells of a failure.
-    fn note(&self, failure: &CompileFailure) {
+    /// Logs a failure of an attempt that began after so many releases of programs, and notes in the
+    /// program what it was short of.
+    fn give_up(&self, failure: &CompileFailure, releases: u64) {
         let RuntimeCacheKey { code_hash, spec_id } = self.ticket.key();
+        let program = self.resident.upgrade();
         match failure {
             CompileFailure::Helper(error) if error.is_circumstantial() => {
-                if let Some(program) = self.resident.upgrade() {
+                if let Some(program) = program {
                     program.note_no_helper();
+                }
+                tracing::debug!(%code_hash, ?spec_id, %failure, "the program gets better later");
+            }
+            shortage if shortage.is_shortage() => {
+                if let Some(program) = program {
+                    program.note_shortage(releases);
                 }
                 tracing::debug!(%code_hash, ?spec_id, %failure, "the program gets better later");
             }

@@ -90,7 +90,9 @@ pub enum InterpretReason {
     /// The backend is switched off.
     Disabled,
     /// The code is never compiled: it is empty or longer than
-    /// [`jit_max_bytecode_len`](crate::runtime::RuntimeTuning::jit_max_bytecode_len).
+    /// [`jit_max_bytecode_len`](crate::runtime::RuntimeTuning::jit_max_bytecode_len), or
+    /// [`gas_params`](crate::runtime::RuntimeConfig::gas_params) isn't the fork's schedule, or this
+    /// crate was built without its compiler.
     Ineligible,
     /// There is no program now. There may be one at a later lookup.
     NotReady,

@@ -156,7 +156,7 @@ impl CompileService {
         match self.cache.tier(&key) {
             Some(Tier::Baseline) => ProgramStatus::Baseline,
             Some(Tier::Full | Tier::Complete | Tier::Artifact) => ProgramStatus::Ready,
-            None if self.flights(kind).contains(key, generation) => ProgramStatus::Pending,
+            None if self.is_in_flight(key, generation) => ProgramStatus::Pending,
             None => match self.failure(kind, &key) {
                 Some(failure) => ProgramStatus::Failed(failure),
                 None => match self.cold.frames(&key, generation) {
@@ -165,6 +165,12 @@ impl CompileService {
                 },
             },
         }
+    }
+
+    fn is_in_flight(&self, key: RuntimeCacheKey, generation: u64) -> bool {
+        [&self.flights, &self.artifact_flights]
+            .iter()
+            .any(|flights| flights.contains(key, generation))
     }
 
     /// Whether a line about refused work may be logged now.

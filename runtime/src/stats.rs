@@ -25,9 +25,10 @@ pub struct RuntimeStatsSnapshot {
     pub commands_dropped: u64,
     /// Programs resident now.
     pub resident_entries: u64,
-    /// Hot contracts waiting for a worker now, and events waiting for `on_compilation`.
+    /// Contracts that are called often, waiting for a worker now, and events waiting for `on_compilation`.
     pub events_queued: u64,
-    /// Explicit requests waiting for a worker now.
+    /// What is more urgent, waiting for a worker now: explicit requests, contracts that burn much
+    /// gas, and callers' requests for help.
     pub command_queue_len: u64,
     /// Contracts accepted for compilation, waiting or under way, at whatever level. 0 means that
     /// all is compiled that was asked for.
@@ -47,8 +48,8 @@ pub struct RuntimeStatsSnapshot {
     /// Compilations that failed, or were given up because of a `clear_*`, an eviction or the end of
     /// the backend.
     pub compilations_failed: u64,
-    /// Helper processes that were started and became ready. In process, this and all fields below
-    /// are 0.
+    /// Helper processes that were started and became ready. In process, this and all other
+    /// `jit_helper_*` are 0.
     pub jit_helper_spawns: u64,
     /// Helper processes that couldn't be started, or didn't become ready: missing, not executable,
     /// of another version, ended or silent before they were.

@@ -60,7 +60,8 @@ impl CompileService {
         };
         let rests = self.helpers.as_ref().is_some_and(Helpers::is_resting);
         let ticket = match self.start_workers() {
-            Ok(true) if rests => None,
+            // Loading takes no helper.
+            Ok(true) if rests && origin != Origin::Stored => None,
             Ok(true) => Ticket::admit(&self.ledger, key, tuning.jit_max_pending_jobs),
             // A thread that couldn't be started was logged.
             Ok(false) | Err(_) => None,

@@ -1,8 +1,7 @@
 //! Tuning knobs: limits, thresholds and intervals.
 //!
 //! The set of fields is fixed, for clients build the structure with exhaustive literals. Values
-//! that can't be meant are clamped, as each field says. Knobs of artifacts, which aren't in this
-//! version, are accepted and have no effect; their documentation says so.
+//! that can't be meant are clamped, as each field says.
 
 use crate::OptimizationLevel;
 use std::{num::NonZero, thread, time::Duration};

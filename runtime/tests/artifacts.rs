@@ -607,6 +607,11 @@ fn artifacts_of_another_level_are_left_alone() {
         };
         assert!(store.load(&key).unwrap().is_some());
     }
+    // What is there at other levels makes nothing hot.
+    let cold = backend(RuntimeConfig { enabled: true, aot: false, ..config(&store) });
+    assert!(matches!(cold.lookup(request(&summing())), LookupDecision::Interpret(_)));
+    assert!(cold.wait_idle(Duration::from_secs(10)));
+    assert_eq!(cold.stats().compilations_dispatched, 0);
     // A client may rebuild keys with a level that isn't the artifact's: the artifact decides.
     let mut artifacts = store.artifacts.lock().unwrap();
     artifacts.retain(|key, _| key.opt_level == OptimizationLevel::Aggressive);

@@ -8,7 +8,8 @@
 //!   next to need the store: so nothing that comes after it is wiped, and what was begun before
 //!   it isn't stored after it.
 //!
-//! Locks: `gate`, held shared during `store` and `load`, and alone during `clear`.
+//! Locks: `preloaded`, held while the store's artifacts are looked at, and then `gate`, held shared
+//! during calls of the store, and alone during its `clear`.
 
 use super::{
     Artifact, ArtifactKey, ArtifactProblem, ArtifactStore, StoredArtifact,
@@ -25,7 +26,7 @@ use dashmap::DashSet;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
 };
@@ -86,18 +87,17 @@ impl Library {
     /// # Errors
     /// What the store said.
     pub(crate) fn list(&self) -> Result<Vec<(ArtifactKey, StoredArtifact)>, ArtifactProblem> {
-        self.settle()?;
-        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        self.ask("load_all", |store| store.load_all())
+        let _open = self.open()?;
+        let listed = self.ask("load_all", |store| store.load_all());
+        listed.inspect_err(|problem| self.counters.count(problem))
     }
 
     /// The code of a program's artifact, if the store has one that may be loaded. One that may not
     /// is counted, logged and deleted.
     pub(crate) fn load(&self, key: RuntimeCacheKey, code_len: usize) -> Option<CompiledCode> {
-        // What is to be deleted mustn't be loaded.
-        self.settle().ok()?;
         let artifact_key = self.recipe.key(key);
-        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        // What is to be deleted mustn't be loaded.
+        let _open = self.open().ok()?;
         match self.ask("load", |store| store.load(&artifact_key)) {
             Ok(Some(stored)) => self.decode(&artifact_key, Some(code_len), &stored),
             Ok(None) => {
@@ -162,9 +162,8 @@ impl Library {
         artifact: &Artifact,
         generation: u64,
     ) -> Result<bool, ArtifactProblem> {
-        self.settle()?;
         let key = &artifact.manifest.artifact_key;
-        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let _open = self.open()?;
         if self.generation() != generation {
             return Ok(false);
         }
@@ -178,6 +177,18 @@ impl Library {
             Err(problem) => self.tell(key, problem),
         }
         stored.map(|()| true)
+    }
+
+    /// Opens the gate for one call, once no clear is asked for.
+    fn open(&self) -> Result<RwLockReadGuard<'_, ()>, ArtifactProblem> {
+        loop {
+            self.settle()?;
+            let open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+            // Another clear may have been asked for, or one have failed, before the gate was open.
+            if !self.clear_wanted.load(SeqCst) {
+                return Ok(open);
+            }
+        }
     }
 
     /// Notes that all artifacts are to be deleted. Doesn't wait: [`settle`](Self::settle) does it.
@@ -202,6 +213,8 @@ impl Library {
             return Ok(());
         }
         let cleared = self.ask("clear", |store| store.clear());
+        // What was stored since the clear was asked for, and before this thread had the gate.
+        self.index.clear();
         if let Err(problem) = &cleared {
             self.clear_wanted.store(true, SeqCst);
             self.counters.count(problem);

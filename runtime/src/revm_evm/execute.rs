@@ -52,13 +52,14 @@ where
         let Self { inner, backend, finder } = self;
         let (context, instructions, _, frames) = inner.all_mut();
         let frame = frames.get();
-        if frame.data.is_create() && !backend.is_blocking() {
-            return false;
-        }
+        let is_create = frame.data.is_create();
         let interpreter = &mut frame.interpreter;
         if frame.depth == 0 && interpreter.bytecode.pc() == 0 {
             // A transaction begins.
             finder.rules.doubt();
+        }
+        if is_create && !backend.is_blocking() {
+            return false;
         }
         let gas_table = instructions.gas_table();
         let instructions = instructions.instruction_table();

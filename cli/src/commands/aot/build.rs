@@ -162,11 +162,18 @@ impl Batch {
                         }
                     }
                 };
-                thread::Builder::new()
+                let started = thread::Builder::new()
                     .name(format!("aot-{index}"))
                     .stack_size(STACK_BYTES)
-                    .spawn_scoped(scope, work)
-                    .map_err(|error| CommandError::Failed(format!("no thread: {error}")))?;
+                    .spawn_scoped(scope, work);
+                match started {
+                    Ok(_) => {}
+                    Err(error) if index == 0 => {
+                        return Err(CommandError::Failed(format!("no thread: {error}")));
+                    }
+                    // The others do more.
+                    Err(_) => break,
+                }
             }
             drop(sender);
             self.print(&outcomes, bar, json)
