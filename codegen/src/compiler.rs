@@ -361,19 +361,26 @@ impl Compiler {
         Ok(compiled.apply_params(&self.context.func.params))
     }
 
-    /// The entry from Rust: `extern "C" fn(context) -> status`. Loads what chunks keep in
-    /// registers, and enters through the entry table.
-    fn build_trampoline(&mut self) {
+    /// Begins a function that isn't a chunk: its builder, and its first block.
+    fn begin_function(&mut self, signature: ir::Signature) -> (FunctionBuilder<'_>, ir::Block) {
         self.context.clear();
-        let target = self.isa.frontend_config();
         let func = &mut self.context.func;
-        func.signature = ir::Signature::new(target.default_call_conv);
-        func.signature.params.push(AbiParam::new(types::I64));
-        func.signature.returns.push(AbiParam::new(types::I64));
+        func.signature = signature;
         let mut b = FunctionBuilder::new(func, &mut self.scratch.builder);
         let block = b.create_block();
         b.append_block_params_for_function_params(block);
         b.switch_to_block(block);
+        (b, block)
+    }
+
+    /// The entry from Rust: `extern "C" fn(context) -> status`. Loads what chunks keep in
+    /// registers, and enters through the entry table.
+    fn build_trampoline(&mut self) {
+        let target = self.isa.frontend_config();
+        let mut signature = ir::Signature::new(target.default_call_conv);
+        signature.params.push(AbiParam::new(types::I64));
+        signature.returns.push(AbiParam::new(types::I64));
+        let (mut b, block) = self.begin_function(signature);
         let context = b.block_params(block)[0];
         let flags = MemFlagsData::trusted();
         let stack = b.ins().load(types::I64, flags, context, offsets::STACK_TOP);
@@ -396,17 +403,13 @@ impl Compiler {
         b.finalize(target);
     }
 
+    /// The entry of a program for an emulator: calls that with the context and its trampoline.
     fn build_emulator_entry(&mut self, emulator: Emulator, trampoline: NonNull<u8>) {
-        self.context.clear();
         let target = self.isa.frontend_config();
-        let func = &mut self.context.func;
-        func.signature = ir::Signature::new(target.default_call_conv);
-        func.signature.params.push(AbiParam::new(types::I64));
-        func.signature.returns.push(AbiParam::new(types::I64));
-        let mut b = FunctionBuilder::new(func, &mut self.scratch.builder);
-        let block = b.create_block();
-        b.append_block_params_for_function_params(block);
-        b.switch_to_block(block);
+        let mut signature = ir::Signature::new(target.default_call_conv);
+        signature.params.push(AbiParam::new(types::I64));
+        signature.returns.push(AbiParam::new(types::I64));
+        let (mut b, block) = self.begin_function(signature);
         let context = b.block_params(block)[0];
         let mut signature = b.func.signature.clone();
         signature.params.push(AbiParam::new(types::I64));
@@ -422,14 +425,8 @@ impl Compiler {
 
     /// What the entry table holds for entry points whose chunk isn't compiled: hands over.
     fn build_absent_stub(&mut self) {
-        self.context.clear();
         let target = self.isa.frontend_config();
-        let func = &mut self.context.func;
-        func.signature = chunk_signature();
-        let mut b = FunctionBuilder::new(func, &mut self.scratch.builder);
-        let block = b.create_block();
-        b.append_block_params_for_function_params(block);
-        b.switch_to_block(block);
+        let (mut b, block) = self.begin_function(chunk_signature());
         let &[stack, gas, ordinal] = b.block_params(block) else {
             unreachable!("a chunk has three parameters")
         };

@@ -53,6 +53,10 @@ pub use error::CompileError;
 #[cfg(feature = "cranelift")]
 pub use target_lexicon::Triple;
 
+/// Stack of a thread that does little else than compile, in bytes: Cranelift recurses over what it
+/// compiles. The worst code known takes less than a hundredth.
+pub const COMPILER_STACK: usize = 16 << 20;
+
 /// Whether there is a compiler in this build: the feature `cranelift`.
 pub const HAS_COMPILER: bool = cfg!(feature = "cranelift");
 

@@ -1,5 +1,5 @@
-//! The threads of a backend: workers that compile, and one that keeps house. Started when they are
-//! first needed, ended with the backend.
+//! The threads of a backend: workers that compile, one that keeps house, and one for each clear of
+//! the store. Started when they are first needed, ended with the backend.
 
 use crate::{
     compiler_pool::{lock, panic_message},
@@ -10,6 +10,7 @@ use crate::{
     service::CompileService,
     threads::Threads,
 };
+use cranevm_codegen::COMPILER_STACK;
 use std::{
     fmt::Display,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -18,9 +19,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-
-/// Stack of a worker, in bytes: Cranelift recurses over what it compiles.
-const WORKER_STACK: usize = 16 << 20;
 
 /// The threads of a backend.
 #[derive(Default)]
@@ -71,7 +69,7 @@ impl CompileService {
             let service = Arc::clone(self);
             let name = thread_name(&self.config.thread_name, index);
             let body = move || work(&service, station);
-            match self.crew.threads.spawn(name, WORKER_STACK, body) {
+            match self.crew.threads.spawn(name, COMPILER_STACK, body) {
                 Ok(()) => running += 1,
                 Err(error) if running == 0 => return Err(self.told(error)),
                 Err(error) => {

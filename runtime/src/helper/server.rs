@@ -20,7 +20,7 @@ use super::{
 use crate::{
     CompileTimings, compiler_pool::contain_panic, dump::write_files, error::CompileFailure,
 };
-use cranevm_codegen::{CompileError, Compiler, CompilerOptions, artifact};
+use cranevm_codegen::{COMPILER_STACK, CompileError, Compiler, CompilerOptions, artifact};
 use std::{
     fs::File,
     io::{self, Write},
@@ -28,9 +28,6 @@ use std::{
     sync::mpsc::{Receiver, sync_channel},
     thread,
 };
-
-/// Stack of the thread that compiles, in bytes.
-const STACK: usize = 16 << 20;
 
 /// Compilers kept: one for each way that a backend compiles.
 const MAX_COMPILERS: usize = 3;
@@ -51,7 +48,7 @@ pub(crate) fn serve() -> io::Result<()> {
     let begun = limited.and_then(|()| {
         let replies = replies.try_clone().map_err(|error| error.to_string())?;
         let work = move || Workshop { setup, compilers: Vec::new() }.run(&receiver, replies);
-        let builder = thread::Builder::new().name("compiler".into()).stack_size(STACK);
+        let builder = thread::Builder::new().name("compiler".into()).stack_size(COMPILER_STACK);
         builder.spawn(work).map_err(|error| format!("no thread: {error}"))
     });
     let problem = begun.as_ref().err().map(String::as_str);

@@ -19,7 +19,7 @@ use cranevm_cli::{
     measure::{self, nanos},
     spec,
 };
-use cranevm_codegen::Triple;
+use cranevm_codegen::{COMPILER_STACK, Triple};
 use indicatif::ProgressBar;
 use revm::primitives::hardfork::SpecId;
 use serde::Serialize;
@@ -35,9 +35,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-
-/// Stack of a thread that compiles, in bytes: Cranelift recurses over what it compiles.
-const STACK_BYTES: usize = 16 << 20;
 
 /// Compile contracts to artifacts
 ///
@@ -164,7 +161,7 @@ impl Batch {
                 };
                 let started = thread::Builder::new()
                     .name(format!("aot-{index}"))
-                    .stack_size(STACK_BYTES)
+                    .stack_size(COMPILER_STACK)
                     .spawn_scoped(scope, work);
                 match started {
                     Ok(_) => {}

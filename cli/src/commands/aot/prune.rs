@@ -1,6 +1,9 @@
 //! `cranevm aot prune`.
 
-use super::{fault, file_name, open, verify::failed};
+use super::{
+    fault, file_name, open,
+    verify::{Row, failed},
+};
 use crate::terminal::{self, say};
 use clap::Args;
 use cranevm_cli::CommandError;
@@ -16,13 +19,6 @@ pub(crate) struct Command {
     /// A line of JSON for each file that is deleted, then one with the counts
     #[arg(long)]
     json: bool,
-}
-
-/// A line of output.
-#[derive(Serialize)]
-struct Row<'a> {
-    file: &'a str,
-    status: &'static str,
 }
 
 /// The last line of JSON.

@@ -22,10 +22,10 @@ pub(crate) struct Command {
 
 /// A line of output.
 #[derive(Serialize)]
-struct Row<'a> {
-    file: &'a str,
+pub(super) struct Row<'a> {
+    pub(super) file: &'a str,
     /// `ok`, or a reason.
-    status: &'static str,
+    pub(super) status: &'static str,
 }
 
 impl Command {
