@@ -12,6 +12,7 @@ use cranevm::{
     revm_evm::JitEvm,
     runtime::{JitBackend, RuntimeConfig},
 };
+use cranevm_benches::shipped_and;
 use cranevm_cli::{Fixture, contract::Contract};
 use revm::{Context, ExecuteEvm, MainBuilder, MainContext};
 use std::{
@@ -40,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{} {}", elapsed.as_nanos(), busy.as_nanos());
         return Ok(());
     }
-    let contracts = if named.is_empty() { all_contracts() } else { named };
+    let contracts = if named.is_empty() { shipped_and(&OPTIONAL) } else { named };
     println!(
         "{:<20} {:>16} {:>12} {:>7} {:>16} {:>12} {:>7}",
         "contract",
@@ -75,14 +76,6 @@ struct Times {
     elapsed: Duration,
     /// Of its thread, on a processor.
     busy: Duration,
-}
-
-fn all_contracts() -> Vec<String> {
-    let shipped = cranevm_cli::shipped::all().iter().map(|contract| contract.name.to_string());
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures/bench");
-    let optional = OPTIONAL.iter().map(|name| fixtures.join(name).with_extension("json"));
-    let optional = optional.filter(|path| path.exists());
-    shipped.chain(optional.map(|path| path.to_string_lossy().into_owned())).collect()
 }
 
 fn in_fresh_process(engine: &str, contract: &str) -> Result<Times, Box<dyn Error>> {

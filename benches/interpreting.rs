@@ -11,6 +11,7 @@ use cranevm::{
     revm_evm::JitEvm,
     runtime::{JitBackend, RuntimeConfig},
 };
+use cranevm_benches::shipped_and;
 use cranevm_cli::contract::Contract;
 use revm::{Context, ExecuteEvm, MainBuilder, MainContext};
 use std::{
@@ -28,7 +29,7 @@ const OPTIONAL: [&str; 2] = ["snailtracer", "erc20_transfer"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let named: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let contracts = if named.is_empty() { all_contracts() } else { named };
+    let contracts = if named.is_empty() { shipped_and(&OPTIONAL) } else { named };
     println!("{:<20} {:>12} {:>12} {:>7}", "contract", "revm (ms)", "JitEvm (ms)", "ratio");
     for contract in contracts {
         let (revm, jit) = measure(&contract)?;
@@ -38,14 +39,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{name:<20} {revm:>12.3} {jit:>12.3} {ratio:>7.3}");
     }
     Ok(())
-}
-
-fn all_contracts() -> Vec<String> {
-    let shipped = cranevm_cli::shipped::all().iter().map(|contract| contract.name.to_string());
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures/bench");
-    let optional = OPTIONAL.iter().map(|name| fixtures.join(name).with_extension("json"));
-    let optional = optional.filter(|path| path.exists());
-    shipped.chain(optional.map(|path| path.to_string_lossy().into_owned())).collect()
 }
 
 /// The least time of a transaction on revm, and through a `JitEvm` that has no program for it.

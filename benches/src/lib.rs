@@ -10,7 +10,7 @@ pub mod level;
 
 use cranevm_cli::{Environment, Fixture, InputError, fixture::FixtureDb, shipped};
 use criterion::Criterion;
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 /// A shipped contract and the transaction that exercises it, ready to run.
 #[derive(Clone, Debug)]
@@ -61,3 +61,13 @@ pub fn criterion() -> Criterion {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The shipped contracts by name, and those fixtures of `../shared/fixtures/bench` that are there,
+/// by path.
+pub fn shipped_and(fixtures: &[&str]) -> Vec<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures/bench");
+    let shipped = shipped::all().iter().map(|contract| contract.name.to_string());
+    let paths = fixtures.iter().map(|name| directory.join(name).with_extension("json"));
+    let present = paths.filter(|path| path.exists());
+    shipped.chain(present.map(|path| path.to_string_lossy().into_owned())).collect()
+}

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub(crate) mod chain;
+pub(crate) mod log;
 
 use cranevm::{
     SpecId,

@@ -3,7 +3,8 @@
 
 use crate::{
     common::{
-        LONG, TARGET, call, database, eventually, evm, is_resident, numbered, request, summing,
+        LONG, TARGET, call, database, eventually, evm, is_resident, log::Warnings, numbered,
+        request, summing,
     },
     tests,
     world::{
@@ -27,7 +28,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tracing::{Level, Metadata, Subscriber, span, subscriber::with_default};
+use tracing::subscriber::with_default;
 
 tests![
     a_helper_that_is_missing,
@@ -57,29 +58,10 @@ fn is_interpreted(backend: &JitBackend) {
     assert!(!is_resident(backend, &request(&code)));
 }
 
-/// Counts errors in the log.
-struct Errors(Arc<AtomicUsize>);
-
-impl Subscriber for Errors {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
-    }
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
-
 fn a_helper_that_is_missing() {
     let backend = backend_of(PathBuf::from("/no/such/helper"));
     let errors = Arc::new(AtomicUsize::new(0));
-    with_default(Errors(Arc::clone(&errors)), || {
+    with_default(Warnings(Arc::clone(&errors)), || {
         for n in 0..200 {
             match helper_error(&backend, numbered(n)) {
                 HelperError::Start { program, problem } => {

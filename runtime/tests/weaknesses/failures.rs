@@ -1,6 +1,6 @@
 //! Failures: remembered, contained, and told without flooding.
 
-use crate::common::{LONG, backend, long_code, numbered, refused, request};
+use crate::common::{LONG, backend, log::Warnings, long_code, numbered, refused, request};
 use cranevm::runtime::{
     InterpretReason, JitBackend, LookupDecision, RuntimeConfig, RuntimeError, RuntimeTuning,
 };
@@ -14,7 +14,7 @@ use std::{
     },
     time::Duration,
 };
-use tracing::{Level, Metadata, Subscriber, span, subscriber::with_default};
+use tracing::subscriber::with_default;
 
 /// Code that fails to compile is tried once, however often it is looked up.
 #[test]
@@ -199,25 +199,6 @@ fn w16_a_profilers_file_that_cant_be_written_costs_a_failure() {
         .unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
-}
-
-/// Counts warnings.
-struct Warnings(Arc<AtomicUsize>);
-
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
-    }
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
 }
 
 /// Saturation is counted each time and logged once; what was refused is hot again soon.
