@@ -42,8 +42,15 @@ pub(super) struct Rules {
     compared: Option<Compared>,
     /// Whether the client vouches for the instructions.
     trusts_instructions: bool,
-    /// The dynamic prices of the fork last seen.
-    dynamic_gas: Option<(SpecId, GasParams)>,
+    /// Those of the fork last seen.
+    fork: Option<Box<Fork>>,
+}
+
+/// The prices of a fork.
+struct Fork {
+    spec_id: SpecId,
+    static_gas: GasTable,
+    dynamic_gas: GasParams,
 }
 
 /// The outcome of the last comparison of tables.
@@ -73,38 +80,39 @@ impl Rules {
     pub(super) fn are_of_fork<H: Host>(&mut self, spec_id: SpecId, tables: Tables<'_, H>) -> bool {
         let addresses =
             [ptr::from_ref(tables.instructions).addr(), ptr::from_ref(tables.static_gas).addr()];
+        let fork = match &mut self.fork {
+            Some(fork) if fork.spec_id == spec_id => fork,
+            other => other.insert(Fork::new(spec_id)),
+        };
         let are_own = match self.compared {
             Some(compared) if compared.spec_id == spec_id && compared.addresses == addresses => {
                 compared.are_own
             }
             _ => {
-                let are_own = has_own_prices(spec_id, tables.static_gas)
+                let are_own = has_own_prices(&fork.static_gas, tables.static_gas)
                     && (self.trusts_instructions || has_own_instructions(tables.instructions));
                 self.compared = Some(Compared { spec_id, addresses, are_own });
                 are_own
             }
         };
-        are_own && *tables.dynamic_gas == *self.dynamic_gas_of(spec_id)
-    }
-
-    /// The dynamic prices of a fork, kept for the next time.
-    #[inline]
-    fn dynamic_gas_of(&mut self, spec_id: SpecId) -> &GasParams {
-        let is_kept = self.dynamic_gas.as_ref().is_some_and(|kept| kept.0 == spec_id);
-        if !is_kept {
-            self.dynamic_gas = None;
-        }
-        &self.dynamic_gas.get_or_insert_with(|| (spec_id, GasParams::new_spec(spec_id))).1
+        are_own && *tables.dynamic_gas == fork.dynamic_gas
     }
 }
 
-/// Whether static prices are the fork's.
+impl Fork {
+    #[cold]
+    fn new(spec_id: SpecId) -> Box<Self> {
+        let (static_gas, dynamic_gas) = (gas_table_spec(spec_id), GasParams::new_spec(spec_id));
+        Box::new(Self { spec_id, static_gas, dynamic_gas })
+    }
+}
+
+/// Whether static prices are a fork's own.
 #[cold]
-fn has_own_prices(spec_id: SpecId, prices: &GasTable) -> bool {
-    let own = gas_table_spec(spec_id);
+fn has_own_prices(own: &GasTable, prices: &GasTable) -> bool {
     // Bytes that Ethereum doesn't assign are left to the interpreter, whatever they cost.
     let matters = |byte: &u8| OpCode::new(*byte).is_some();
-    own == *prices
+    own == prices
         || (0..=u8::MAX).filter(matters).map(usize::from).all(|byte| own[byte] == prices[byte])
 }
 
