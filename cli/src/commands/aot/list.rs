@@ -1,25 +1,20 @@
 //! `cranevm aot list`.
 
-use super::{file_name, open, verify::failed};
+use super::{StoreArgs, file_name};
 use crate::terminal::{self, say};
 use alloy_primitives::B256;
 use clap::Args;
 use cranevm::runtime::{StoreEntry, read_header};
 use cranevm_cli::{CommandError, measure};
 use serde::Serialize;
-use std::path::PathBuf;
 
 /// List the artifacts of a store, with what they say of themselves
 ///
 /// Nothing is verified: see `verify`.
 #[derive(Debug, Args)]
 pub(crate) struct Command {
-    /// The store's directory
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
-    /// A line of JSON for each artifact
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    args: StoreArgs,
 }
 
 /// A line of output.
@@ -42,8 +37,8 @@ struct Row {
 impl Command {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CommandError> {
-        let entries = open(&self.store)?.entries().map_err(failed)?;
-        if self.json {
+        let entries = self.args.entries()?;
+        if self.args.json {
             for entry in &entries {
                 say!("{}", terminal::json(&row(entry))?);
             }

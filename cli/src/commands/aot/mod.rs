@@ -8,16 +8,19 @@ mod list;
 mod prune;
 mod verify;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use cranevm::{
     OptimizationLevel,
-    runtime::{ArtifactRecipe, DirArtifactStore, RuntimeConfig, RuntimeTuning, StoreEntry},
+    runtime::{
+        ArtifactRecipe, DirArtifactStore, RuntimeConfig, RuntimeTuning, StoreEntry, StoreError,
+    },
 };
 use cranevm_cli::{CommandError, InputError};
-use std::path::Path;
+use serde::Serialize;
+use std::path::PathBuf;
 
 /// Compile contracts to artifacts that outlive the process, and look after them
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Args)]
 pub(crate) struct Command {
     #[command(subcommand)]
     action: Action,
@@ -49,12 +52,44 @@ fn recipe(level: OptimizationLevel) -> ArtifactRecipe {
     ArtifactRecipe::new(&RuntimeConfig { tuning, ..RuntimeConfig::default() })
 }
 
-/// Opens a store that is there.
-fn open(directory: &Path) -> Result<DirArtifactStore, CommandError> {
-    if !directory.is_dir() {
-        return Err(InputError::new(directory.display(), "not a directory").into());
+/// What the commands take that look after a store.
+#[derive(Debug, Args)]
+struct StoreArgs {
+    /// The store's directory
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+    /// A line of JSON for each file
+    #[arg(long)]
+    json: bool,
+}
+
+impl StoreArgs {
+    /// Opens the store, which must be there.
+    fn open(&self) -> Result<DirArtifactStore, CommandError> {
+        if !self.store.is_dir() {
+            return Err(InputError::new(self.store.display(), "not a directory").into());
+        }
+        Ok(DirArtifactStore::open(&self.store)
+            .map_err(|error| InputError::new("--store", error))?)
     }
-    Ok(DirArtifactStore::open(directory).map_err(|error| InputError::new("--store", error))?)
+
+    /// The store's files, good and bad.
+    fn entries(&self) -> Result<Vec<StoreEntry>, CommandError> {
+        self.open()?.entries().map_err(failed)
+    }
+}
+
+/// The store can't be read any more.
+fn failed(error: StoreError) -> CommandError {
+    CommandError::Failed(error.to_string())
+}
+
+/// A line of JSON about a file.
+#[derive(Serialize)]
+struct Row<'a> {
+    file: &'a str,
+    /// `ok`, or a reason.
+    status: &'static str,
 }
 
 /// What a backend would find wrong with a file; `None` if nothing. A short name, and a sentence.

@@ -1,24 +1,18 @@
 //! `cranevm aot prune`.
 
-use super::{
-    fault, file_name, open,
-    verify::{Row, failed},
-};
+use super::{Row, StoreArgs, failed, fault, file_name};
 use crate::terminal::{self, say};
 use clap::Args;
 use cranevm_cli::CommandError;
 use serde::Serialize;
-use std::path::PathBuf;
 
 /// Delete what `verify` refuses
+///
+/// With --json a file that is deleted has a line; the last line has the counts.
 #[derive(Debug, Args)]
 pub(crate) struct Command {
-    /// The store's directory
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
-    /// A line of JSON for each file that is deleted, then one with the counts
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    args: StoreArgs,
 }
 
 /// The last line of JSON.
@@ -31,7 +25,7 @@ struct Summary {
 impl Command {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CommandError> {
-        let store = open(&self.store)?;
+        let store = self.args.open()?;
         let entries = store.entries().map_err(failed)?;
         let mut deleted = 0;
         for entry in &entries {
@@ -39,14 +33,14 @@ impl Command {
             store.delete_entry(entry).map_err(failed)?;
             deleted += 1;
             let file = &file_name(entry);
-            if self.json {
+            if self.args.json {
                 say!("{}", terminal::json(&Row { file, status })?);
             } else {
                 say!("deleted {file}: {sentence}");
             }
         }
         let summary = Summary { deleted, kept: entries.len() - deleted };
-        if self.json {
+        if self.args.json {
             say!("{}", terminal::json(&summary)?);
         } else {
             say!("{} deleted, {} kept", summary.deleted, summary.kept);
