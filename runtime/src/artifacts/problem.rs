@@ -48,29 +48,56 @@ impl ArtifactProblem {
     }
 }
 
-/// Artifacts that weren't loaded, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ArtifactRefusals {
+/// Makes [`ArtifactRefusals`] and the counters behind it of one list.
+macro_rules! refusals {
+    ($($(#[$doc:meta])+ $reason:ident,)+) => {
+        /// Artifacts that weren't loaded, by reason.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct ArtifactRefusals {
+            $($(#[$doc])+ pub $reason: u64,)+
+        }
+
+        impl ArtifactRefusals {
+            /// All of them.
+            pub const fn total(&self) -> u64 {
+                0 $(+ self.$reason)+
+            }
+        }
+
+        #[derive(Debug, Default)]
+        struct RefusalCounters {
+            $($reason: Counter,)+
+        }
+
+        impl RefusalCounters {
+            fn snapshot(&self) -> ArtifactRefusals {
+                ArtifactRefusals { $($reason: self.$reason.get(),)+ }
+            }
+        }
+    };
+}
+
+refusals! {
     /// Not artifacts of cranevm.
-    pub foreign: u64,
+    foreign,
     /// Of another version of the format.
-    pub format: u64,
+    format,
     /// Cut off, corrupt, not the ones of their manifests, or malformed.
-    pub damaged: u64,
+    damaged,
     /// For another ABI.
-    pub abi: u64,
+    abi,
     /// By another version of the compiler.
-    pub compiler: u64,
+    compiler,
     /// For another kind of machine, or for a processor that can do more.
-    pub machine: u64,
+    machine,
     /// For other prices of the fork.
-    pub prices: u64,
+    prices,
     /// Compiled with other options.
-    pub options: u64,
+    options,
     /// Of another contract or fork than their key says.
-    pub misplaced: u64,
+    misplaced,
     /// In files that can't be read.
-    pub unreadable: u64,
+    unreadable,
 }
 
 /// The counters behind [`ArtifactRefusals`] and its neighbours in the statistics.
@@ -79,16 +106,7 @@ pub(crate) struct ArtifactCounters {
     pub(crate) loaded: Counter,
     pub(crate) stored: Counter,
     pub(crate) store_errors: Counter,
-    foreign: Counter,
-    format: Counter,
-    damaged: Counter,
-    abi: Counter,
-    compiler: Counter,
-    machine: Counter,
-    prices: Counter,
-    options: Counter,
-    misplaced: Counter,
-    unreadable: Counter,
+    refused: RefusalCounters,
 }
 
 impl ArtifactCounters {
@@ -98,19 +116,20 @@ impl ArtifactCounters {
             Abi, Bytecode, BytecodeLength, Compiler, ContentHash, CpuFeature, Format, GasSchedule,
             Length, Malformed, ManifestHash, NotAnArtifact, Options, Spec, Target,
         };
+        let refused = &self.refused;
         let counter = match problem {
             ArtifactProblem::Refused(error) => match error {
-                NotAnArtifact => &self.foreign,
-                Format { .. } => &self.format,
-                Length { .. } | ContentHash | ManifestHash | Malformed(_) => &self.damaged,
-                Abi { .. } => &self.abi,
-                Compiler { .. } => &self.compiler,
-                Target { .. } | CpuFeature { .. } => &self.machine,
-                GasSchedule => &self.prices,
-                Options { .. } => &self.options,
-                Spec { .. } | Bytecode { .. } | BytecodeLength { .. } => &self.misplaced,
+                NotAnArtifact => &refused.foreign,
+                Format { .. } => &refused.format,
+                Length { .. } | ContentHash | ManifestHash | Malformed(_) => &refused.damaged,
+                Abi { .. } => &refused.abi,
+                Compiler { .. } => &refused.compiler,
+                Target { .. } | CpuFeature { .. } => &refused.machine,
+                GasSchedule => &refused.prices,
+                Options { .. } => &refused.options,
+                Spec { .. } | Bytecode { .. } | BytecodeLength { .. } => &refused.misplaced,
             },
-            ArtifactProblem::Unreadable { .. } => &self.unreadable,
+            ArtifactProblem::Unreadable { .. } => &refused.unreadable,
             ArtifactProblem::Store { .. } | ArtifactProblem::StorePanicked { .. } => {
                 &self.store_errors
             }
@@ -120,33 +139,6 @@ impl ArtifactCounters {
 
     /// The refusals so far.
     pub(crate) fn refusals(&self) -> ArtifactRefusals {
-        ArtifactRefusals {
-            foreign: self.foreign.get(),
-            format: self.format.get(),
-            damaged: self.damaged.get(),
-            abi: self.abi.get(),
-            compiler: self.compiler.get(),
-            machine: self.machine.get(),
-            prices: self.prices.get(),
-            options: self.options.get(),
-            misplaced: self.misplaced.get(),
-            unreadable: self.unreadable.get(),
-        }
-    }
-}
-
-impl ArtifactRefusals {
-    /// All of them.
-    pub const fn total(&self) -> u64 {
-        self.foreign
-            + self.format
-            + self.damaged
-            + self.abi
-            + self.compiler
-            + self.machine
-            + self.prices
-            + self.options
-            + self.misplaced
-            + self.unreadable
+        self.refused.snapshot()
     }
 }
