@@ -12,13 +12,13 @@
 
 use crate::{
     artifacts::{ArtifactKey, Library, StoredArtifact},
-    compiler_pool::{Tier, contain_panic},
+    compiler_pool::Tier,
     config::CompilationKind,
     error::{CompileFailure, RuntimeError},
     flights::Attempt,
-    helper::{Client, Work},
     ledger::Ticket,
     lookup::RuntimeCacheKey,
+    panics::contain_panic,
     program::{CompiledProgram, ProgramKind},
     service::CompileService,
 };
@@ -104,7 +104,7 @@ impl CompileService {
         code: &CompiledCode,
         generation: u64,
     ) -> Option<Arc<CompiledProgram>> {
-        let loaded = self.with_room(|| self.compilers.load(key, ProgramKind::Aot, code));
+        let loaded = self.with_room(|| self.compilers.space.load(key, ProgramKind::Aot, code));
         match loaded {
             Ok(program) => {
                 let program = Arc::new(program);
@@ -213,17 +213,8 @@ impl CompileService {
         }
         let mut ticket = Ticket::always(&self.ledger, key).of_kind(CompilationKind::Aot);
         ticket.begin();
-        let releases = self.compilers.releases();
-        let compile = || match &self.helpers {
-            None => {
-                let call = |work: &_| self.call_for_help(work);
-                self.compilers.compile_code(Tier::Artifact, key, code, deadline, call)
-            }
-            Some(helpers) => {
-                let options = self.compilers.options(Tier::Artifact);
-                helpers.compile(&Work { key, options, code }, Client::Caller(deadline))
-            }
-        };
+        let releases = self.compilers.space.releases();
+        let compile = || self.compile_whole(Tier::Artifact, key, code, deadline);
         match check_hash(key, code).and_then(|()| compile()) {
             Ok(compiled) => {
                 self.finish_artifact(&compiled, generation, kept_since, releases, &mut ticket)
@@ -251,7 +242,7 @@ impl CompileService {
             Ok(Some(artifact)) => (ProgramKind::Aot, artifact),
             _ => (ProgramKind::Jit, compiled),
         };
-        let loaded = self.with_room(|| self.compilers.load(key, kind, code));
+        let loaded = self.with_room(|| self.compilers.space.load(key, kind, code));
         let program = match loaded {
             Ok(program) => Arc::new(program),
             Err(failure) => {

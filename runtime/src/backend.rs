@@ -8,8 +8,8 @@ use crate::{
     aot::Goal,
     config::{JitMode, RuntimeConfig},
     consult::SYNC_LIMIT,
-    error::{CompileFailure, RuntimeError},
-    helper::{MARKER, deadline_in},
+    error::RuntimeError,
+    helper::MARKER,
     lookup::{
         AotRequest, InterpretReason, LookupDecision, LookupRequest, ProgramStatus, RuntimeCacheKey,
     },
@@ -21,12 +21,7 @@ use crate::{
 use alloy_primitives::B256;
 use cranevm_codegen::{CompilerOptions, HAS_COMPILER};
 use revm::primitives::hardfork::SpecId;
-use std::{
-    env, fmt,
-    ops::ControlFlow,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{env, fmt, sync::Arc, time::Duration};
 
 /// Compiles contracts and keeps their programs. A cheap handle: clones share everything.
 #[derive(Clone)]
@@ -191,16 +186,6 @@ impl JitBackend {
         Ok(service.compile_sync(Goal::Program, &request, limit)?)
     }
 
-    /// Waits until nothing is queued or compiling, at whatever level, and `on_compilation` has
-    /// heard of everything; `false` if that isn't so within `timeout`. While the backend is paused,
-    /// queued work stays. Mustn't be called from `on_compilation`, which it would wait for.
-    pub fn wait_idle(&self, timeout: Duration) -> bool {
-        let Some(service) = self.service() else { return true };
-        let deadline = deadline_in(timeout);
-        let ledger = &service.ledger;
-        ledger.pending.wait_none(deadline) && ledger.events.wait_drained(deadline)
-    }
-
     /// Asks the workers for an artifact, before what is merely hot, whether or not the backend is
     /// enabled or in [`aot`](RuntimeConfig::aot) mode. Never waits. Nothing happens if the store
     /// has it and its program is resident, or the code is ineligible or failed before; if the store
@@ -229,7 +214,8 @@ impl JitBackend {
     ///
     /// # Errors
     /// [`RuntimeError::NoStore`], and those of [`compile_jit_sync`](Self::compile_jit_sync); where
-    /// the store failed, the failure is [`CompileFailure::NotStored`].
+    /// the store failed, the failure is
+    /// [`CompileFailure::NotStored`](crate::runtime::CompileFailure::NotStored).
     pub fn prepare_aot_sync(&self, request: AotRequest) -> eyre::Result<()> {
         let service = self.service().ok_or(RuntimeError::NoBackend)?;
         if service.library.is_none() {
@@ -250,104 +236,6 @@ impl JitBackend {
             }
         }
         requests.into_iter().map(|request| self.prepare_aot_sync(request)).collect()
-    }
-
-    /// Forgets all programs and failures, also in live EVMs from their next frame on. Code is freed
-    /// when its last user lets go of it; where that are many programs, by the housekeeping thread.
-    /// Never waits; what is queued is dropped when its turn comes,
-    /// and compilations under way serve only who waits for them.
-    pub fn clear_resident(&self) {
-        if let Some(service) = self.service() {
-            service.clear();
-        }
-    }
-
-    /// Deletes all artifacts of the store. Never waits: a thread of its own does it, or whoever is
-    /// the next to need the store. What is stored or loaded after this call isn't deleted, and
-    /// what was begun before isn't stored. Programs stay resident.
-    pub fn clear_persisted(&self) {
-        if let Some(service) = self.service() {
-            service.clear_artifacts();
-        }
-    }
-
-    /// [`clear_resident`](Self::clear_resident) and [`clear_persisted`](Self::clear_persisted).
-    pub fn clear_all(&self) {
-        // In this order: what is loaded in between is forgotten too.
-        self.clear_persisted();
-        self.clear_resident();
-    }
-
-    /// Whether lookups may answer with compiled code.
-    #[inline]
-    pub fn enabled(&self) -> bool {
-        self.service().is_some_and(|service| service.is_enabled())
-    }
-
-    /// Switches on or off. Takes effect in live EVMs at their next frame; programs stay resident,
-    /// and what is queued is compiled. Switching on for the first time loads what the
-    /// [`store`](RuntimeConfig::store) has, and returns when that is done.
-    ///
-    /// # Errors
-    /// [`RuntimeError::NoBackend`] for switching on a handle from [`disabled`](Self::disabled);
-    /// [`RuntimeError::Store`] if the artifact store can't say what it has;
-    /// [`RuntimeError::Thread`] if no worker can be started. The backend stays off then.
-    pub fn set_enabled(&self, enabled: bool) -> eyre::Result<()> {
-        let Some(service) = self.service() else {
-            return if enabled { Err(RuntimeError::NoBackend.into()) } else { Ok(()) };
-        };
-        if enabled {
-            service.preload()?;
-            if HAS_COMPILER && !service.config.blocking {
-                service.start_workers()?;
-            }
-        }
-        service.enabled.store(enabled, Ordering::Relaxed);
-        service.cache.bump_epoch();
-        Ok(())
-    }
-
-    /// Stops background compilation until the matching [`resume`](Self::resume). Calls nest. Never
-    /// waits: each worker ends the chunk that it is at, some milliseconds of work, and stops.
-    /// Requests are queued meanwhile. Holds for workers that are started later, too.
-    ///
-    /// Blocking lookups and [`compile_jit_sync`](Self::compile_jit_sync) compile all the same.
-    /// Nothing at all happens on a handle from [`disabled`](Self::disabled).
-    pub fn pause(&self) {
-        if let Some(service) = self.service() {
-            let closed = service.pool.pause();
-            if closed && service.helpers.is_some() {
-                service.ledger.counters.jit_helper_pauses.bump();
-            }
-        }
-    }
-
-    /// Takes back one [`pause`](Self::pause). Without one, nothing happens.
-    pub fn resume(&self) {
-        if let Some(service) = self.service() {
-            let opened = service.pool.resume();
-            if opened && service.helpers.is_some() {
-                service.ledger.counters.jit_helper_resumes.bump();
-            }
-        }
-    }
-
-    /// Whether there are more calls of [`pause`](Self::pause) than of [`resume`](Self::resume).
-    pub fn is_paused(&self) -> bool {
-        self.service().is_some_and(|service| service.pool.is_paused())
-    }
-
-    /// Ends all background work for good, as dropping the last handle does: drops what is queued,
-    /// waits for the threads [`shutdown_timeout`](crate::runtime::RuntimeTuning::shutdown_timeout)
-    /// at most, and lets go of `on_compilation`. Resident programs still serve, and synchronous
-    /// calls still compile.
-    ///
-    /// Who lets `on_compilation` hold a handle of this backend calls this when done: such a handle
-    /// keeps the backend, and so the callback, alive.
-    pub fn shut_down(&self) {
-        if let Some(service) = self.service() {
-            service.shut_down();
-        }
     }
 
     /// The backend's statistics.
@@ -391,57 +279,4 @@ impl fmt::Debug for JitBackend {
             .field("paused", &self.is_paused())
             .finish_non_exhaustive()
     }
-}
-
-impl CompileService {
-    /// Compiles on this thread what isn't there yet.
-    fn compile_sync(
-        self: &Arc<Self>,
-        goal: Goal,
-        request: &LookupRequest,
-        limit: Duration,
-    ) -> Result<(), RuntimeError> {
-        let LookupRequest { key, code } = request;
-        let key = *key;
-        if !self.tuning().should_compile(code) {
-            let limit = self.tuning().jit_max_bytecode_len;
-            return Err(RuntimeError::Ineligible { key, code_len: code.len(), limit });
-        }
-        if !self.config.is_priced_as(key.spec_id) {
-            let what = "compilation for a RuntimeConfig::gas_params of the chain's own";
-            let instead = "such code is interpreted";
-            return Err(RuntimeError::Unsupported { what, instead });
-        }
-        match self.program(goal, key, code, deadline_in(limit)) {
-            Ok(_) => Ok(()),
-            Err(failure) if matches!(*failure, CompileFailure::TimedOut) => {
-                Err(RuntimeError::TimedOut { key, limit })
-            }
-            Err(failure) => Err(RuntimeError::CompileFailed { key, failure }),
-        }
-    }
-}
-
-/// Serves as helper process if this process was started as one: to be called first in `main`,
-/// before anything reads from standard input. `Break` means that it was, has served, and is to
-/// exit; `Continue`, that this is an ordinary process.
-///
-/// # Errors
-/// In a helper process: a pipe to the backend that fails, or [`RuntimeError::Unsupported`] if this
-/// crate was built without its compiler.
-pub fn maybe_run_jit_helper() -> eyre::Result<ControlFlow<()>> {
-    if env::var_os(MARKER).is_none() {
-        return Ok(ControlFlow::Continue(()));
-    }
-    #[cfg(feature = "cranelift")]
-    {
-        crate::helper::serve()?;
-        Ok(ControlFlow::Break(()))
-    }
-    #[cfg(not(feature = "cranelift"))]
-    Err(RuntimeError::Unsupported {
-        what: "the compilation helper process (REVMC_JIT_HELPER is set)",
-        instead: "build with the feature `cranelift`",
-    }
-    .into())
 }

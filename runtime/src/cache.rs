@@ -8,12 +8,8 @@
 //!   filled in.
 
 use crate::{
-    compiler_pool::{Tier, lock},
-    config::CompilationKind,
-    error::CompileFailure,
-    failures::FailureLog,
-    lookup::RuntimeCacheKey,
-    program::CompiledProgram,
+    compiler_pool::Tier, config::CompilationKind, error::CompileFailure, failures::FailureLog,
+    locks::lock, lookup::RuntimeCacheKey, program::CompiledProgram,
 };
 use alloy_primitives::map::DefaultHashBuilder;
 use dashmap::DashMap;
@@ -105,7 +101,7 @@ impl ProgramCache {
     }
 
     /// Why compiling `key` to this kind failed before, if it did and would again. `releases` is
-    /// [`CompilerPool::releases`](crate::compiler_pool::CompilerPool::releases) now: a failure from
+    /// [`CodeSpace::releases`](crate::code_space::CodeSpace::releases) now: a failure from
     /// a shortage is forgotten as soon as a program was freed since.
     pub(crate) fn failure(
         &self,
@@ -315,11 +311,10 @@ fn is(resident: &Resident, program: &Weak<CompiledProgram>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compiler_pool::{CompilerPool, reserve_for};
+    use crate::{code_space::reserve_for, compiler_pool::CompilerPool};
     use alloy_primitives::B256;
     use cranevm_codegen::CompilerOptions;
     use revm::primitives::hardfork::SpecId;
-    use std::time::{Duration, Instant};
 
     fn key(n: usize) -> RuntimeCacheKey {
         let code_hash = B256::left_padding_from(&n.to_be_bytes());
@@ -334,8 +329,7 @@ mod tests {
     fn a_late_publication_leaves_the_newer_program() {
         let cache = ProgramCache::default();
         let pool = CompilerPool::new(CompilerOptions::default(), 0, reserve_for(1));
-        let later = Instant::now() + Duration::from_secs(60);
-        let compile = || Arc::new(pool.compile(key(1), &[0], later, |_| {}).unwrap().0);
+        let compile = || Arc::new(pool.program(key(1), &[0]).unwrap());
         let (late, newer) = (compile(), compile());
         let generation = cache.generation();
         drop(cache.clear());

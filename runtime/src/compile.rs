@@ -7,18 +7,18 @@ use crate::{
     aot::Goal,
     compiler_pool::Tier,
     config::CompilationKind,
-    error::CompileFailure,
+    error::{CompileFailure, RuntimeError},
     flights::{Attempt, Boarding, Flights},
-    helper::{Client, Helpers, Work, deadline_in},
+    helper::{Client, Work, deadline_in},
     jobs::Job,
     ledger::Ticket,
-    lookup::RuntimeCacheKey,
+    lookup::{LookupRequest, RuntimeCacheKey},
     pool::Band,
-    program::{CompiledProgram, ProgramKind},
+    program::ProgramKind,
     service::CompileService,
     teamwork::Teamwork,
 };
-use cranevm_codegen::CompileTimings;
+use cranevm_codegen::CompiledCode;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -28,6 +28,33 @@ use std::{
 const PATIENCE: Duration = Duration::from_millis(100);
 
 impl CompileService {
+    /// Compiles on this thread what isn't there yet.
+    pub(crate) fn compile_sync(
+        self: &Arc<Self>,
+        goal: Goal,
+        request: &LookupRequest,
+        limit: Duration,
+    ) -> Result<(), RuntimeError> {
+        let LookupRequest { key, code } = request;
+        let key = *key;
+        if !self.tuning().should_compile(code) {
+            let limit = self.tuning().jit_max_bytecode_len;
+            return Err(RuntimeError::Ineligible { key, code_len: code.len(), limit });
+        }
+        if !self.config.is_priced_as(key.spec_id) {
+            let what = "compilation for a RuntimeConfig::gas_params of the chain's own";
+            let instead = "such code is interpreted";
+            return Err(RuntimeError::Unsupported { what, instead });
+        }
+        match self.program(goal, key, code, deadline_in(limit)) {
+            Ok(_) => Ok(()),
+            Err(failure) if matches!(*failure, CompileFailure::TimedOut) => {
+                Err(RuntimeError::TimedOut { key, limit })
+            }
+            Err(failure) => Err(RuntimeError::CompileFailed { key, failure }),
+        }
+    }
+
     /// The program of `key`: resident, or awaited from the thread that compiles it, or compiled
     /// here from `code`. Ends by `deadline`, but for the chunk at hand then.
     pub(crate) fn program(
@@ -117,37 +144,44 @@ impl CompileService {
         key: &RuntimeCacheKey,
     ) -> Option<Arc<CompileFailure>> {
         // Read before the failures: one that is remembered meanwhile is newer, and holds.
-        let releases = self.compilers.releases();
+        let releases = self.compilers.space.releases();
         self.cache.failure(kind, key, releases)
     }
 
     /// Writes the files of a compilation, if that is configured.
     pub(crate) fn dump(&self, key: RuntimeCacheKey, code: &[u8], tier: Tier, client: Client) {
         if let Some(dumper) = &self.dumper {
-            let work = Work { key, options: self.compilers.options(tier), code };
-            dumper.dump(&work, self.helpers.as_ref().map(|helpers| (helpers, client)));
+            let helpers = self.helpers.as_ref().map(|helpers| (helpers, client));
+            dumper.dump(&self.work(tier, key, code), helpers);
         }
     }
 
-    /// Compiles a whole contract in a helper and loads it.
-    pub(crate) fn compile_in(
+    /// What a helper is told of a contract.
+    pub(crate) fn work<'a>(&self, tier: Tier, key: RuntimeCacheKey, code: &'a [u8]) -> Work<'a> {
+        Work { key, options: self.compilers.options(tier), code }
+    }
+
+    /// Compiles a whole contract for a caller: on this thread with the workers' help, or in a helper
+    /// process.
+    pub(crate) fn compile_whole(
         &self,
-        helpers: &Helpers,
         tier: Tier,
         key: RuntimeCacheKey,
         code: &[u8],
-        client: Client,
-    ) -> Result<(CompiledProgram, CompileTimings), CompileFailure> {
-        let work = Work { key, options: self.compilers.options(tier), code };
-        let compiled = helpers.compile(&work, client)?;
-        let kind = ProgramKind::Jit;
-        let program = self.with_room(|| self.compilers.load(key, kind, &compiled))?;
-        Ok((program, compiled.timings))
+        deadline: Instant,
+    ) -> Result<CompiledCode, CompileFailure> {
+        match &self.helpers {
+            None => {
+                let call = |work: &_| self.call_for_help(work);
+                self.compilers.compile(tier, key, code, deadline, call)
+            }
+            Some(helpers) => helpers.compile(&self.work(tier, key, code), Client::Caller(deadline)),
+        }
     }
 
-    /// Compiles and publishes, on this thread with the workers' help.
+    /// Compiles and publishes.
     fn attempt(
-        self: &Arc<Self>,
+        &self,
         key: RuntimeCacheKey,
         code: &[u8],
         generation: u64,
@@ -161,16 +195,12 @@ impl CompileService {
         }
         let mut ticket = Ticket::always(&self.ledger, key);
         ticket.begin();
-        let releases = self.compilers.releases();
-        let compile =
-            || self.compilers.compile(key, code, deadline, |work| self.call_for_help(work));
-        let compiled = match &self.helpers {
-            None => self.with_room(compile),
-            Some(helpers) => {
-                self.compile_in(helpers, Tier::Full, key, code, Client::Caller(deadline))
-            }
-        };
-        match compiled {
+        let releases = self.compilers.space.releases();
+        let made = self.compile_whole(Tier::Full, key, code, deadline).and_then(|compiled| {
+            let load = || self.compilers.space.load(key, ProgramKind::Jit, &compiled);
+            Ok((self.with_room(load)?, compiled.timings))
+        });
+        match made {
             Ok((program, timings)) => {
                 let program = Arc::new(program);
                 self.cache.publish(&program, Tier::Full, generation);
@@ -257,7 +287,7 @@ mod tests {
         let service = service();
         // Resident, and held by nobody else.
         service.program(Goal::Program, key(FIRST), FIRST, later()).unwrap();
-        let second = || service.compilers.compile(key(SECOND), SECOND, later(), |_| {});
+        let second = || service.compilers.program(key(SECOND), SECOND);
         assert!(second().is_err_and(|failure| failure.is_shortage()));
         assert!(service.with_room(second).is_ok());
         assert_eq!(service.cache.len(), 0);
@@ -268,7 +298,7 @@ mod tests {
     fn a_shortage_is_remembered_until_a_program_is_freed() {
         let service = service();
         // Not through the service, whose cache would keep it.
-        let (first, _) = service.compilers.compile(key(FIRST), FIRST, later(), |_| {}).unwrap();
+        let first = service.compilers.program(key(FIRST), FIRST).unwrap();
         let failure = service.program(Goal::Program, key(SECOND), SECOND, later()).unwrap_err();
         assert!(failure.is_shortage(), "{failure}");
         for _ in 0..3 {
@@ -285,7 +315,7 @@ mod tests {
     #[test]
     fn a_shortage_is_forgotten_by_a_clear() {
         let service = service();
-        let _first = service.compilers.compile(key(FIRST), FIRST, later(), |_| {}).unwrap();
+        let _first = service.compilers.program(key(FIRST), FIRST).unwrap();
         assert!(service.program(Goal::Program, key(SECOND), SECOND, later()).is_err());
         service.clear();
         assert!(service.known(&key(SECOND)).is_none());
@@ -296,7 +326,7 @@ mod tests {
     #[test]
     fn the_log_tells_of_the_first_shortage_of_a_generation() {
         let service = service();
-        let _first = service.compilers.compile(key(FIRST), FIRST, later(), |_| {}).unwrap();
+        let _first = service.compilers.program(key(FIRST), FIRST).unwrap();
         let failure = CompileFailure::Panic { message: "no shortage".into() };
         service.log_failure(key(FIRST), 1, &failure, 0);
         assert!(service.is_first_shortage(0));

@@ -1,39 +1,30 @@
-//! Compilers for whoever has something to compile, and the memory their code goes to.
+//! Compilers for whoever has something to compile.
 //!
 //! A compiler keeps its buffers between contracts, so a thread borrows one and gives it back. At
-//! most [`MAX_IDLE`] a tier are kept. The region of code memory is reserved at the first
-//! compilation: a backend that never compiles costs no address space.
+//! most [`MAX_IDLE`] a tier are kept.
 
+#[cfg(test)]
+use crate::program::{CompiledProgram, ProgramKind};
 use crate::{
-    CompileTimings,
-    error::CompileFailure,
-    lookup::RuntimeCacheKey,
-    program::{CompiledProgram, Holdings, ProgramKind},
-    teamwork::Teamwork,
+    CompileTimings, code_space::CodeSpace, error::CompileFailure, locks::lock,
+    lookup::RuntimeCacheKey, panics::contain_panic, teamwork::Teamwork,
 };
+#[cfg(test)]
+use alloy_primitives::keccak256;
 use cranevm_codegen::{
-    Chunk, CompileError, CompiledCode, Compiler, CompilerOptions, NativeProgram, OptimizationLevel,
-    Program,
+    Chunk, CompileError, CompiledCode, Compiler, CompilerOptions, OptimizationLevel, Program,
     artifact::Identity,
-    code_memory::{CodeMemoryError, CodeRegion},
 };
+#[cfg(test)]
+use revm::primitives::hardfork::SpecId;
 use std::{
-    any::Any,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
 /// Idle compilers kept. Each holds a few MiB of buffers; more threads than this rarely compile at
 /// once.
 const MAX_IDLE: usize = 8;
-
-/// Address space reserved for code if there is no budget, in bytes.
-const UNLIMITED_RESERVE: usize = 8 << 30;
-
-/// Least address space reserved for code, in bytes: room for the largest contracts, however small
-/// the budget.
-const MIN_RESERVE: usize = 64 << 20;
 
 /// What a program was compiled for: to be there soon, or to be fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +39,14 @@ pub(crate) enum Tier {
     Artifact,
 }
 
-/// Lends compilers and owns the code memory of a backend.
+/// Lends the compilers of a backend.
 pub(crate) struct CompilerPool {
     /// By tier.
     levels: [Level; 4],
     /// Compilations after which a compiler isn't kept; 0: never.
     recycle_threshold: usize,
-    reserve_bytes: usize,
-    region: Mutex<Option<Arc<CodeRegion>>>,
-    holdings: Arc<Holdings>,
+    /// Where their code goes.
+    pub(crate) space: CodeSpace,
 }
 
 /// The compilers of one tier.
@@ -68,14 +58,6 @@ struct Level {
 struct PooledCompiler {
     compiler: Compiler,
     compilations: usize,
-}
-
-/// A contract that can run: the chunk that it starts in is there.
-pub(crate) struct Started {
-    pub(crate) program: CompiledProgram,
-    /// For its other chunks; `None` if all are there.
-    pub(crate) analysed: Option<Program>,
-    pub(crate) timings: CompileTimings,
 }
 
 impl CompilerPool {
@@ -91,9 +73,7 @@ impl CompilerPool {
         Self {
             levels: [level(baseline), level(options), level(complete), level(complete)],
             recycle_threshold,
-            reserve_bytes,
-            region: Mutex::default(),
-            holdings: Arc::default(),
+            space: CodeSpace::new(reserve_bytes),
         }
     }
 
@@ -121,22 +101,9 @@ impl CompilerPool {
         !self.levels[Tier::Full as usize].options.compile_all
     }
 
-    /// Compiles a contract at the full tier and loads it, on this thread and those that
-    /// `call_for_help` finds. Ends by `deadline`, but for the chunk at hand then. A panic of the
-    /// compiler becomes a failure.
+    /// Compiles a whole contract, on this thread and those that `call_for_help` finds. Ends by
+    /// `deadline`, but for the chunk at hand then. A panic of the compiler becomes a failure.
     pub(crate) fn compile(
-        &self,
-        key: RuntimeCacheKey,
-        code: &[u8],
-        deadline: Instant,
-        call_for_help: impl FnOnce(&Arc<Teamwork>),
-    ) -> Result<(CompiledProgram, CompileTimings), CompileFailure> {
-        let compiled = self.compile_code(Tier::Full, key, code, deadline, call_for_help)?;
-        Ok((self.load(key, ProgramKind::Jit, &compiled)?, compiled.timings))
-    }
-
-    /// Compiles a contract at a tier as [`compile`](Self::compile) does.
-    pub(crate) fn compile_code(
         &self,
         tier: Tier,
         key: RuntimeCacheKey,
@@ -156,17 +123,6 @@ impl CompilerPool {
         self.lend(Tier::Artifact, false, |compiler| Ok(compiler.identity(key.code_hash)))
     }
 
-    /// Compiles at the first tier what a contract needs to start, and loads that.
-    pub(crate) fn start(
-        &self,
-        key: RuntimeCacheKey,
-        code: &[u8],
-    ) -> Result<Started, CompileFailure> {
-        let (analysed, compiled) = self.begin(self.first_tier(), key, code)?;
-        let program = self.load(key, ProgramKind::Jit, &compiled)?;
-        Ok(Started { program, analysed: Some(analysed), timings: compiled.timings })
-    }
-
     /// Analyses a contract, and compiles the chunk that it starts in.
     pub(crate) fn begin(
         &self,
@@ -175,7 +131,7 @@ impl CompilerPool {
         code: &[u8],
     ) -> Result<(Program, CompiledCode), CompileFailure> {
         // First, so that without memory for code no time goes into making it.
-        self.region()?;
+        self.space.reserve()?;
         self.lend(tier, true, |compiler| compiler.compile_start(code, key.spec_id))
     }
 
@@ -190,31 +146,9 @@ impl CompilerPool {
         self.lend(tier, false, |compiler| compiler.compile_chunk(analysed, chunk, timings))
     }
 
-    /// Places compiled code in memory.
-    pub(crate) fn load(
-        &self,
-        key: RuntimeCacheKey,
-        kind: ProgramKind,
-        compiled: &CompiledCode,
-    ) -> Result<CompiledProgram, CompileFailure> {
-        let native = NativeProgram::load(compiled, &self.region()?)?;
-        let holdings = Arc::clone(&self.holdings);
-        Ok(CompiledProgram::new(key, kind, native, holdings))
-    }
-
-    /// Places another chunk of a program in memory.
-    pub(crate) fn publish(
-        &self,
-        program: &CompiledProgram,
-        chunk: Chunk,
-        code: &[u8],
-    ) -> Result<(), CompileFailure> {
-        Ok(program.publish(chunk, code, &self.region()?)?)
-    }
-
     /// Builds a compiler for the first tier, so that the first contract doesn't wait for it.
     pub(crate) fn warm_up(&self) -> Result<(), CompileFailure> {
-        self.region()?;
+        self.space.reserve()?;
         self.lend(self.first_tier(), false, |_| Ok(()))
     }
 
@@ -236,17 +170,6 @@ impl CompilerPool {
         })
     }
 
-    /// Bytes of executable memory held by programs of this pool, wherever they are.
-    pub(crate) fn code_bytes(&self) -> u64 {
-        lock(&self.region).as_ref().map_or(0, |region| region.mapped_bytes() as u64)
-    }
-
-    /// Bytes of the reservation, if the system gave less than was asked for.
-    pub(crate) fn cut_reserve(&self) -> Option<u64> {
-        let reserved = lock(&self.region).as_ref()?.reserved_bytes();
-        (reserved < self.reserve_bytes).then_some(reserved as u64)
-    }
-
     /// A pool to which the system gives `reserve_bytes` of the `wanted_bytes`.
     #[cfg(test)]
     pub(crate) fn with_cut_reserve(
@@ -254,20 +177,28 @@ impl CompilerPool {
         reserve_bytes: usize,
         wanted_bytes: usize,
     ) -> Self {
-        let pool = Self::new(options, 0, reserve_bytes);
-        pool.region().unwrap();
-        Self { reserve_bytes: wanted_bytes, ..pool }
+        let space = CodeSpace::new(reserve_bytes).cut_from(wanted_bytes);
+        Self { space, ..Self::new(options, 0, reserve_bytes) }
     }
 
-    /// Bytes of tables held by programs of this pool, wherever they are.
-    pub(crate) fn data_bytes(&self) -> u64 {
-        self.holdings.data_bytes.get()
+    /// A program that can start, with the analysis that its other chunks are compiled from.
+    #[cfg(test)]
+    pub(crate) fn started(&self, code: &[u8], spec_id: SpecId) -> (CompiledProgram, Program) {
+        let key = RuntimeCacheKey { code_hash: keccak256(code), spec_id };
+        let (analysed, compiled) = self.begin(self.first_tier(), key, code).unwrap();
+        (self.space.load(key, ProgramKind::Jit, &compiled).unwrap(), analysed)
     }
 
-    /// Programs of this pool that were dropped and their memory freed. A failure from a shortage
-    /// may be history once this has grown.
-    pub(crate) fn releases(&self) -> u64 {
-        self.holdings.releases.get()
+    /// A program of `key`, compiled at the full tier.
+    #[cfg(test)]
+    pub(crate) fn program(
+        &self,
+        key: RuntimeCacheKey,
+        code: &[u8],
+    ) -> Result<CompiledProgram, CompileFailure> {
+        let deadline = Instant::now() + std::time::Duration::from_secs(60);
+        let compiled = self.compile(Tier::Full, key, code, deadline, |_| {})?;
+        self.space.load(key, ProgramKind::Jit, &compiled)
     }
 
     fn borrow(&self, tier: Tier) -> Result<PooledCompiler, CompileError> {
@@ -289,64 +220,12 @@ impl CompilerPool {
             idle.push(pooled);
         }
     }
-
-    fn region(&self) -> Result<Arc<CodeRegion>, CompileError> {
-        let mut region = lock(&self.region);
-        if let Some(region) = &*region {
-            return Ok(Arc::clone(region));
-        }
-        Ok(Arc::clone(region.insert(reserve(self.reserve_bytes)?)))
-    }
-}
-
-/// Address space to reserve for code on a budget of resident code (0: none).
-///
-/// Twice the budget, within bounds: cleared programs keep their memory until their last user lets
-/// go, and free pages lie scattered.
-pub(crate) fn reserve_for(budget_bytes: usize) -> usize {
-    match budget_bytes {
-        0 => UNLIMITED_RESERVE,
-        budget => budget.saturating_mul(2).clamp(MIN_RESERVE, UNLIMITED_RESERVE),
-    }
-}
-
-/// Runs a compilation, and makes a panic of it a failure.
-pub(crate) fn contain_panic<T>(
-    compilation: impl FnOnce() -> Result<T, CompileFailure>,
-) -> Result<T, CompileFailure> {
-    catch_unwind(AssertUnwindSafe(compilation))
-        .unwrap_or_else(|panic| Err(CompileFailure::Panic { message: panic_message(&*panic) }))
-}
-
-/// Locks; what these mutexes guard is whole at every point where a panic may strike.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The message of a caught panic.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => (*text).to_owned(),
-        (_, Some(text)) => text.clone(),
-        _ => "a panic without a message".to_owned(),
-    }
-}
-
-/// Reserves code memory; where the process may not have that much address space, half as much, and
-/// so on down to [`MIN_RESERVE`].
-fn reserve(bytes: usize) -> Result<Arc<CodeRegion>, CompileError> {
-    let mut wanted = bytes;
-    loop {
-        match CodeRegion::new(wanted) {
-            Err(CodeMemoryError::Os { .. }) if wanted / 2 >= MIN_RESERVE => wanted /= 2,
-            result => return Ok(result?),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::code_space::MIN_RESERVE;
 
     fn pool(recycle_threshold: usize) -> CompilerPool {
         CompilerPool::new(CompilerOptions::default(), recycle_threshold, MIN_RESERVE)
@@ -393,20 +272,5 @@ mod tests {
         );
         assert!(!failure.is_shortage(), "the same code would panic again");
         assert_eq!(lock(&pool.levels[Tier::Full as usize].idle).len(), 0);
-    }
-
-    #[test]
-    fn reserves_within_bounds() {
-        assert_eq!(reserve_for(0), UNLIMITED_RESERVE);
-        assert_eq!(reserve_for(1), MIN_RESERVE);
-        assert_eq!(reserve_for(1 << 30), 2 << 30);
-        assert_eq!(reserve_for(usize::MAX), UNLIMITED_RESERVE);
-    }
-
-    #[test]
-    fn panic_messages() {
-        assert_eq!(panic_message(&"text"), "text");
-        assert_eq!(panic_message(&String::from("owned")), "owned");
-        assert_eq!(panic_message(&1), "a panic without a message");
     }
 }

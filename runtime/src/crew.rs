@@ -2,10 +2,11 @@
 //! the store. Started when they are first needed, ended with the backend.
 
 use crate::{
-    compiler_pool::{lock, panic_message},
     error::RuntimeError,
     housekeeping,
     jobs::{self, Job},
+    locks::lock,
+    panics::panic_message,
     pool::Station,
     service::CompileService,
     threads::Threads,

@@ -9,11 +9,12 @@
 //! ever deleted.
 
 use crate::{
-    compiler_pool::{contain_panic, lock},
     config::RuntimeConfig,
     error::CompileFailure,
     helper::{Client, Helpers, Work},
+    locks::lock,
     lookup::RuntimeCacheKey,
+    panics::contain_panic,
 };
 use cranevm_codegen::{
     Compiler, CompilerOptions,

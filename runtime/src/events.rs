@@ -5,13 +5,14 @@
 //! nothing else waits for it.
 
 use crate::{
-    compiler_pool::{lock, panic_message},
     config::CompilationEvent,
+    locks::{lock, wait_until},
+    panics::panic_message,
 };
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex},
     time::Instant,
 };
 
@@ -96,9 +97,8 @@ impl EventQueue {
     pub(crate) fn wait_drained(&self, deadline: Instant) -> bool {
         let mut state = lock(&self.state);
         while !state.queue.is_empty() || state.calls > 0 {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
-            let waited = self.drained.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let Some(waited) = wait_until(&self.drained, state, deadline) else { return false };
+            state = waited;
         }
         true
     }

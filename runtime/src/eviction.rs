@@ -15,7 +15,7 @@
 //! keeps two threads from evicting for the same reason.
 
 use crate::{
-    cache::Candidate, compiler_pool::lock, error::CompileFailure, program::CompiledProgram,
+    cache::Candidate, error::CompileFailure, locks::lock, program::CompiledProgram,
     service::CompileService,
 };
 use cranevm_codegen::{CompileError, code_memory::CodeMemoryError};
@@ -46,10 +46,10 @@ impl CompileService {
     }
 
     /// Bytes that resident programs may take; 0: as many as there are. Where the system reserved
-    /// less than was asked for, half of that, for the reason of [`reserve_for`](crate::compiler_pool::reserve_for).
+    /// less than was asked for, half of that, for the reason of [`reserve_for`](crate::code_space::reserve_for).
     fn budget(&self) -> u64 {
         let configured = self.tuning().resident_code_cache_bytes as u64;
-        match self.compilers.cut_reserve() {
+        match self.compilers.space.cut_reserve() {
             None => configured,
             Some(reserved) if configured == 0 => reserved / 2,
             Some(reserved) => configured.min(reserved / 2),
@@ -87,7 +87,7 @@ impl CompileService {
             return false;
         };
         let _alone = lock(&self.evicting);
-        let before = self.compilers.code_bytes();
+        let before = self.compilers.space.code_bytes();
         let wanted = *requested as u64;
         // Programs that others hold free nothing until these let go, and pages may lie scattered: a
         // few rounds, but not all that is there.
@@ -95,14 +95,14 @@ impl CompileService {
         candidates.retain(|candidate| !candidate.is(kept));
         let mut given = 0;
         for round in candidates.chunks(EVICTED_AT_ONCE) {
-            let freed = before.saturating_sub(self.compilers.code_bytes());
+            let freed = before.saturating_sub(self.compilers.space.code_bytes());
             if freed >= wanted || given >= wanted.saturating_mul(GIVEN_FOR_ROOM) {
                 break;
             }
             self.evict(round, u64::MAX, "room");
             given += round.iter().map(|candidate| candidate.bytes).sum::<u64>();
         }
-        self.compilers.code_bytes() < before
+        self.compilers.space.code_bytes() < before
     }
 
     /// Evicts what hasn't been used for `idle`, as of a sweep at `now` since the backend began.
@@ -135,7 +135,7 @@ impl CompileService {
 
     /// Bytes held by all programs of this backend, wherever they are.
     fn held_bytes(&self) -> u64 {
-        self.compilers.code_bytes() + self.compilers.data_bytes()
+        self.compilers.space.code_bytes() + self.compilers.space.data_bytes()
     }
 }
 
@@ -211,13 +211,12 @@ mod tests {
         let (code, options) = (long_code(), CompilerOptions::default());
         let start_bytes = {
             let large = CompilerPool::new(options, 0, 1 << 20);
-            let _started = large.start(key(&code), &code).unwrap();
-            large.code_bytes() as usize
+            let _started = large.started(&code, SpecId::CANCUN);
+            large.space.code_bytes() as usize
         };
         // Room for the start beside what somebody holds.
         let service = service(CompilerPool::new(options, 0, start_bytes + 60 * PAGE), 0);
-        let compile = |n: u8| service.compilers.compile(key(&[n]), &[n], later(), |_| {});
-        let hold = |n| compile(n).unwrap().0;
+        let hold = |n: u8| service.compilers.program(key(&[n]), &[n]).unwrap();
         let held: Vec<_> = (0..60).map(hold).collect();
         assert!(service.submit(key(&code), code.clone(), Origin::Explicit, None));
         assert!(service.ledger.pending.wait_none(later()));

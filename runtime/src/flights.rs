@@ -6,12 +6,15 @@
 //! compilation.
 
 use crate::{
-    compiler_pool::lock, error::CompileFailure, lookup::RuntimeCacheKey, program::CompiledProgram,
+    error::CompileFailure,
+    locks::{lock, wait_until},
+    lookup::RuntimeCacheKey,
+    program::CompiledProgram,
 };
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -105,9 +108,7 @@ impl Flight {
             if let Some(attempt) = &*result {
                 return Some(attempt.clone());
             }
-            let left = deadline.checked_duration_since(Instant::now())?;
-            let waited = self.landed.wait_timeout(result, left);
-            result = waited.unwrap_or_else(PoisonError::into_inner).0;
+            result = wait_until(&self.landed, result, deadline)?;
         }
     }
 }

@@ -9,9 +9,7 @@
 //! ago gives way to what runs now, and a flood of contracts that run once displaces nothing hot.
 //! Lock: a bucket's, for a search among its places.
 
-use crate::{
-    compiler_pool::lock, lookup::RuntimeCacheKey, runtime::JitBackend, submission::Origin,
-};
+use crate::{locks::lock, lookup::RuntimeCacheKey, runtime::JitBackend, submission::Origin};
 use alloy_primitives::{Bytes, map::DefaultHashBuilder};
 use std::{
     hash::BuildHasher,

@@ -3,9 +3,13 @@
 //! It delivers events to `on_compilation`, evicts idle programs, and looks for programs that leave
 //! out what runs. Nobody waits for it, and while nothing is resident it sleeps.
 
-use crate::{compiler_pool::lock, helper::Helpers, service::CompileService};
+use crate::{
+    helper::Helpers,
+    locks::{lock, wait_for},
+    service::CompileService,
+};
 use std::{
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex},
     time::{Duration, Instant},
 };
 
@@ -26,8 +30,7 @@ impl Bell {
     fn wait(&self, timeout: Duration) {
         let mut rung = lock(&self.rung);
         if !*rung {
-            let waited = self.heard.wait_timeout(rung, timeout);
-            rung = waited.unwrap_or_else(PoisonError::into_inner).0;
+            rung = wait_for(&self.heard, rung, timeout);
         }
         *rung = false;
     }

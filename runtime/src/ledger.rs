@@ -9,15 +9,15 @@
 
 use crate::{
     CompileTimings,
-    compiler_pool::lock,
     config::{CompilationEvent, CompilationKind},
     events::EventQueue,
     hotness::Cold,
+    locks::{lock, wait_until},
     lookup::RuntimeCacheKey,
     stats::Counters,
 };
 use std::{
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex},
     time::Instant,
 };
 
@@ -64,9 +64,8 @@ impl Pending {
     pub(crate) fn wait_none(&self, deadline: Instant) -> bool {
         let mut count = lock(&self.count);
         while *count > 0 {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
-            let waited = self.none.wait_timeout(count, left);
-            count = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let Some(waited) = wait_until(&self.none, count, deadline) else { return false };
+            count = waited;
         }
         true
     }

@@ -29,14 +29,15 @@
 #![deny(unsafe_code)]
 
 mod aot;
-mod aot_job;
 mod artifacts;
 mod backend;
 mod cache;
+mod code_space;
 mod compile;
 mod compiler_pool;
 mod config;
 mod consult;
+mod control;
 mod crew;
 mod dump;
 mod error;
@@ -49,10 +50,12 @@ mod hotness;
 mod housekeeping;
 mod jobs;
 mod ledger;
+mod locks;
 mod log_limit;
 mod lookup;
 #[cfg(feature = "metrics")]
 mod metrics_export;
+mod panics;
 mod pool;
 mod program;
 mod service;
@@ -75,10 +78,10 @@ pub mod runtime {
             ArtifactRecipe, ArtifactRefusals, ArtifactStore, BackendSelection, DirArtifactStore,
             RuntimeArtifactStore, StoreEntry, StoreError, StoredArtifact, read_header,
         },
-        backend::{JitBackend, maybe_run_jit_helper},
+        backend::JitBackend,
         config::{CompilationEvent, CompilationKind, JitMode, RuntimeConfig},
         error::{CompileFailure, RuntimeError},
-        helper::{HelperError, WireError},
+        helper::{HelperError, WireError, maybe_run_jit_helper},
         lookup::{
             AotRequest, InterpretReason, LookupDecision, LookupRequest, ProgramStatus,
             RuntimeCacheKey,

@@ -4,7 +4,7 @@
 //! itself costs no more than without the feature. Compile times are recorded one by one. All bear
 //! the label `backend`, the configured thread name, so that backends can be told apart.
 
-use crate::{compiler_pool::panic_message, config::CompilationEvent, stats::RuntimeStatsSnapshot};
+use crate::{config::CompilationEvent, panics::panic_message, stats::RuntimeStatsSnapshot};
 use metrics::{Unit, counter, describe_histogram, gauge, histogram};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -8,7 +8,7 @@
 //! Pushing never waits. The one lock is for going to sleep and waking a sleeper, held for a few
 //! loads.
 
-use crate::compiler_pool::lock;
+use crate::locks::lock;
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 use std::sync::{
     Arc, Condvar, Mutex, PoisonError,

@@ -223,7 +223,6 @@ impl fmt::Debug for CompiledProgram {
 mod tests {
     use super::*;
     use crate::compiler_pool::CompilerPool;
-    use alloy_primitives::keccak256;
     use cranevm_codegen::CompilerOptions;
     use revm::{
         bytecode::{Bytecode, opcode::*},
@@ -242,8 +241,7 @@ mod tests {
     /// Runs [`CODE`]'s program on a frame of `code`, on a fork, with room for so many words.
     fn go_on(code: &[u8], spec_id: SpecId, words: usize) -> NativeRun {
         let compilers = CompilerPool::new(CompilerOptions::default(), 0, 1 << 20);
-        let key = RuntimeCacheKey { code_hash: keccak256(CODE), spec_id: SPEC };
-        let program = compilers.start(key, &CODE).unwrap().program;
+        let (program, _) = compilers.started(&CODE, SPEC);
         let bytecode = ExtBytecode::new(Bytecode::new_legacy(code.to_vec().into()));
         let (memory, inputs) = (SharedMemory::new(), InputsImpl::default());
         let mut frame = Interpreter::new(memory, bytecode, inputs, false, spec_id, 1_000_000);

@@ -3,13 +3,12 @@
 
 use crate::{
     aot::Goal,
-    aot_job::ArtifactJob,
     compiler_pool::Tier,
     config::CompilationKind,
     flights::Boarding,
     helper::Helpers,
     hotness::Cold,
-    jobs::{self, Contract, Job},
+    jobs::{self, ArtifactJob, Contract, Job},
     ledger::Ticket,
     lookup::RuntimeCacheKey,
     pool::Band,
@@ -123,7 +122,7 @@ impl CompileService {
     /// Marks the programs that turned out to leave out what runs: for they guessed wrong, or for
     /// want of memory or of a helper, which there may be now.
     pub(crate) fn find_lacking(&self) {
-        let releases = self.compilers.releases();
+        let releases = self.compilers.space.releases();
         let may_help = self.helpers.as_ref().is_some_and(|helpers| !helpers.is_resting());
         let lacks = |tier, program: &CompiledProgram| {
             (tier == Tier::Full && self.has_guessed_wrong(program))

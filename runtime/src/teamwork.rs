@@ -5,12 +5,13 @@
 //! only for those that a worker is at. Lock: that of the work's state, for a few moves.
 
 use crate::{
-    compiler_pool::{CompilerPool, Tier, lock},
+    compiler_pool::{CompilerPool, Tier},
     error::CompileFailure,
+    locks::{lock, wait_until},
 };
 use cranevm_codegen::{Chunk, CompileTimings, CompiledCode, Program, later_chunks};
 use std::{
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{Condvar, Mutex},
     time::Instant,
 };
 
@@ -37,9 +38,7 @@ struct State {
 impl Teamwork {
     /// The chunks that `analysed` has besides its first.
     pub(crate) fn new(tier: Tier, analysed: Program) -> Self {
-        let mut to_do: Vec<_> = later_chunks(&analysed).collect();
-        to_do.reverse();
-        let state = Mutex::new(State { to_do, ..State::default() });
+        let state = Mutex::new(State { to_do: chunks_to_come(&analysed), ..State::default() });
         Self { tier, analysed, state, settled: Condvar::new() }
     }
 
@@ -97,12 +96,8 @@ impl Teamwork {
         }
         let mut state = lock(&self.state);
         while state.under_way > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(CompileFailure::TimedOut);
-            }
-            let waited = self.settled.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = wait_until(&self.settled, state, deadline);
+            state = waited.ok_or(CompileFailure::TimedOut)?;
         }
         compiled.timings += state.timings;
         if let Some(failure) = state.failure.take() {
@@ -113,6 +108,13 @@ impl Teamwork {
         }
         Ok(())
     }
+}
+
+/// The chunks of a contract besides its first, the next one last.
+pub(crate) fn chunks_to_come(analysed: &Program) -> Vec<Chunk> {
+    let mut chunks: Vec<_> = later_chunks(analysed).collect();
+    chunks.reverse();
+    chunks
 }
 
 #[cfg(test)]

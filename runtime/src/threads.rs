@@ -1,8 +1,11 @@
 //! The backend's threads: started with typed errors, and waited for no longer than allowed.
 
-use crate::{compiler_pool::lock, error::RuntimeError};
+use crate::{
+    error::RuntimeError,
+    locks::{lock, wait_for},
+};
 use std::{
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex},
     thread::{self, JoinHandle, ThreadId},
     time::{Duration, Instant},
 };
@@ -67,8 +70,7 @@ impl Threads {
                 return false;
             }
             // A timeout beyond what the clock can tell is none.
-            let waited = self.ended.wait_timeout(state, left.unwrap_or(Duration::MAX / 4));
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = wait_for(&self.ended, state, left.unwrap_or(Duration::MAX / 4));
         }
         let handles = std::mem::take(&mut state.handles);
         drop(state);

@@ -15,11 +15,7 @@ use super::{
     Artifact, ArtifactKey, ArtifactProblem, ArtifactStore, StoredArtifact,
     problem::ArtifactCounters, recipe::ArtifactRecipe,
 };
-use crate::{
-    compiler_pool::{lock, panic_message},
-    log_limit::LogLimit,
-    lookup::RuntimeCacheKey,
-};
+use crate::{locks::lock, log_limit::LogLimit, lookup::RuntimeCacheKey, panics::panic_message};
 use alloy_primitives::map::DefaultHashBuilder;
 use cranevm_codegen::CompiledCode;
 use dashmap::DashSet;

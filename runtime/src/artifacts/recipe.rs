@@ -9,7 +9,6 @@ use alloy_primitives::{B256, hex, keccak256};
 use cranevm_codegen::{
     CompileError, CompiledCode, Compiler, CompilerOptions,
     artifact::{self, Expected, FORMAT, Header, Identity, abi_hash},
-    later_chunks,
 };
 use std::time::SystemTime;
 
@@ -45,13 +44,7 @@ impl ArtifactCompiler {
     /// # Errors
     /// Those of the compiler.
     pub fn compile(&mut self, key: RuntimeCacheKey, code: &[u8]) -> Result<Artifact, CompileError> {
-        let (program, mut compiled) = self.compiler.compile_start(code, key.spec_id)?;
-        let mut timings = compiled.timings;
-        for chunk in later_chunks(&program) {
-            let function = self.compiler.compile_chunk(&program, chunk, &mut timings)?;
-            compiled.place_chunk(chunk, function);
-        }
-        compiled.timings = timings;
+        let compiled = self.compiler.compile(code, key.spec_id)?;
         let identity = self.compiler.identity(key.code_hash);
         Ok(self.recipe.encode(key, &compiled, &identity))
     }

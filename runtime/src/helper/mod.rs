@@ -16,6 +16,8 @@ mod limits;
 #[cfg(feature = "cranelift")]
 mod options;
 #[cfg(feature = "cranelift")]
+mod places;
+#[cfg(feature = "cranelift")]
 mod process;
 #[cfg(feature = "cranelift")]
 mod protocol;
@@ -31,11 +33,17 @@ pub use error::{HelperError, WireError};
 #[cfg(not(feature = "cranelift"))]
 pub(crate) use absent::Helpers;
 #[cfg(feature = "cranelift")]
-pub(crate) use {server::serve, supervisor::Helpers};
+pub(crate) use supervisor::Helpers;
 
+#[cfg(not(feature = "cranelift"))]
+use crate::error::RuntimeError;
 use crate::lookup::RuntimeCacheKey;
 use cranevm_codegen::CompilerOptions;
-use std::time::{Duration, Instant};
+use std::{
+    env,
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
 
 /// Marks a helper process.
 pub(crate) const MARKER: &str = "REVMC_JIT_HELPER";
@@ -63,4 +71,28 @@ pub(crate) fn deadline_in(limit: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
     let now = Instant::now();
     now.checked_add(limit.min(FAR)).unwrap_or(now)
+}
+
+/// Serves as helper process if this process was started as one: to be called first in `main`,
+/// before anything reads from standard input. `Break` means that it was, has served, and is to
+/// exit; `Continue`, that this is an ordinary process.
+///
+/// # Errors
+/// In a helper process: a pipe to the backend that fails, or [`RuntimeError::Unsupported`](crate::runtime::RuntimeError::Unsupported) if this
+/// crate was built without its compiler.
+pub fn maybe_run_jit_helper() -> eyre::Result<ControlFlow<()>> {
+    if env::var_os(MARKER).is_none() {
+        return Ok(ControlFlow::Continue(()));
+    }
+    #[cfg(feature = "cranelift")]
+    {
+        server::serve()?;
+        Ok(ControlFlow::Break(()))
+    }
+    #[cfg(not(feature = "cranelift"))]
+    Err(RuntimeError::Unsupported {
+        what: "the compilation helper process (REVMC_JIT_HELPER is set)",
+        instead: "build with the feature `cranelift`",
+    }
+    .into())
 }

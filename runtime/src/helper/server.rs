@@ -17,9 +17,7 @@ use super::{
     supervisor::hello,
     wire::read_frame,
 };
-use crate::{
-    CompileTimings, compiler_pool::contain_panic, dump::write_files, error::CompileFailure,
-};
+use crate::{CompileTimings, dump::write_files, error::CompileFailure, panics::contain_panic};
 use cranevm_codegen::{COMPILER_STACK, CompileError, Compiler, CompilerOptions, artifact};
 use std::{
     fs::File,

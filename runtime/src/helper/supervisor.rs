@@ -13,14 +13,15 @@ use super::{
     backoff::Backoff,
     deadline_in,
     limits::Limits,
+    places::Places,
     process::{Broken, Launch, Process},
     protocol::{Fault, Hello, MAX_BYTECODE, Reply, Request, Setup, Task, VERSION, max_reply},
 };
 use crate::{
-    compiler_pool::lock,
     config::{JitMode, RuntimeConfig},
     error::CompileFailure,
     ledger::Ledger,
+    locks::lock,
 };
 use cranevm_codegen::{
     CompiledCode, Compiler,
@@ -29,7 +30,7 @@ use cranevm_codegen::{
 use std::{
     io::{PipeReader, PipeWriter, pipe},
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -363,40 +364,5 @@ fn failure(fault: Fault, mut message: String) -> CompileFailure {
         Fault::Compiler => HelperError::Compiler { message }.into(),
         Fault::Panic => CompileFailure::Panic { message },
         Fault::Files => HelperError::Dump { message }.into(),
-    }
-}
-
-/// A bounded number of places.
-#[derive(Debug)]
-struct Places {
-    free: Mutex<usize>,
-    freed: Condvar,
-}
-
-impl Places {
-    fn new(count: usize) -> Self {
-        Self { free: Mutex::new(count), freed: Condvar::new() }
-    }
-
-    /// Takes a place, if one gets free before `deadline`.
-    fn enter(&self, deadline: Instant) -> Option<Place<'_>> {
-        let mut free = lock(&self.free);
-        while *free == 0 {
-            let left = deadline.checked_duration_since(Instant::now())?;
-            let waited = self.freed.wait_timeout(free, left);
-            free = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        *free -= 1;
-        Some(Place(self))
-    }
-}
-
-/// A place taken.
-struct Place<'a>(&'a Places);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        *lock(&self.0.free) += 1;
-        self.0.freed.notify_one();
     }
 }

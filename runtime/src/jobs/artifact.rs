@@ -4,20 +4,19 @@
 //! Between two chunks the worker may be paused, or end; what is left of the job is then the first
 //! that it, or another worker that has nothing to do, goes on with.
 
+use super::{Job, begun::Begun};
 use crate::{
     aot::{Goal, check_hash},
     compiler_pool::Tier,
     config::CompilationKind,
     error::CompileFailure,
     flights::{Attempt, Lead},
-    helper::{Client, Work},
-    jobs::Job,
+    helper::Client,
     ledger::Ticket,
     pool::Station,
     service::CompileService,
 };
 use alloy_primitives::Bytes;
-use cranevm_codegen::{Chunk, CompiledCode, Program, later_chunks};
 use std::sync::Arc;
 
 /// A contract to be made an artifact of.
@@ -29,16 +28,8 @@ pub(crate) struct ArtifactJob {
     generation: u64,
     /// The library's generation when the job was queued.
     kept_since: u64,
-    work: Option<Partial>,
-}
-
-/// What is compiled so far.
-struct Partial {
-    /// `None` where a helper compiles: it compiles the whole contract.
-    analysed: Option<Program>,
-    compiled: CompiledCode,
-    /// Chunks to come, the next one last.
-    left: Vec<Chunk>,
+    /// What is compiled so far.
+    work: Option<Begun>,
 }
 
 impl ArtifactJob {
@@ -54,7 +45,7 @@ impl ArtifactJob {
     }
 
     /// Compiles one chunk, and queues the rest; or ends the job.
-    pub(crate) fn run(mut self: Box<Self>, service: &Arc<CompileService>, station: &Station<Job>) {
+    pub(super) fn run(mut self: Box<Self>, service: &Arc<CompileService>, station: &Station<Job>) {
         // Somebody who couldn't wait may have it, or a clear may have come.
         if !self.lead.claim() || service.cache.generation() != self.generation {
             return;
@@ -64,7 +55,7 @@ impl ArtifactJob {
         {
             return self.lead.land(known);
         }
-        let releases = service.compilers.releases();
+        let releases = service.compilers.space.releases();
         match self.advance(service) {
             Ok(false) => station.push(Job::Artifact(self)),
             Ok(true) => self.finish(service, releases),
@@ -91,43 +82,24 @@ impl ArtifactJob {
 
     /// Compiles the next chunk; whether it was the last.
     fn advance(&mut self, service: &CompileService) -> Result<bool, CompileFailure> {
-        let compilers = &service.compilers;
         let work = match &mut self.work {
             Some(work) => {
-                if let (Some(analysed), Some(chunk)) = (&work.analysed, work.left.pop()) {
-                    let timings = &mut work.compiled.timings;
-                    let code = compilers.chunk(Tier::Artifact, analysed, chunk, timings)?;
-                    work.compiled.place_chunk(chunk, code);
-                }
+                work.go_on(&service.compilers)?;
                 work
             }
             None => {
                 self.ticket.begin();
                 let key = self.ticket.key();
                 check_hash(key, &self.code)?;
-                let (analysed, compiled) = match &service.helpers {
-                    None => {
-                        let (analysed, compiled) =
-                            compilers.begin(Tier::Artifact, key, &self.code)?;
-                        (Some(analysed), compiled)
-                    }
-                    Some(helpers) => {
-                        let options = compilers.options(Tier::Artifact);
-                        let work = Work { key, options, code: &self.code };
-                        (None, helpers.compile(&work, Client::Worker)?)
-                    }
-                };
-                let mut left: Vec<_> = analysed.iter().flat_map(later_chunks).collect();
-                left.reverse();
-                self.work.insert(Partial { analysed, compiled, left })
+                self.work.insert(Begun::new(service, Tier::Artifact, key, &self.code)?)
             }
         };
-        Ok(work.left.is_empty())
+        Ok(work.is_whole())
     }
 
     fn finish(self: Box<Self>, service: &CompileService, releases: u64) {
         let Self { mut ticket, lead, code, generation, kept_since, work, .. } = *self;
-        let Some(Partial { compiled, .. }) = work else { return };
+        let Some(Begun { compiled, .. }) = work else { return };
         let attempt =
             service.finish_artifact(&compiled, generation, kept_since, releases, &mut ticket);
         let key = ticket.key();

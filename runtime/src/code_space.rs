@@ -1,0 +1,137 @@
+//! The memory of a backend's compiled code.
+//!
+//! Its address space is reserved at the first compilation: a backend that never compiles costs
+//! none. Programs in it are counted, wherever they are held.
+
+use crate::{
+    error::CompileFailure,
+    locks::lock,
+    lookup::RuntimeCacheKey,
+    program::{CompiledProgram, Holdings, ProgramKind},
+};
+use cranevm_codegen::{
+    Chunk, CompileError, CompiledCode, NativeProgram,
+    code_memory::{CodeMemoryError, CodeRegion},
+};
+use std::sync::{Arc, Mutex};
+
+/// Address space reserved for code if there is no budget, in bytes.
+const UNLIMITED_RESERVE: usize = 8 << 30;
+
+/// Least address space reserved for code, in bytes: room for the largest contracts, however small
+/// the budget.
+pub(crate) const MIN_RESERVE: usize = 64 << 20;
+
+/// Where a backend's code is.
+pub(crate) struct CodeSpace {
+    reserve_bytes: usize,
+    region: Mutex<Option<Arc<CodeRegion>>>,
+    holdings: Arc<Holdings>,
+}
+
+impl CodeSpace {
+    /// Room for at most `reserve_bytes` of code.
+    pub(crate) fn new(reserve_bytes: usize) -> Self {
+        Self { reserve_bytes, region: Mutex::default(), holdings: Arc::default() }
+    }
+
+    /// Makes sure that there is address space: so that without it no time goes into making code.
+    pub(crate) fn reserve(&self) -> Result<(), CompileError> {
+        self.region().map(drop)
+    }
+
+    /// Places compiled code in memory.
+    pub(crate) fn load(
+        &self,
+        key: RuntimeCacheKey,
+        kind: ProgramKind,
+        compiled: &CompiledCode,
+    ) -> Result<CompiledProgram, CompileFailure> {
+        let native = NativeProgram::load(compiled, &self.region()?)?;
+        let holdings = Arc::clone(&self.holdings);
+        Ok(CompiledProgram::new(key, kind, native, holdings))
+    }
+
+    /// Places another chunk of a program in memory.
+    pub(crate) fn publish(
+        &self,
+        program: &CompiledProgram,
+        chunk: Chunk,
+        code: &[u8],
+    ) -> Result<(), CompileFailure> {
+        Ok(program.publish(chunk, code, &self.region()?)?)
+    }
+
+    /// Bytes of executable memory held by programs, wherever they are.
+    pub(crate) fn code_bytes(&self) -> u64 {
+        lock(&self.region).as_ref().map_or(0, |region| region.mapped_bytes() as u64)
+    }
+
+    /// Bytes of tables held by programs, wherever they are.
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.holdings.data_bytes.get()
+    }
+
+    /// Programs that were dropped and their memory freed. A failure from a shortage may be history
+    /// once this has grown.
+    pub(crate) fn releases(&self) -> u64 {
+        self.holdings.releases.get()
+    }
+
+    /// Bytes of the reservation, if the system gave less than was asked for.
+    pub(crate) fn cut_reserve(&self) -> Option<u64> {
+        let reserved = lock(&self.region).as_ref()?.reserved_bytes();
+        (reserved < self.reserve_bytes).then_some(reserved as u64)
+    }
+
+    /// The same memory, of which `wanted_bytes` were asked for.
+    #[cfg(test)]
+    pub(crate) fn cut_from(self, wanted_bytes: usize) -> Self {
+        self.region().unwrap();
+        Self { reserve_bytes: wanted_bytes, ..self }
+    }
+
+    fn region(&self) -> Result<Arc<CodeRegion>, CompileError> {
+        let mut region = lock(&self.region);
+        if let Some(region) = &*region {
+            return Ok(Arc::clone(region));
+        }
+        Ok(Arc::clone(region.insert(reserve(self.reserve_bytes)?)))
+    }
+}
+
+/// Address space to reserve for code on a budget of resident code (0: none).
+///
+/// Twice the budget, within bounds: cleared programs keep their memory until their last user lets
+/// go, and free pages lie scattered.
+pub(crate) fn reserve_for(budget_bytes: usize) -> usize {
+    match budget_bytes {
+        0 => UNLIMITED_RESERVE,
+        budget => budget.saturating_mul(2).clamp(MIN_RESERVE, UNLIMITED_RESERVE),
+    }
+}
+
+/// Reserves code memory; where the process may not have that much address space, half as much, and
+/// so on down to [`MIN_RESERVE`].
+fn reserve(bytes: usize) -> Result<Arc<CodeRegion>, CompileError> {
+    let mut wanted = bytes;
+    loop {
+        match CodeRegion::new(wanted) {
+            Err(CodeMemoryError::Os { .. }) if wanted / 2 >= MIN_RESERVE => wanted /= 2,
+            result => return Ok(result?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserves_within_bounds() {
+        assert_eq!(reserve_for(0), UNLIMITED_RESERVE);
+        assert_eq!(reserve_for(1), MIN_RESERVE);
+        assert_eq!(reserve_for(1 << 30), 2 << 30);
+        assert_eq!(reserve_for(usize::MAX), UNLIMITED_RESERVE);
+    }
+}

@@ -1,0 +1,57 @@
+//! A contract as a worker compiles it: the chunk that it starts in, and then the others, one at a
+//! time, so that the worker may turn to something more urgent in between.
+//!
+//! Where helper processes compile, it comes whole: chunks don't travel alone.
+
+use crate::{
+    compiler_pool::{CompilerPool, Tier},
+    error::CompileFailure,
+    helper::Client,
+    lookup::RuntimeCacheKey,
+    service::CompileService,
+    teamwork::chunks_to_come,
+};
+use cranevm_codegen::{Chunk, CompiledCode, Program};
+
+/// A contract of which at least the first chunk is compiled.
+pub(super) struct Begun {
+    tier: Tier,
+    /// `None` if no chunks are to come.
+    pub(super) analysed: Option<Program>,
+    pub(super) compiled: CompiledCode,
+    /// Chunks to come, the next one last.
+    pub(super) to_come: Vec<Chunk>,
+}
+
+impl Begun {
+    /// Compiles what a contract starts in, or, in a helper, all of it.
+    pub(super) fn new(
+        service: &CompileService,
+        tier: Tier,
+        key: RuntimeCacheKey,
+        code: &[u8],
+    ) -> Result<Self, CompileFailure> {
+        if let Some(helpers) = &service.helpers {
+            let compiled = helpers.compile(&service.work(tier, key, code), Client::Worker)?;
+            return Ok(Self { tier, analysed: None, compiled, to_come: Vec::new() });
+        }
+        let (analysed, compiled) = service.compilers.begin(tier, key, code)?;
+        let to_come = chunks_to_come(&analysed);
+        Ok(Self { tier, analysed: Some(analysed), compiled, to_come })
+    }
+
+    /// Compiles the next chunk, if one is to come.
+    pub(super) fn go_on(&mut self, compilers: &CompilerPool) -> Result<(), CompileFailure> {
+        if let (Some(analysed), Some(chunk)) = (&self.analysed, self.to_come.pop()) {
+            let timings = &mut self.compiled.timings;
+            let code = compilers.chunk(self.tier, analysed, chunk, timings)?;
+            self.compiled.place_chunk(chunk, code);
+        }
+        Ok(())
+    }
+
+    /// Whether all chunks are there.
+    pub(super) fn is_whole(&self) -> bool {
+        self.to_come.is_empty()
+    }
+}
