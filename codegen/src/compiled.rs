@@ -3,6 +3,8 @@
 //! Made by the compiler, chunk by chunk; loaded into executable memory as a
 //! [`NativeProgram`](crate::NativeProgram).
 
+#[cfg(feature = "cranelift")]
+use crate::abi::emulation::Emulator;
 use crate::{Chunk, CompileReport};
 use revm_primitives::hardfork::SpecId;
 use std::{ops::AddAssign, time::Duration};
@@ -46,6 +48,10 @@ pub struct CompiledCode {
     pub functions: Vec<Vec<u8>>,
     /// Entry points by ordinal.
     pub entries: Vec<CompiledEntry>,
+    /// What runs the code if it is another machine's.
+    #[cfg(feature = "cranelift")]
+    #[doc(hidden)]
+    pub emulator: Option<Emulator>,
     /// Time spent.
     pub timings: CompileTimings,
     /// What was met and built.

@@ -5,11 +5,7 @@
 
 use crate::{
     CompileError, CompileTimings, CompiledCode, CompiledEntry, CompilerOptions, OptimizationLevel,
-    abi::{
-        STATUS_ABSENT_ENTRY,
-        emulation::{Emulator, keep_trampoline},
-        offsets,
-    },
+    abi::{STATUS_ABSENT_ENTRY, offsets},
     artifact::{Identity, Machine},
     compiled::FIRST_CHUNK,
     translate::{Scratch, chunk_signature, translate_chunk},
@@ -33,8 +29,8 @@ use cranevm_passes::{
     timing::PassTimes,
 };
 use revm_primitives::hardfork::SpecId;
-use std::{fmt, ptr::NonNull, time::Instant};
-use target_lexicon::Triple;
+use std::{fmt, time::Instant};
+use target_lexicon::{Architecture, OperatingSystem, Triple};
 
 /// Most opcodes in a chunk of the baseline: its frames grow with the chunk, and a frame of more
 /// than a page is slow to enter.
@@ -108,10 +104,7 @@ impl Compiler {
             return Self::with_isa(options, host_builder()?);
         };
         let unsupported = |error| CompileError::UnsupportedTarget(format!("{error:?}"));
-        let target = emulator.target.parse().map_err(unsupported)?;
-        let mut compiler = Self::for_target(options, target)?;
-        compiler.enter_by(emulator)?;
-        Ok(compiler)
+        Self::for_target(options, emulator.target.parse().map_err(unsupported)?)
     }
 
     /// A compiler for another machine, without assumptions on its CPU's extensions. The code can't
@@ -121,7 +114,9 @@ impl Compiler {
     /// When Cranelift has no code generator for it.
     pub fn for_target(options: CompilerOptions, target: Triple) -> Result<Self, CompileError> {
         let unsupported = |error: LookupError| CompileError::UnsupportedTarget(error.to_string());
-        Self::with_isa(options, isa::lookup(target).map_err(unsupported)?)
+        let mut builder = isa::lookup(target).map_err(unsupported)?;
+        sign_returns(&mut builder)?;
+        Self::with_isa(options, builder)
     }
 
     fn with_isa(options: CompilerOptions, builder: isa::Builder) -> Result<Self, CompileError> {
@@ -214,6 +209,7 @@ impl Compiler {
             force_hand_over: self.options.force_hand_over,
             functions,
             entries: compiled_entries(&program),
+            emulator: self.options.emulator,
             timings,
             report: CompileReport {
                 opcodes: program.opcode_count,
@@ -319,19 +315,6 @@ impl Compiler {
         translate_chunk(program, chunk, &self.options, marks, target, func, &mut self.scratch);
     }
 
-    /// Puts a function of this machine in the trampoline's place, that calls the emulator with the
-    /// context and the trampoline.
-    fn enter_by(&mut self, emulator: Emulator) -> Result<(), CompileError> {
-        let trampoline = keep_trampoline(&self.trampoline);
-        let host = finish_isa(&self.options, host_builder()?)?;
-        let target = std::mem::replace(&mut self.isa, host);
-        self.build_emulator_entry(emulator, trampoline);
-        let entry = self.finish((0, 0), &mut CompileTimings::default());
-        self.isa = target;
-        self.trampoline = entry?.code_buffer().to_vec();
-        Ok(())
-    }
-
     /// Compiles the function in the context, and makes sure that it can be loaded anywhere. `place`
     /// is the chunk's index and pc, for errors.
     fn finish(
@@ -398,26 +381,6 @@ impl Compiler {
         let call = b.ins().call_indirect(signature, chunk, &[stack, gas, ordinal]);
         let status = b.inst_results(call)[0];
         b.ins().set_pinned_reg(saved);
-        b.ins().return_(&[status]);
-        b.seal_all_blocks();
-        b.finalize(target);
-    }
-
-    /// The entry of a program for an emulator: calls that with the context and its trampoline.
-    fn build_emulator_entry(&mut self, emulator: Emulator, trampoline: NonNull<u8>) {
-        let target = self.isa.frontend_config();
-        let mut signature = ir::Signature::new(target.default_call_conv);
-        signature.params.push(AbiParam::new(types::I64));
-        signature.returns.push(AbiParam::new(types::I64));
-        let (mut b, block) = self.begin_function(signature);
-        let context = b.block_params(block)[0];
-        let mut signature = b.func.signature.clone();
-        signature.params.push(AbiParam::new(types::I64));
-        let signature = b.import_signature(signature);
-        let enter = b.ins().iconst(types::I64, emulator.enter as usize as i64);
-        let trampoline = b.ins().iconst(types::I64, trampoline.as_ptr() as usize as i64);
-        let call = b.ins().call_indirect(signature, enter, &[context, trampoline]);
-        let status = b.inst_results(call)[0];
         b.ins().return_(&[status]);
         b.seal_all_blocks();
         b.finalize(target);
@@ -490,6 +453,28 @@ fn place(program: &Program, chunk: Chunk) -> (u32, u32) {
 /// Cranelift's code generator for this machine, with the extensions that its CPU has.
 fn host_builder() -> Result<isa::Builder, CompileError> {
     cranelift_native::builder().map_err(|error| CompileError::UnsupportedTarget(error.into()))
+}
+
+/// Has return addresses signed where code that is compiled on the machine itself does so: macOS on
+/// aarch64, by key B. Processors without pointer authentication ignore the instructions.
+fn sign_returns(builder: &mut isa::Builder) -> Result<(), CompileError> {
+    let target = builder.triple();
+    let is_macos = matches!(
+        (target.architecture, target.operating_system),
+        (Architecture::Aarch64(_), OperatingSystem::Darwin(_) | OperatingSystem::MacOSX(_))
+    );
+    if is_macos {
+        for flag in ["sign_return_address", "sign_return_address_with_bkey"] {
+            let unsupported = |error| CompileError::UnsupportedTarget(format!("{flag}: {error}"));
+            builder.enable(flag).map_err(unsupported)?;
+        }
+    }
+    Ok(())
+}
+
+/// Cranelift's code generator for this machine, with the flags of the default options.
+pub(crate) fn host_isa() -> Result<OwnedTargetIsa, CompileError> {
+    finish_isa(&CompilerOptions::default(), host_builder()?)
 }
 
 /// Cranelift's code generator for a machine, with the flags of an optimisation level.

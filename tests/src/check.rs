@@ -76,7 +76,12 @@ impl Checker {
 
     /// A checker of some settings.
     pub fn of(settings: impl IntoIterator<Item = NativeSettings>) -> Self {
-        let natives = settings.into_iter().map(Engine::native).collect();
+        Self::of_engines(settings.into_iter().map(Engine::native))
+    }
+
+    /// A checker of some engines.
+    pub fn of_engines(natives: impl IntoIterator<Item = Engine>) -> Self {
+        let natives = natives.into_iter().collect();
         Self { interpreter: Engine::interpreter(), natives, tally: Mutex::default() }
     }
 
@@ -169,6 +174,11 @@ impl Checker {
             engine.assert_compiled(case);
         }
         Ok(())
+    }
+
+    /// The engines that are compared with the interpreter.
+    pub fn natives(&self) -> &[Engine] {
+        &self.natives
     }
 
     /// The counts so far.

@@ -10,7 +10,11 @@ use crate::{
     observation::{Observation, observe},
 };
 use alloy_primitives::keccak256;
-use cranevm::{revm_evm::JitEvm, runtime::JitBackend};
+use cranevm::{
+    revm_evm::JitEvm,
+    runtime::{ArtifactStore, JitBackend},
+};
+use cranevm_cli::emulate::EmulatedMachine;
 pub use cranevm_cli::engine::NativeSettings;
 use revm::{
     Context, MainBuilder, MainnetEvm,
@@ -18,6 +22,7 @@ use revm::{
     context_interface::{JournalTr, LocalContextTr},
     handler::MainnetContext,
 };
+use std::sync::Arc;
 
 /// The context that all engines run in.
 pub type TestContext = MainnetContext<RecordingDatabase>;
@@ -41,14 +46,25 @@ impl Engine {
         Self { name: "interpreter".into(), forces_hand_overs: false, backend: None }
     }
 
-    /// Native code, or with `CRANEVM_ENGINE=aarch64` the emulator's: then all tests that compare
-    /// engines are tests of aarch64 code.
+    /// Native code, or an emulated machine's: then all tests that compare engines are tests of its
+    /// code.
     ///
     /// # Panics
     /// If the backend can't be made.
     pub fn native(settings: NativeSettings) -> Self {
-        let settings = if emulates_aarch64() { settings.on_aarch64() } else { settings };
-        let backend = settings.backend(true);
+        let settings = emulated_machine().map_or(settings, |machine| settings.on(machine));
+        Self::with_backend(settings, settings.backend(true))
+    }
+
+    /// Native code from the artifacts of a store, which gets those that aren't there.
+    ///
+    /// # Panics
+    /// If the backend can't be made.
+    pub fn with_store(settings: NativeSettings, store: Arc<dyn ArtifactStore>) -> Self {
+        Self::with_backend(settings, settings.backend_with(false, Some(store)))
+    }
+
+    fn with_backend(settings: NativeSettings, backend: cranevm::Result<JitBackend>) -> Self {
         match backend {
             Ok(backend) => Self {
                 name: settings.to_string(),
@@ -114,15 +130,17 @@ impl Engine {
     }
 }
 
-/// Whether compiled code is aarch64's, in an emulator: `CRANEVM_ENGINE=aarch64`.
+/// The machine that compiled code is for, if it is emulated: `CRANEVM_ENGINE`, which is `aarch64`,
+/// `aarch64-macos` or `native`.
 ///
 /// # Panics
-/// If the variable names anything else but `native`.
-pub fn emulates_aarch64() -> bool {
-    match std::env::var("CRANEVM_ENGINE").as_deref() {
-        Ok("aarch64") => true,
-        Ok("native") | Err(_) => false,
-        Ok(other) => panic!("CRANEVM_ENGINE={other}: either native or aarch64"),
+/// If the variable has another value.
+pub fn emulated_machine() -> Option<EmulatedMachine> {
+    let name = std::env::var("CRANEVM_ENGINE").unwrap_or_else(|_| "native".into());
+    let machines = [EmulatedMachine::Linux, EmulatedMachine::MacOs];
+    match machines.into_iter().find(|machine| machine.to_string() == name) {
+        None if name != "native" => panic!("CRANEVM_ENGINE={name}: aarch64, aarch64-macos, native"),
+        machine => machine,
     }
 }
 

@@ -1,14 +1,29 @@
-//! The aarch64 emulator itself, and Ethereum's state tests on it. The other tests run on it with
+//! The aarch64 emulator itself, artifacts of other machines, and Ethereum's state tests on it. The other tests run on it with
 //! `CRANEVM_ENGINE=aarch64`.
 
-use cranevm::OptimizationLevel;
+use alloy_primitives::keccak256;
+use cranevm::{
+    OptimizationLevel,
+    runtime::{
+        ArtifactRecipe, ArtifactStore, RuntimeArtifactStore, RuntimeCacheKey, RuntimeConfig,
+    },
+};
 use cranevm_cli::{
-    Engine, EngineRunner, emulate,
+    Engine, EngineRunner,
+    emulate::{
+        self,
+        EmulatedMachine::{self, Linux, MacOs},
+    },
     error::panic_message,
     statetest::{Options, run_suite},
 };
-use cranevm_codegen::{Compiler, CompilerOptions, NativeProgram, code_memory::CodeRegion};
-use cranevm_tests::fixtures;
+use cranevm_codegen::{Compiler, CompilerOptions, NativeProgram, Triple, code_memory::CodeRegion};
+use cranevm_tests::{
+    check::Checker,
+    engines::{Engine as TestEngine, NativeSettings},
+    fixtures,
+    programs::Program,
+};
 use revm::{
     bytecode::Bytecode,
     interpreter::{
@@ -19,6 +34,7 @@ use revm::{
     primitives::{Bytes, hardfork::SpecId},
 };
 use std::{
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -75,10 +91,15 @@ fn region() -> Arc<CodeRegion> {
     CodeRegion::new(1 << 24).expect("address space")
 }
 
-/// Compiles `code` for the emulator; if there is a `chunk`, that is put in the place of its only
-/// one.
-fn load(code: &[u8], chunk: Option<&[u32]>, region: &Arc<CodeRegion>) -> NativeProgram {
-    let emulator = Some(emulate::aarch64().expect("built with the emulator"));
+/// Compiles `code` for an emulated machine; if there is a `chunk`, that is put in the place of its
+/// only one.
+fn load(
+    machine: EmulatedMachine,
+    code: &[u8],
+    chunk: Option<&[u32]>,
+    region: &Arc<CodeRegion>,
+) -> NativeProgram {
+    let emulator = Some(machine.emulator().expect("built with the emulator"));
     let options = CompilerOptions { emulator, ..Default::default() };
     let mut compiled =
         Compiler::new(options).expect("a compiler").compile(code, SPEC).expect("compiles");
@@ -122,7 +143,7 @@ fn code_in_the_place_of_other_code_is_translated_anew() {
     let mut addresses = Vec::new();
     for value in 0..20 {
         let code = returning(value);
-        let program = load(&code, None, &region);
+        let program = load(Linux, &code, None, &region);
         addresses.push(program.func().into_inner() as usize);
         assert_eq!(output(&run(&program, &code))[31], value);
     }
@@ -131,7 +152,7 @@ fn code_in_the_place_of_other_code_is_translated_anew() {
 
 #[test]
 fn what_code_must_not_do_is_found() {
-    let broken: [(&[u32], &str); 6] = [
+    let broken: [(&[u32], &str); 8] = [
         // An instruction that doesn't exist.
         (&[0x0000_0000], "exception 1"),
         // `mov x18, #1; ret`: the platform's register.
@@ -144,14 +165,65 @@ fn what_code_must_not_do_is_found() {
         (&[0xd280_7d10, 0xd400_0001], "builtin 1000"),
         // `mov x0, #0; br x0`
         (&[0xd280_0000, 0xd61f_0000], "stopped"),
+        // `pacibz; eor x30, x30, #4; autibz; ret`: an address that isn't the one that was signed.
+        (&[0xd503_235f, 0xd27e_03de, 0xd503_23df, 0xd65f_03c0], "FETCH_UNMAPPED"),
+        // `pacibz; ret`: a signature that isn't taken off.
+        (&[0xd503_235f, 0xd65f_03c0], "FETCH_UNMAPPED"),
     ];
     let (code, region) = (returning(7), region());
-    for (chunk, expected) in broken {
-        let program = load(&code, Some(chunk), &region);
+    for ((chunk, expected), machine) in broken.into_iter().zip([Linux, MacOs].into_iter().cycle()) {
+        let program = load(machine, &code, Some(chunk), &region);
         let payload = catch_unwind(AssertUnwindSafe(|| run(&program, &code))).expect_err(expected);
         let message = panic_message(&*payload);
         assert!(message.contains(expected), "{message}, not {expected}");
         // The next run isn't concerned.
-        assert_eq!(output(&run(&load(&code, None, &region), &code))[31], 7);
+        assert_eq!(output(&run(&load(machine, &code, None, &region), &code))[31], 7);
     }
+}
+
+/// Programs that are compiled here to artifacts of another machine.
+const CROSS_COMPILED: u64 = 100;
+
+/// Artifacts are made without an emulator, by what `cranevm aot build --target` calls, and loaded by
+/// a backend of the machine that they are for: nothing is left to be compiled there.
+fn artifacts_run_on(machine: EmulatedMachine) {
+    let store = Arc::new(RuntimeArtifactStore::new().expect("a temporary folder"));
+    let target: Triple = machine.target().parse().expect("a triple");
+    let recipe = ArtifactRecipe::new(&RuntimeConfig::default());
+    let mut compiler = recipe.compiler_for(target).expect("a compiler");
+    let cases: Vec<_> = (0..CROSS_COMPILED).map(|seed| Program::generate(seed).to_case()).collect();
+    let mut contracts = HashSet::new();
+    for case in &cases {
+        for code in case.accounts.values().map(|account| &account.code) {
+            let key = RuntimeCacheKey { code_hash: keccak256(code), spec_id: case.spec };
+            if code.is_empty() || !contracts.insert(key) {
+                continue;
+            }
+            let artifact = compiler.compile(key, code).expect("compiles");
+            let manifest = &artifact.manifest;
+            store.store(&manifest.artifact_key, manifest, &artifact.bytes).expect("stored");
+        }
+    }
+    let settings = NativeSettings::OPTIMISED.as_artifacts().on(machine);
+    let checker = Checker::of_engines([TestEngine::with_store(settings, store)]);
+    let before = emulate::runs();
+    for case in &cases {
+        // Contracts that programs create are compiled when they are called.
+        checker.check(case);
+    }
+    assert!(emulate::runs() >= before + CROSS_COMPILED / 2);
+    let stats = checker.natives()[0].backend().expect("native").stats();
+    assert!(stats.artifacts_loaded >= CROSS_COMPILED * 9 / 10, "{stats:?}");
+    assert_eq!(stats.artifact_refusals, Default::default());
+    println!("{machine}: {} artifacts, {stats:?}", contracts.len());
+}
+
+#[test]
+fn artifacts_of_linux_are_loaded_there() {
+    artifacts_run_on(Linux);
+}
+
+#[test]
+fn artifacts_of_macos_are_loaded_there() {
+    artifacts_run_on(MacOs);
 }

@@ -8,7 +8,7 @@ use cranevm_cli::{
     Engine, EngineRunner,
     statetest::{Options, Report, run_suite},
 };
-use cranevm_tests::{engines::emulates_aarch64, fixtures, parallel};
+use cranevm_tests::{engines::emulated_machine, fixtures, parallel};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::{collections::BTreeMap, fs, path::PathBuf};
@@ -54,7 +54,7 @@ fn describe(report: &Report) -> String {
 
 fn run(name: &str, engine: Engine, opt: OptimizationLevel) {
     // All of them would take the emulator an hour: those of `emulated.rs` are for it.
-    assert!(!emulates_aarch64(), "state tests on the emulator are in the test `emulated`");
+    assert!(emulated_machine().is_none(), "state tests on the emulator are in the test `emulated`");
     let Some(archive) = fixtures::find(name, "state-tests.tar.xz") else { return };
     let folder = fixtures::unpack(&archive).expect("the archive unpacks");
     let files = fixtures::files(&folder, "json").expect("the unpacked folder");

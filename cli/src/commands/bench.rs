@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use cranevm_cli::{
     CommandError, Engine, EngineRunner, Fixture,
     comparison::{self, Run},
-    emulate::{self, NoEmulator},
+    emulate::{EmulatedMachine, NoEmulator},
     measure::{self, Repeat, median, nanos},
     shipped, spec,
 };
@@ -77,7 +77,7 @@ impl EngineArg {
 
     /// What runs its code, if this machine doesn't.
     fn emulator(self) -> Result<Option<Emulator>, NoEmulator> {
-        (self == Self::Aarch64).then(emulate::aarch64).transpose()
+        (self == Self::Aarch64).then(|| EmulatedMachine::Linux.emulator()).transpose()
     }
 }
 

@@ -26,7 +26,7 @@ use std::{
     ptr::NonNull,
     sync::atomic::{AtomicU64, Ordering},
 };
-use unicorn_engine::{Arch, Mode, Permission, Unicorn, uc_error};
+use unicorn_engine::{Arch, Arm64CpuModel, Mode, Permission, Unicorn, uc_error};
 
 /// Addresses that are mapped to themselves: all but the lowest, so that null pointers fault.
 const MAPPED: Range<usize> = 1 << 16..(1 << 47) - (1 << 16);
@@ -42,8 +42,8 @@ const SUPERVISOR_CALL: u32 = 2;
 enum Fault {
     #[error("{0:?}")]
     Emulator(uc_error),
-    #[error("exception {0}")]
-    Exception(u32),
+    #[error("exception {number} at {at:#x}, where {word:#010x} is")]
+    Exception { number: u32, at: u64, word: u32 },
     #[error("a call of builtin {0}, which doesn't exist")]
     UnknownBuiltin(u64),
     #[error("the stack pointer is {0:#x} at a call, which isn't aligned to 16 bytes")]
@@ -124,6 +124,8 @@ impl Machine {
     fn new() -> Result<Self, Fault> {
         let mut processor =
             Unicorn::new_with_data(Arch::ARM64, Mode::LITTLE_ENDIAN, Run::default())?;
+        // The model that signs addresses.
+        processor.ctl_set_cpu_model(Arm64CpuModel::UC_CPU_ARM64_MAX as i32)?;
         // SAFETY: this maps nothing in this process and touches no memory by itself. What emulated
         // code reads and writes through it is what native code would.
         unsafe {
@@ -131,6 +133,7 @@ impl Machine {
             processor.mem_map_ptr(MAPPED.start as u64, MAPPED.len(), Permission::ALL, address)?;
         }
         processor.reg_write(register::COPROCESSOR_ACCESS, register::NO_TRAPS)?;
+        sign_addresses(&mut processor)?;
         processor.add_intr_hook(|processor, exception| {
             if let Err(fault) = handle(processor, exception) {
                 processor.get_data_mut().fault = Some(fault);
@@ -207,10 +210,28 @@ impl Drop for Machine {
     }
 }
 
+/// Turns the signing of addresses on, with a key: instructions for it do nothing otherwise.
+fn sign_addresses(processor: &mut Unicorn<'_, Run>) -> Result<(), Fault> {
+    for (register, value) in [
+        (register::SECURE_CONFIGURATION, register::NOT_TRAPPED_SECURELY),
+        (register::HYPERVISOR_CONFIGURATION, register::NOT_TRAPPED),
+        (register::KEY_B_LOW, JUNK),
+        (register::KEY_B_HIGH, !JUNK),
+        (register::SYSTEM_CONTROL, register::SIGNING),
+    ] {
+        processor.reg_write_long(register::BY_NUMBER, &register.with(value).0)?;
+    }
+    Ok(())
+}
+
 /// What a stub asks for: a builtin, or the end of the run.
 fn handle(processor: &mut Unicorn<'_, Run>, exception: u32) -> Result<(), Fault> {
     if exception != SUPERVISOR_CALL {
-        return Err(Fault::Exception(exception));
+        let at = processor.reg_read(register::COUNTER)?;
+        let mut word = [0; 4];
+        processor.mem_read(at, &mut word)?;
+        let word = u32::from_le_bytes(word);
+        return Err(Fault::Exception { number: exception, at, word });
     }
     let number = processor.reg_read(register::STUB)?;
     if number == EXIT {

@@ -25,6 +25,9 @@ pub(super) const STUB: Register = X16;
 /// The stack pointer.
 pub(super) const STACK: Register = SP;
 
+/// The program counter.
+pub(super) const COUNTER: Register = PC;
+
 /// The address that a function returns to.
 pub(super) const LINK: Register = X30;
 
@@ -33,6 +36,55 @@ pub(super) const COPROCESSOR_ACCESS: Register = CPACR_EL1;
 
 /// Floating point and vectors don't trap, in [`COPROCESSOR_ACCESS`].
 pub(super) const NO_TRAPS: u64 = 0b11 << 20;
+
+/// A system register by the numbers that its instructions name it with.
+pub(super) const BY_NUMBER: Register = CP_REG;
+
+/// The numbers of a system register: CRn, CRm, op0, op1, op2.
+#[derive(Clone, Copy)]
+pub(super) struct SystemRegister([u32; 5]);
+
+/// SCTLR_EL1.
+pub(super) const SYSTEM_CONTROL: SystemRegister = SystemRegister([1, 0, 3, 0, 0]);
+
+/// Return addresses are signed with key B (EnIB), in [`SYSTEM_CONTROL`].
+pub(super) const SIGNING: u64 = 1 << 30;
+
+/// HCR_EL2, which counts if [`SECURE_CONFIGURATION`] says so.
+pub(super) const HYPERVISOR_CONFIGURATION: SystemRegister = SystemRegister([1, 1, 3, 4, 0]);
+
+/// Signing and its keys (API, APK) aren't the hypervisor's to allow. Were the level below said to
+/// be of 64 bits (RW), addresses beyond the model's 44 would fault.
+pub(super) const NOT_TRAPPED: u64 = 1 << 41 | 1 << 40;
+
+/// SCR_EL3.
+pub(super) const SECURE_CONFIGURATION: SystemRegister = SystemRegister([1, 1, 3, 6, 0]);
+
+/// Nor are they the monitor's to allow (API, APK); the levels below are of 64 bits (RW) and not
+/// secure (NS).
+pub(super) const NOT_TRAPPED_SECURELY: u64 = 1 << 17 | 1 << 16 | 1 << 10 | 1;
+
+/// APIBKeyLo_EL1.
+pub(super) const KEY_B_LOW: SystemRegister = SystemRegister([2, 1, 3, 0, 2]);
+
+/// APIBKeyHi_EL1.
+pub(super) const KEY_B_HIGH: SystemRegister = SystemRegister([2, 1, 3, 0, 3]);
+
+/// What [`BY_NUMBER`] is written with: `uc_arm64_cp_reg`, its numbers and its value.
+#[repr(align(8))]
+pub(super) struct Written(pub(super) [u8; 32]);
+
+impl SystemRegister {
+    /// This register, to be written with `value`.
+    pub(super) fn with(self, value: u64) -> Written {
+        let mut bytes = [0; 32];
+        for (to, number) in bytes.chunks_exact_mut(4).zip(self.0) {
+            to.copy_from_slice(&number.to_ne_bytes());
+        }
+        bytes[24..].copy_from_slice(&value.to_ne_bytes());
+        Written(bytes)
+    }
+}
 
 /// What a register holds of which nothing may be expected.
 pub(super) const JUNK: u64 = 0xbad0_bad1_bad2_bad3;

@@ -6,6 +6,7 @@
 
 mod native;
 
+use crate::emulate::EmulatedMachine;
 use alloy_primitives::Bytes;
 use cranevm::{
     OptimizationLevel,
@@ -125,7 +126,7 @@ impl EngineRunner {
             Engine::Native => settings.likely(),
             Engine::Helper => settings.likely().in_helpers(),
             Engine::Artifact => settings.as_artifacts(),
-            Engine::Aarch64 => settings.likely().on_aarch64(),
+            Engine::Aarch64 => settings.likely().on(EmulatedMachine::Linux),
             Engine::OneBlockPerChunk => NativeSettings { one_block_per_chunk: true, ..settings },
             Engine::HandOver(blocks) => {
                 NativeSettings { force_hand_over: Some(blocks), ..settings }

@@ -3,7 +3,7 @@
 //! In all of them a contract is compiled at its first call, by the thread that calls it; halt
 //! reasons are exact (`single_error` is off), and code of any length is compiled.
 
-use crate::emulate;
+use crate::emulate::EmulatedMachine;
 use cranevm::{
     OptimizationLevel, PassSet, WorkLimit,
     runtime::{
@@ -34,8 +34,8 @@ pub struct NativeSettings {
     pub jit_mode: JitMode,
     /// Contracts are compiled to artifacts, and loaded from these.
     pub artifacts: bool,
-    /// Compile for aarch64, and run the code in an emulator.
-    pub emulated: bool,
+    /// Compile for this machine, and run the code in an emulator.
+    pub emulated: Option<EmulatedMachine>,
 }
 
 /// More than any contract takes, also with the verifiers and on a busy machine.
@@ -59,7 +59,7 @@ impl NativeSettings {
         starts_only: false,
         jit_mode: JitMode::InProcess,
         artifacts: false,
-        emulated: false,
+        emulated: None,
     };
 
     /// The default optimisation level.
@@ -113,9 +113,9 @@ impl NativeSettings {
         Self { artifacts: true, compile_all: true, ..self }
     }
 
-    /// These settings, on emulated aarch64; without artifacts, as this machine refuses another's.
-    pub const fn on_aarch64(self) -> Self {
-        Self { emulated: true, artifacts: false, ..self }
+    /// These settings, on an emulated machine.
+    pub const fn on(self, machine: EmulatedMachine) -> Self {
+        Self { emulated: Some(machine), ..self }
     }
 
     /// All settings that are tested in one process. The first two are the most used.
@@ -158,7 +158,7 @@ impl NativeSettings {
         verify: bool,
         store: Option<Arc<dyn ArtifactStore>>,
     ) -> cranevm::Result<JitBackend> {
-        let emulator = self.emulated.then(emulate::aarch64).transpose()?;
+        let emulator = self.emulated.map(EmulatedMachine::emulator).transpose()?;
         let config = RuntimeConfig {
             enabled: true,
             blocking: true,
@@ -196,8 +196,11 @@ impl NativeSettings {
 /// A short name, such as `native-default-hand-over-2`.
 impl fmt::Display for NativeSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let machine = if self.emulated { "aarch64" } else { "native" };
-        write!(f, "{machine}-{}", format!("{:?}", self.opt_level).to_lowercase())?;
+        match self.emulated {
+            Some(machine) => write!(f, "{machine}")?,
+            None => f.write_str("native")?,
+        }
+        write!(f, "-{}", format!("{:?}", self.opt_level).to_lowercase())?;
         for (is_set, name) in [
             (self.one_block_per_chunk, "one-block-per-chunk"),
             (!self.compile_all, "likely"),

@@ -1,8 +1,9 @@
 //! What an emulator needs that runs another machine's code inside this process: for tests.
 //!
-//! The other machine's code sees this process's memory, at the same addresses. Function 0 of its
-//! programs is this machine's: it calls the emulator with the context and the other machine's
-//! trampoline, which the emulator runs until that returns. Builtins stay this machine's: the
+//! The other machine's code sees this process's memory, at the same addresses. It is what that
+//! machine itself would run, and so are artifacts of it; only when a program is loaded, a function
+//! of this machine ([`entry`]) takes the trampoline's place: it calls the emulator with the context
+//! and the trampoline, which the emulator runs until that returns. Builtins stay this machine's: the
 //! emulator gives the context a table of addresses that it knows ([`replace_builtins`]), and when
 //! emulated code calls one, comes back with [`HostBuiltins::call`].
 //!
@@ -12,7 +13,17 @@
 //! good, a page for each that differs.
 
 use super::{EvmContext, STATUS_PANICKED};
-use crate::builtins::{Builtin, BuiltinResults, BuiltinTable};
+use crate::{
+    CompileError,
+    builtins::{Builtin, BuiltinResults, BuiltinTable},
+    compiler::host_isa,
+};
+use cranelift_codegen::{
+    Context,
+    control::ControlPlane,
+    ir::{AbiParam, InstBuilder, Signature, types},
+};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use std::{
     ptr::NonNull,
     sync::{Mutex, PoisonError},
@@ -29,7 +40,7 @@ pub type EnterEmulator =
 pub struct Emulator {
     /// Target triple of the other machine.
     pub target: &'static str,
-    /// What function 0 of its programs calls.
+    /// What is called to enter its programs.
     pub enter: EnterEmulator,
 }
 
@@ -94,39 +105,92 @@ pub unsafe fn fail(context: NonNull<EvmContext<'_>>, message: String) -> u64 {
     STATUS_PANICKED
 }
 
-/// Code on pages of its own, so that no data that emulated code writes to is on them.
-#[repr(C, align(4096))]
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Page([u8; 4096]);
+/// Bytes of what emulators hold translations of: a page.
+const PAGE: usize = 4096;
 
-/// Keeps a trampoline where emulators can run it, for as long as the process lives: programs
-/// refer to it, and no program holds it.
-pub(crate) fn keep_trampoline(code: &[u8]) -> NonNull<u8> {
-    static KEPT: Mutex<Vec<&[Page]>> = Mutex::new(Vec::new());
-    let mut pages = vec![Page([0; 4096]); code.len().div_ceil(4096).max(1)];
-    for (page, bytes) in pages.iter_mut().zip(code.chunks(4096)) {
+/// Code on pages of its own, so that no data that emulated code writes to is on them.
+#[repr(C, align(4096))] // PAGE
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Page([u8; PAGE]);
+
+/// A trampoline that was handed to an emulator. Never dropped: programs refer to its pages, and no
+/// program holds them.
+struct Kept {
+    emulator: Emulator,
+    trampoline: Vec<Page>,
+    /// This machine's function, which calls the emulator with the trampoline.
+    entry: Vec<u8>,
+}
+
+/// This machine's function in the place of another machine's `trampoline`: calls the emulator with
+/// the context and the trampoline.
+///
+/// # Errors
+/// If this machine has no compiler.
+pub(super) fn entry(emulator: Emulator, trampoline: &[u8]) -> Result<&'static [u8], CompileError> {
+    static KEPT: Mutex<Vec<&Kept>> = Mutex::new(Vec::new());
+    let mut pages = vec![Page([0; PAGE]); trampoline.len().div_ceil(PAGE).max(1)];
+    for (page, bytes) in pages.iter_mut().zip(trampoline.chunks(PAGE)) {
         page.0[..bytes.len()].copy_from_slice(bytes);
     }
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = kept.iter().find(|known| ***known == *pages).copied();
-    let pages = known.unwrap_or_else(|| {
-        kept.push(pages.leak());
-        kept[kept.len() - 1]
-    });
-    NonNull::from(pages).cast()
+    let is_same = |known: &&&Kept| known.emulator == emulator && known.trampoline == pages;
+    if let Some(known) = kept.iter().find(is_same) {
+        return Ok(&known.entry);
+    }
+    let entry = compile_entry(emulator, NonNull::from(pages.as_slice()).cast())?;
+    let known: &Kept = Box::leak(Box::new(Kept { emulator, trampoline: pages, entry }));
+    kept.push(known);
+    Ok(&known.entry)
+}
+
+fn compile_entry(emulator: Emulator, trampoline: NonNull<u8>) -> Result<Vec<u8>, CompileError> {
+    let isa = host_isa()?;
+    let word = AbiParam::new(types::I64);
+    let mut signature = Signature::new(isa.default_call_conv());
+    signature.params.push(word);
+    signature.returns.push(word);
+    let mut context = Context::new();
+    context.func.signature = signature.clone();
+    let mut scratch = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut context.func, &mut scratch);
+    let block = b.create_block();
+    b.append_block_params_for_function_params(block);
+    b.switch_to_block(block);
+    signature.params.push(word);
+    let signature = b.import_signature(signature);
+    let enter = b.ins().iconst(types::I64, emulator.enter as usize as i64);
+    let mut arguments = b.block_params(block).to_vec();
+    arguments.push(b.ins().iconst(types::I64, trampoline.as_ptr() as usize as i64));
+    let call = b.ins().call_indirect(signature, enter, &arguments);
+    let status = b.inst_results(call)[0];
+    b.ins().return_(&[status]);
+    b.seal_all_blocks();
+    b.finalize(isa.frontend_config());
+    let compiled = context.compile(&*isa, &mut ControlPlane::default());
+    let failed = |message| CompileError::Cranelift { chunk: 0, pc: 0, message };
+    Ok(compiled.map_err(|error| failed(error.inner.to_string()))?.code_buffer().to_vec())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    unsafe extern "C" fn first(_: NonNull<EvmContext<'_>>, _: NonNull<u8>) -> u64 {
+        1
+    }
+
+    unsafe extern "C" fn second(_: NonNull<EvmContext<'_>>, _: NonNull<u8>) -> u64 {
+        2
+    }
+
     #[test]
-    fn equal_trampolines_are_kept_once() {
-        let [first, second] = [&[1_u8, 2][..], &[2, 1]].map(keep_trampoline);
-        assert_eq!(keep_trampoline(&[1, 2]), first);
-        assert_ne!(first, second);
-        // SAFETY: kept for good, and at least as long as what was given.
-        assert_eq!(unsafe { second.cast::<[u8; 2]>().read() }, [2, 1]);
-        assert_eq!(first.addr().get() % 4096, 0);
+    fn equal_trampolines_have_one_entry() {
+        let one = Emulator { target: "aarch64-unknown-linux-gnu", enter: first };
+        let two = Emulator { enter: second, ..one };
+        let [a, b, c] = [(one, [1, 2]), (one, [2, 1]), (two, [1, 2])]
+            .map(|(emulator, code)| entry(emulator, &code).expect("this machine has a compiler"));
+        assert!(std::ptr::eq(entry(one, &[1, 2]).unwrap(), a));
+        assert!(a != b && b != c && a != c);
     }
 }

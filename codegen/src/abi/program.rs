@@ -5,6 +5,7 @@
 //! redirects its entry points, each by one atomic store, while frames run.
 
 use super::{
+    emulation,
     entry::{EvmCompilerFn, RawEvmCompilerFn},
     tables::{HEADER_BYTES, ProgramTables},
 };
@@ -54,7 +55,10 @@ impl NativeProgram {
         let address = tables.as_ptr() as usize;
         let mut trampoline = vec![0u8; HEADER_BYTES];
         trampoline[..size_of::<usize>()].copy_from_slice(&address.to_ne_bytes());
-        trampoline.extend_from_slice(&code.functions[0]);
+        match code.emulator {
+            None => trampoline.extend_from_slice(&code.functions[0]),
+            Some(emulator) => trampoline.extend(emulation::entry(emulator, &code.functions[0])?),
+        }
         let present = |&index: &usize| !code.functions[index].is_empty();
         let indices: Vec<usize> = (0..code.functions.len()).filter(present).collect();
         let functions: Vec<&[u8]> = std::iter::once(trampoline.as_slice())
@@ -67,8 +71,8 @@ impl NativeProgram {
         };
         let tables = Box::leak(Box::write(tables, ProgramTables::new(code, address)));
         let tables = NonNull::from(tables);
-        // SAFETY: function 0 is the trampoline with its header before it, compiled by this crate
-        // with the signature of `RawEvmCompilerFn`.
+        // SAFETY: function 0 is the trampoline, or an emulator's entry, with the header before it,
+        // compiled by this crate with the signature of `RawEvmCompilerFn`.
         let raw = unsafe {
             std::mem::transmute::<*const u8, RawEvmCompilerFn>(loaded.address(0).add(HEADER_BYTES))
         };

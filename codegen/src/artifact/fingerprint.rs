@@ -92,7 +92,8 @@ pub(super) fn describe_options(options: &CompilerOptions) -> String {
         work_limit,
         one_block_per_chunk,
         force_hand_over,
-        emulator,
+        // Told by the machine that the code is for.
+        emulator: _,
     } = options;
     // The passes left out by whichever option, but the one that no code depends on.
     let skipped = options.skipped_passes();
@@ -104,13 +105,10 @@ pub(super) fn describe_options(options: &CompilerOptions) -> String {
         OptimizationLevel::Aggressive => "aggressive",
     };
     let blocks = force_hand_over.map_or_else(|| "never".to_owned(), |blocks| blocks.to_string());
-    // Its code holds the emulator's address: of use to nobody else.
-    let emulated = emulator.map_or_else(String::new, |emulator| format!(" emulator={emulator:?}"));
     format!(
         "opt_level={level} skipped={skipped} \
          debug_assertions={debug_assertions} verify={verify} compile_all={compile_all} \
-         work_limit={}+{} one_block_per_chunk={one_block_per_chunk} force_hand_over={blocks}\
-         {emulated}",
+         work_limit={}+{} one_block_per_chunk={one_block_per_chunk} force_hand_over={blocks}",
         work_limit.contract, work_limit.per_byte
     )
 }

@@ -155,7 +155,7 @@ impl Header {
     /// The first difference, in the order of [`ArtifactError`]'s variants.
     pub fn check(&self, expected: &Expected<'_>) -> Result<(), ArtifactError> {
         self.check_build(expected.cranelift)?;
-        self.check_machine(Machine::host())?;
+        self.check_machine(&Machine::running(expected.options))?;
         let (found, spec_id) = (&self.spec, expected.spec_id);
         if *found != spec_id.to_string() {
             let (found, expected) = (found.clone(), spec_id.to_string());

@@ -3,7 +3,8 @@
 //! The compiler says which extensions of the processor its code may use; which of them this
 //! processor has is asked here, so that code can be loaded without the compiler.
 
-use std::sync::LazyLock;
+use crate::CompilerOptions;
+use std::{borrow::Cow, sync::LazyLock};
 
 /// A kind of machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,18 @@ impl Machine {
             Machine { triple: host_triple(), features }
         });
         &HOST
+    }
+
+    /// The machine that runs what is compiled with `options`: this one, or an emulated one, of which
+    /// nothing is known but its kind.
+    pub(super) fn running(options: &CompilerOptions) -> Cow<'static, Self> {
+        #[cfg(feature = "cranelift")]
+        if let Some(emulator) = options.emulator {
+            let (triple, features) = (emulator.target.to_owned(), Vec::new());
+            return Cow::Owned(Self { triple, features });
+        }
+        let _ = options;
+        Cow::Borrowed(Self::host())
     }
 
     /// The first extension of `needed` that this machine doesn't have.

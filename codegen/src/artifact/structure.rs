@@ -77,6 +77,8 @@ pub(super) fn read(
         force_hand_over: expected.options.force_hand_over,
         functions,
         entries,
+        #[cfg(feature = "cranelift")]
+        emulator: expected.options.emulator,
         timings: CompileTimings::default(),
         report: Default::default(),
     })
