@@ -9,6 +9,8 @@
 //! reserved (PROT_NONE) --allocate--> writable (RW) --seal--> executable (RX) --drop--> reserved
 //! ```
 //!
+//! So by pages; on macOS with aarch64 it is by threads (`os/by_thread.rs`).
+//!
 //! - `os`: the four transitions, the only calls of `mmap` and `mprotect` for code.
 //! - `free_pages`: which pages of the reservation are free.
 //! - `region`: the reservation, its blocks, and their accounting.

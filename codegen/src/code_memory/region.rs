@@ -86,6 +86,7 @@ impl CodeRegion {
         let range = run.start * page..run.end * page;
         let block = Block { region: Arc::clone(self), range };
         // SAFETY: the free list gave the pages to this block alone, and nobody has its address yet.
+        // Loading seals or drops the block before it returns, on this thread.
         unsafe { self.reservation.make_writable(block.range.clone()) }?;
         Ok(block)
     }
