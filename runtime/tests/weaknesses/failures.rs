@@ -4,8 +4,9 @@ use crate::common::{LONG, backend, log::Warnings, long_code, numbered, refused, 
 use cranevm::runtime::{
     InterpretReason, JitBackend, LookupDecision, RuntimeConfig, RuntimeError, RuntimeTuning,
 };
+#[cfg(target_os = "linux")]
+use std::{env, fs};
 use std::{
-    env, fs,
     path::Path,
     process,
     sync::{
