@@ -262,7 +262,7 @@ pub enum JitMode {
     InProcess,
     /// In helper processes, so that a crash of the compiler, code that takes it too long, or all
     /// the memory that it may take cost one compilation: of a contract, which is interpreted until
-    /// a `clear_*`. There is one helper for each worker that has something to compile, and up to
+    /// a `clear_*`. Where somebody killed the helper, it is tried a second time. There is one helper for each worker that has something to compile, and up to
     /// four for threads that compile by themselves (blocking lookups, `compile_jit_sync`), as many
     /// as there are workers. They are started when needed, and end with the backend, or with the
     /// process, however that ends. Contracts are compiled whole at each level. What a helper makes

@@ -139,6 +139,11 @@ impl CompileFailure {
         matches!(self, Self::Compiler(CompileError::CodeMemory(Exhausted { .. } | Os { .. })))
     }
 
+    /// Whether it may well not be the code's doing, which has a second chance then.
+    pub(crate) const fn is_excusable(&self) -> bool {
+        matches!(self, Self::Helper(error) if error.is_excusable())
+    }
+
     /// Whether compiling once more for a dump shows more of it, and costs no helper.
     pub(crate) fn is_explained_by_a_dump(&self) -> bool {
         !matches!(self, Self::Helper(error) if !matches!(error, HelperError::Compiler { .. }))

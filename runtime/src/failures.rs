@@ -2,7 +2,7 @@
 //! again.
 //!
 //! A bounded map that forgets the oldest entry first. A failure for want of code memory holds only
-//! until a program is freed.
+//! until a program is freed; one that may not be the code's doing holds from the second on.
 
 use crate::{
     config::CompilationKind, error::CompileFailure, lookup::RuntimeCacheKey,
@@ -27,15 +27,29 @@ pub(crate) struct FailureLog {
 
 struct Remembered {
     failure: Arc<CompileFailure>,
-    /// For a shortage: the releases that it holds for.
-    releases: Option<u64>,
+    holds: Holds,
+}
+
+/// How long a failure keeps code from being tried again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    /// Until the next clear.
+    On,
+    /// A shortage: while so many programs were released.
+    While(u64),
+    /// Not at all: it is the first that may not be the code's doing.
+    NotYet,
 }
 
 impl FailureLog {
     /// Why `key` failed, if that still holds after so many releases of programs.
     pub(crate) fn get(&self, key: &RuntimeCacheKey, releases: u64) -> Option<Arc<CompileFailure>> {
         let remembered = self.by_key.get(key)?;
-        let holds = remembered.releases.is_none_or(|then| then == releases);
+        let holds = match remembered.holds {
+            Holds::On => true,
+            Holds::While(then) => then == releases,
+            Holds::NotYet => false,
+        };
         holds.then(|| Arc::clone(&remembered.failure))
     }
 
@@ -46,8 +60,15 @@ impl FailureLog {
         failure: Arc<CompileFailure>,
         releases: u64,
     ) {
-        let releases = failure.is_shortage().then_some(releases);
-        let remembered = Remembered { failure, releases };
+        let is_first = || self.by_key.get(&key).is_none_or(|last| last.holds != Holds::NotYet);
+        let holds = if failure.is_shortage() {
+            Holds::While(releases)
+        } else if failure.is_excusable() && is_first() {
+            Holds::NotYet
+        } else {
+            Holds::On
+        };
+        let remembered = Remembered { failure, holds };
         if self.by_key.insert(key, remembered).is_some() {
             return;
         }
@@ -116,6 +137,7 @@ impl CompileService {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::helper::HelperError;
     use alloy_primitives::B256;
     use revm::primitives::hardfork::SpecId;
 
@@ -137,5 +159,19 @@ mod tests {
         assert!(log.get(&key(2), 0).is_some());
         log.clear();
         assert!(log.get(&key(2), 0).is_none());
+    }
+
+    #[test]
+    fn what_may_not_be_the_codes_doing_holds_from_the_second_on() {
+        let mut log = FailureLog::default();
+        let killed = HelperError::Killed { status: "signal: 9".into() };
+        let killed = Arc::new(CompileFailure::Helper(killed));
+        log.insert(key(1), Arc::clone(&killed), 0);
+        assert!(log.get(&key(1), 0).is_none());
+        log.insert(key(2), Arc::clone(&killed), 0);
+        assert!(log.get(&key(2), 0).is_none(), "another's");
+        log.insert(key(1), killed, 0);
+        assert!(log.get(&key(1), 0).is_some());
+        assert_eq!(log.order.len(), 2);
     }
 }

@@ -56,10 +56,17 @@ pub enum HelperError {
         /// The limit.
         limit: Duration,
     },
-    /// The helper ended by itself, or somebody ended it.
+    /// The helper ended by itself: it crashed, or exited.
     #[error("it ended before it answered: {status}")]
     Ended {
         /// Its exit status, or that it is unknown.
+        status: String,
+    },
+    /// Somebody killed the helper: the system for want of memory, say, or an operator. That isn't
+    /// held against the code the first time.
+    #[error("it was killed before it answered: {status}")]
+    Killed {
+        /// Its exit status.
         status: String,
     },
     /// The helper said what isn't understood, and was killed.
@@ -97,6 +104,11 @@ pub enum HelperError {
 }
 
 impl HelperError {
+    /// Whether it may well not be the code's doing.
+    pub(crate) const fn is_excusable(&self) -> bool {
+        matches!(self, Self::Killed { .. })
+    }
+
     /// Whether it tells nothing of the code that was to be compiled: the same may succeed later.
     pub(crate) fn is_circumstantial(&self) -> bool {
         matches!(self, Self::Start { .. } | Self::NotReady { .. } | Self::BackingOff { .. })

@@ -20,7 +20,10 @@ use rustix::{
 use std::{
     ffi::OsString,
     io::{self, PipeReader, Read, Write},
-    os::{fd::AsFd, unix::process::CommandExt},
+    os::{
+        fd::AsFd,
+        unix::process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::Arc,
@@ -208,9 +211,7 @@ impl Process {
         let status = self.kill();
         match broken {
             Broken::TimedOut => HelperError::TimedOut { limit },
-            Broken::Stopped | Broken::Ended => HelperError::Ended {
-                status: status.map_or_else(|| "status unknown".into(), |s| s.to_string()),
-            },
+            Broken::Stopped | Broken::Ended => ended(status),
             Broken::Error(error) => error,
         }
     }
@@ -330,6 +331,18 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// How a helper ended that wasn't asked to. Programs end by these signals when somebody sends them,
+/// not by what they do themselves.
+fn ended(status: Option<ExitStatus>) -> HelperError {
+    const SENT: [Signal; 4] = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP];
+    let signal = status.and_then(|status| status.signal());
+    let status = status.map_or_else(|| "status unknown".into(), |status| status.to_string());
+    match SENT.iter().any(|sent| signal == Some(sent.as_raw())) {
+        true => HelperError::Killed { status },
+        false => HelperError::Ended { status },
     }
 }
 

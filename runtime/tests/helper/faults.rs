@@ -251,21 +251,34 @@ fn code_of_something_else() {
     });
 }
 
+/// Nobody knows what a helper was killed for: its job has a second chance, and no third.
 fn a_helper_that_is_killed_at_a_job() {
     let folder = Folder::new();
     let config = RuntimeConfig { jit_helper_path: Some(folder.fake("hangs")), ..config() };
     let backend = backend(config);
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| helper_error(&backend, numbered(1)));
-        eventually("the helper has the job", || backend.stats().jit_helper_spawns == 1);
-        thread::sleep(Duration::from_millis(20));
-        let start = Instant::now();
-        children().into_iter().for_each(kill);
-        let error = waiting.join().unwrap();
-        assert!(matches!(&error, HelperError::Ended { status } if status.contains("SIGKILL")));
-        assert!(start.elapsed() < Duration::from_secs(3));
-    });
-    assert_eq!(backend.stats().jit_helper_disconnects, 1);
+    let killed_at = |n: u64| {
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| helper_error(&backend, numbered(1)));
+            eventually("the helper has the job", || backend.stats().jit_helper_spawns == n);
+            thread::sleep(Duration::from_millis(20));
+            let start = Instant::now();
+            children().into_iter().for_each(kill);
+            let error = waiting.join().unwrap();
+            assert!(matches!(&error, HelperError::Killed { status } if status.contains("SIGKILL")));
+            assert!(start.elapsed() < Duration::from_secs(3));
+        });
+        assert_eq!(backend.stats().jit_helper_disconnects, n);
+    };
+    killed_at(1);
+    killed_at(2);
+    folder.program("");
+    helper_error(&backend, numbered(1));
+    assert_eq!(backend.stats().compilations_dispatched, 2, "remembered");
+    thread::sleep(Duration::from_millis(150));
+    backend.compile_jit_sync(numbered(2)).unwrap();
+    // A clear forgets.
+    backend.clear_resident();
+    backend.compile_jit_sync(numbered(1)).unwrap();
 }
 
 fn a_helper_that_is_killed_while_idle() {
