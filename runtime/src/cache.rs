@@ -268,6 +268,13 @@ impl ProgramCache {
         })
     }
 
+    /// Lets a program be marked again, for nothing came of its mark.
+    pub(crate) fn take_back_mark(&self, key: &RuntimeCacheKey) {
+        if let Some(resident) = self.programs.get(key) {
+            resident.change_lack(Lack::Told, Lack::No);
+        }
+    }
+
     /// Remembers a failure, unless the cache was cleared since `generation`. `releases` is as for
     /// [`failure`](Self::failure), read before the attempt.
     pub(crate) fn remember_failure(

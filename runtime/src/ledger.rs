@@ -35,37 +35,56 @@ pub(crate) struct Ledger {
 /// Contracts accepted for compilation and not done with.
 #[derive(Default)]
 pub(crate) struct Pending {
-    count: Mutex<u64>,
+    counts: Mutex<Counts>,
     none: Condvar,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    all: u64,
+    /// Those of them that there is a limit for.
+    admitted: u64,
 }
 
 impl Pending {
     pub(crate) fn get(&self) -> u64 {
-        *lock(&self.count)
+        lock(&self.counts).all
     }
 
-    /// Takes one more if fewer than `limit` are pending.
-    fn admit(&self, limit: u64) -> bool {
-        let mut count = lock(&self.count);
-        let admitted = *count < limit;
-        *count += u64::from(admitted);
-        admitted
+    /// Whether one more would be admitted.
+    pub(crate) fn has_room(&self, limit: usize) -> bool {
+        lock(&self.counts).admitted < limit as u64
     }
 
-    fn leave(&self) {
-        let mut count = lock(&self.count);
-        *count -= 1;
-        if *count == 0 {
+    /// Takes one more, if fewer than `limit` were admitted and are pending.
+    fn admit(&self, limit: usize) -> bool {
+        let mut counts = lock(&self.counts);
+        let has_room = counts.admitted < limit as u64;
+        counts.admitted += u64::from(has_room);
+        counts.all += u64::from(has_room);
+        has_room
+    }
+
+    /// Takes one more, whatever their number.
+    fn take(&self) {
+        lock(&self.counts).all += 1;
+    }
+
+    fn leave(&self, was_admitted: bool) {
+        let mut counts = lock(&self.counts);
+        counts.all -= 1;
+        counts.admitted -= u64::from(was_admitted);
+        if counts.all == 0 {
             self.none.notify_all();
         }
     }
 
     /// Waits until nothing is pending; `false` if that isn't so by `deadline`.
     pub(crate) fn wait_none(&self, deadline: Instant) -> bool {
-        let mut count = lock(&self.count);
-        while *count > 0 {
-            let Some(waited) = wait_until(&self.none, count, deadline) else { return false };
-            count = waited;
+        let mut counts = lock(&self.counts);
+        while counts.all > 0 {
+            let Some(waited) = wait_until(&self.none, counts, deadline) else { return false };
+            counts = waited;
         }
         true
     }
@@ -76,6 +95,8 @@ pub(crate) struct Ticket {
     ledger: Arc<Ledger>,
     key: RuntimeCacheKey,
     kind: CompilationKind,
+    /// Whether there is a limit for it.
+    is_admitted: bool,
     /// When compilation began, if it did.
     begun: Option<Instant>,
     timings: CompileTimings,
@@ -85,23 +106,24 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Accepts a contract, unless `limit` are pending already.
+    /// Accepts a contract, unless `limit` of these are pending already.
     pub(crate) fn admit(ledger: &Arc<Ledger>, key: RuntimeCacheKey, limit: usize) -> Option<Self> {
-        ledger.pending.admit(limit as u64).then(|| Self::new(ledger, key))
+        ledger.pending.admit(limit).then(|| Self::new(ledger, key, true))
     }
 
     /// Accepts what is bounded otherwise: what the calling thread compiles at once, and upgrades of
     /// resident programs.
     pub(crate) fn always(ledger: &Arc<Ledger>, key: RuntimeCacheKey) -> Self {
-        *lock(&ledger.pending.count) += 1;
-        Self::new(ledger, key)
+        ledger.pending.take();
+        Self::new(ledger, key, false)
     }
 
-    fn new(ledger: &Arc<Ledger>, key: RuntimeCacheKey) -> Self {
+    fn new(ledger: &Arc<Ledger>, key: RuntimeCacheKey, is_admitted: bool) -> Self {
         Self {
             ledger: Arc::clone(ledger),
             key,
             kind: CompilationKind::Jit,
+            is_admitted,
             begun: None,
             timings: CompileTimings::default(),
             success: false,
@@ -169,7 +191,7 @@ impl Drop for Ticket {
             }
         }
         // Last, so that who sees nothing pending sees the rest.
-        self.ledger.pending.leave();
+        self.ledger.pending.leave(self.is_admitted);
     }
 }
 
@@ -202,7 +224,10 @@ mod tests {
         good.succeed();
         drop(good);
         assert_eq!(counts(), (1, 1, 1, 0));
-        Ticket::always(&ledger, KEY).begin();
+        let mut bad = Ticket::always(&ledger, KEY);
+        bad.begin();
+        assert!(Ticket::admit(&ledger, KEY, 2).is_some(), "it has no part in the limit");
+        drop(bad);
         assert_eq!(counts(), (1, 2, 1, 1));
         assert!(!ledger.pending.wait_none(Instant::now() + Duration::from_millis(1)));
         drop(waiting);

@@ -122,6 +122,11 @@ impl<J> Pool<J> {
         self.queue(band).len.load(Acquire)
     }
 
+    /// Whether another job may wait in a band.
+    pub(crate) fn has_room(&self, band: Band) -> bool {
+        self.queued(band) < self.queue(band).capacity
+    }
+
     /// The next job for a worker; sleeps until there is one. `None` once the pool has stopped.
     pub(crate) fn next(&self, station: &mut Station<J>) -> Option<J> {
         loop {

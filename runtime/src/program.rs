@@ -51,8 +51,8 @@ pub struct CompiledProgram {
     last_use: AtomicU32,
     /// 1 more than the releases of programs when a part of it last found no memory; 0: never.
     short_at: AtomicU64,
-    /// Whether better code found no helper process to be compiled in.
-    found_no_helper: AtomicBool,
+    /// Whether better code was put off: for want of a helper process, or of room in the queue.
+    put_off: AtomicBool,
     /// After `backing`, for fields are dropped in their order: a release is told when the memory is
     /// free.
     _share: Share,
@@ -100,7 +100,7 @@ impl CompiledProgram {
             code_len,
             last_use: AtomicU32::new(0),
             short_at: AtomicU64::new(0),
-            found_no_helper: AtomicBool::new(false),
+            put_off: AtomicBool::new(false),
             _share,
         }
     }
@@ -154,14 +154,14 @@ impl CompiledProgram {
         short_at != 0 && short_at != releases + 1
     }
 
-    /// Notes that better code found no helper process to be compiled in.
-    pub(crate) fn note_no_helper(&self) {
-        self.found_no_helper.store(true, Relaxed);
+    /// Notes that better code found no helper process to be compiled in, or no room in the queue.
+    pub(crate) fn note_put_off(&self) {
+        self.put_off.store(true, Relaxed);
     }
 
-    /// Whether better code found no helper process.
-    pub(crate) fn found_no_helper(&self) -> bool {
-        self.found_no_helper.load(Relaxed)
+    /// Whether better code was put off.
+    pub(crate) fn is_put_off(&self) -> bool {
+        self.put_off.load(Relaxed)
     }
 
     /// Runs of this program that were handed over to the interpreter.

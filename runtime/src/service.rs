@@ -34,7 +34,11 @@ use std::{
 };
 
 /// Programs that a clear frees by itself.
-const FREED_AT_ONCE: usize = 64;
+pub(crate) const FREED_AT_ONCE: usize = 64;
+
+/// Upgrades that may wait. Further ones are put off: contracts that come in all the time may keep
+/// workers from all of them for long, and each holds bytecode.
+const MAX_UPGRADES: usize = 4096;
 
 /// Compiles what isn't compiled yet, once.
 pub(crate) struct CompileService {
@@ -89,7 +93,7 @@ impl CompileService {
             library,
             ledger,
             cold: ColdTable::new(tuning.jit_hot_threshold),
-            pool: Pool::new(tuning.channel_capacity, hot, usize::MAX),
+            pool: Pool::new(tuning.channel_capacity, hot, MAX_UPGRADES),
             bell: Bell::default(),
             helpers,
             dumper: Dumper::new(&config),

@@ -90,8 +90,8 @@ impl CompileService {
 
     /// Asks for an artifact, for a caller who makes it if there is no room. Isn't counted then.
     pub(crate) fn submit_quietly(self: &Arc<Self>, key: RuntimeCacheKey, code: Bytes) {
-        let has_room = self.ledger.pending.get() < self.tuning().jit_max_pending_jobs as u64
-            && self.pool.queued(Band::Urgent) < self.tuning().channel_capacity;
+        let has_room = self.ledger.pending.has_room(self.tuning().jit_max_pending_jobs)
+            && self.pool.has_room(Band::Urgent);
         if has_room && self.tuning().jit_worker_count > 0 {
             self.submit(key, code, Origin::Artifact, None);
         }
@@ -109,7 +109,9 @@ impl CompileService {
         program.touch(self.cache.clock());
         if lacks && self.crew.has_workers() {
             let tier = if self.has_guessed_wrong(&program) { Tier::Complete } else { Tier::Full };
-            jobs::queue_upgrade(self, &program, code(), generation, tier);
+            if !jobs::queue_upgrade(self, &program, code(), generation, tier) {
+                self.cache.take_back_mark(key);
+            }
         }
         Some(program)
     }
@@ -120,14 +122,15 @@ impl CompileService {
     }
 
     /// Marks the programs that turned out to leave out what runs: for they guessed wrong, or for
-    /// want of memory or of a helper, which there may be now.
+    /// want of memory, of a helper, or of room in the queue, which there may be now.
     pub(crate) fn find_lacking(&self) {
         let releases = self.compilers.space.releases();
-        let may_help = self.helpers.as_ref().is_some_and(|helpers| !helpers.is_resting());
+        let rests = self.helpers.as_ref().is_some_and(Helpers::is_resting);
+        let may_go_on = !rests && self.pool.has_room(Band::Upgrade);
         let lacks = |tier, program: &CompiledProgram| {
             (tier == Tier::Full && self.has_guessed_wrong(program))
                 || program.may_find_memory(releases)
-                || (may_help && program.found_no_helper())
+                || (may_go_on && program.is_put_off())
         };
         if self.cache.mark_lacking(lacks) {
             // So that EVMs look again, and bring the bytecode.
@@ -149,5 +152,98 @@ impl CompileService {
                  minute"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::RuntimeConfig, pool::Pool, tuning::RuntimeTuning};
+    use alloy_primitives::keccak256;
+    use cranevm_codegen::CompilerOptions;
+    use revm::primitives::hardfork::SpecId;
+    use std::time::{Duration, Instant};
+
+    /// A paused service with a worker, in whose queues so many upgrades have room.
+    fn paused(jit_max_pending_jobs: usize, upgrades: usize) -> Arc<CompileService> {
+        let tuning =
+            RuntimeTuning { jit_max_pending_jobs, jit_worker_count: 1, ..RuntimeTuning::default() };
+        let config = RuntimeConfig { tuning, ..RuntimeConfig::default() };
+        let mut service = CompileService::new(config, CompilerOptions::default());
+        service.pool = Pool::new(9, 9, upgrades);
+        service.pool.pause();
+        Arc::new(service)
+    }
+
+    fn code(n: u8) -> Bytes {
+        vec![n].into()
+    }
+
+    fn key(n: u8) -> RuntimeCacheKey {
+        RuntimeCacheKey { code_hash: keccak256([n]), spec_id: SpecId::CANCUN }
+    }
+
+    /// Makes a program resident that is to be upgraded; whether there was room for that.
+    fn upgrade(service: &CompileService, n: u8) -> bool {
+        let program = Arc::new(service.compilers.program(key(n), &code(n)).unwrap());
+        let generation = service.cache.generation();
+        service.cache.publish(&program, Tier::Baseline, generation);
+        jobs::queue_upgrade(service, &program, code(n), generation, Tier::Full)
+    }
+
+    #[test]
+    fn upgrades_are_bounded_and_put_off() {
+        let service = paused(1, 1);
+        assert!(service.start_workers().unwrap());
+        assert_eq!([0, 1].map(|n| upgrade(&service, n)), [true, false]);
+        let look = || service.use_resident(&key(1), || code(1)).map(drop);
+        service.find_lacking();
+        look().unwrap();
+        assert_eq!(service.pool.queued(Band::Upgrade), 1, "there is still no room");
+        service.pool.resume();
+        let later = Instant::now() + Duration::from_secs(60);
+        assert!(service.ledger.pending.wait_none(later));
+        assert_eq!(service.cache.tier(&key(0)), Some(Tier::Full));
+        assert_eq!(service.cache.tier(&key(1)), Some(Tier::Baseline));
+        service.find_lacking();
+        look().unwrap();
+        assert!(service.ledger.pending.wait_none(later));
+        assert_eq!(service.cache.tier(&key(1)), Some(Tier::Full));
+        service.shut_down();
+    }
+
+    /// A mark that came to nothing, for the queue had filled up by then, is found again.
+    #[test]
+    fn an_upgrade_is_put_off_more_than_once() {
+        let service = paused(1, 1);
+        assert!(service.start_workers().unwrap());
+        assert_eq!([0, 1].map(|n| upgrade(&service, n)), [true, false]);
+        let later = Instant::now() + Duration::from_secs(60);
+        service.pool.resume();
+        assert!(service.ledger.pending.wait_none(later));
+        service.pool.pause();
+        service.find_lacking();
+        assert!(upgrade(&service, 2));
+        service.use_resident(&key(1), || code(1)).unwrap();
+        service.pool.resume();
+        assert!(service.ledger.pending.wait_none(later));
+        assert_eq!(service.cache.tier(&key(1)), Some(Tier::Baseline));
+        service.find_lacking();
+        service.use_resident(&key(1), || code(1)).unwrap();
+        assert!(service.ledger.pending.wait_none(later));
+        assert_eq!(service.cache.tier(&key(1)), Some(Tier::Full));
+        service.shut_down();
+    }
+
+    #[test]
+    fn upgrades_that_wait_leave_room_for_contracts() {
+        let service = paused(1, 9);
+        (0..3).for_each(|n| assert!(upgrade(&service, n)));
+        assert_eq!(service.ledger.pending.get(), 3);
+        assert!(service.submit(key(3), code(3), Origin::Explicit, None));
+        assert!(!service.submit(key(4), code(4), Origin::Explicit, None), "the limit");
+        assert_eq!(service.ledger.pending.get(), 4);
+        service.shut_down();
+        assert_eq!(service.ledger.pending.get(), 0);
     }
 }

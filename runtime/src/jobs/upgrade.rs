@@ -15,20 +15,23 @@ use alloy_primitives::Bytes;
 use cranevm_codegen::CompileTimings;
 use std::sync::{Arc, Weak};
 
-/// Queues the compilation of a resident program's contract at a better tier.
+/// Queues the compilation of a resident program's contract at a better tier; `false`, and a note in
+/// the program, if there is no room for it now.
 pub(crate) fn queue_upgrade(
     service: &CompileService,
     program: &Arc<CompiledProgram>,
     code: Bytes,
     generation: u64,
     tier: Tier,
-) {
-    // Bounded by what is resident: each program is upgraded once.
+) -> bool {
     let ticket = Ticket::always(&service.ledger, program.key);
     let resident = Arc::downgrade(program);
     let upgrade = Upgrade { ticket, resident, code, generation, tier, work: None };
-    // Refused only by a pool that has stopped.
-    let _ended = service.pool.push(Band::Upgrade, Job::Upgrade(Box::new(upgrade)));
+    let is_queued = service.pool.push(Band::Upgrade, Job::Upgrade(Box::new(upgrade))).is_ok();
+    if !is_queued {
+        program.note_put_off();
+    }
+    is_queued
 }
 
 /// A resident program's contract to be compiled again, better.
@@ -69,9 +72,9 @@ impl Upgrade {
         let RuntimeCacheKey { code_hash, spec_id } = self.ticket.key();
         let program = self.resident.upgrade();
         match failure {
-            CompileFailure::Helper(error) if error.is_circumstantial() => {
+            CompileFailure::Helper(error) if error.is_circumstantial() || error.is_excusable() => {
                 if let Some(program) = program {
-                    program.note_no_helper();
+                    program.note_put_off();
                 }
                 tracing::debug!(%code_hash, ?spec_id, %failure, "the program gets better later");
             }
