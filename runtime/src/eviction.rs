@@ -89,6 +89,8 @@ impl CompileService {
         let _alone = lock(&self.evicting);
         let before = self.compilers.space.code_bytes();
         let wanted = *requested as u64;
+        // The thread that this was left to may be at a callback.
+        self.free_forgotten();
         // Programs that others hold free nothing until these let go, and pages may lie scattered: a
         // few rounds, but not all that is there.
         let mut candidates = self.cache.oldest_first();
@@ -147,13 +149,21 @@ mod tests {
         compiler_pool::{CompilerPool, Tier},
         config::RuntimeConfig,
         lookup::RuntimeCacheKey,
+        service::FREED_AT_ONCE,
         submission::Origin,
         tuning::RuntimeTuning,
     };
     use alloy_primitives::{Bytes, keccak256};
     use cranevm_codegen::CompilerOptions;
     use revm::{bytecode::opcode::*, primitives::hardfork::SpecId};
-    use std::{sync::Arc, time::Instant};
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+        thread,
+        time::Instant,
+    };
 
     const PAGE: usize = 4096;
 
@@ -228,6 +238,44 @@ mod tests {
         service.use_resident(&key(&code), || code.clone()).unwrap();
         assert!(service.ledger.pending.wait_none(later()));
         assert_eq!(service.cache.tier(&key(&code)), Some(Tier::Full));
+        service.shut_down();
+    }
+
+    /// A clear leaves many programs to the housekeeping thread, which may be at a callback.
+    #[test]
+    fn what_a_clear_left_to_be_freed_makes_room() {
+        const ROOM: usize = FREED_AT_ONCE + 1;
+        let (running, release) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let config = RuntimeConfig {
+            on_compilation: Some(Arc::new({
+                let (running, release) = (Arc::clone(&running), Arc::clone(&release));
+                move |_| {
+                    running.store(true, Ordering::SeqCst);
+                    while !release.load(Ordering::SeqCst) {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                }
+            })),
+            ..RuntimeConfig::default()
+        };
+        let mut service = CompileService::new(config, CompilerOptions::default());
+        service.compilers = CompilerPool::new(CompilerOptions::default(), 0, ROOM * PAGE);
+        let service = Arc::new(service);
+        let fill = |first: usize| {
+            for n in first..first + ROOM {
+                let code = [PUSH1, n as u8, STOP];
+                service.program(Goal::Program, key(&code), &code, later()).unwrap();
+            }
+        };
+        fill(0);
+        while !running.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        service.clear();
+        fill(ROOM);
+        assert_eq!((service.cache.len(), service.ledger.counters.evictions.get()), (ROOM, 0));
+        release.store(true, Ordering::SeqCst);
         service.shut_down();
     }
 }

@@ -126,6 +126,10 @@ impl CompileService {
         if forgotten.len() > FREED_AT_ONCE && self.crew.keeps_house() {
             lock(&self.forgotten).extend(forgotten);
             self.bell.ring();
+            if self.pool.is_stopping() {
+                // That thread has ended, or will without a look.
+                self.free_forgotten();
+            }
         }
     }
 

@@ -285,6 +285,16 @@ fn a_clear_with_jobs_in_flight_leaves_nothing_pending() {
     assert!(is_resident(&backend, &numbered(0)));
 }
 
+/// The thread that frees what many programs hold is gone by then.
+#[test]
+fn a_clear_after_the_end_frees_its_programs() {
+    let backend = backend(RuntimeTuning::default());
+    (0..100).for_each(|n| backend.compile_jit_sync(numbered(n)).unwrap());
+    backend.shut_down();
+    backend.clear_resident();
+    assert_eq!(backend.stats().jit_total_bytes(), 0);
+}
+
 #[test]
 fn a_program_has_a_status() {
     let backend = backend(RuntimeTuning::default());
