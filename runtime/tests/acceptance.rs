@@ -6,30 +6,28 @@ mod common;
 use common::{
     LONG, PROBE, SPEC, TARGET, backend, call,
     chain::{chain_evm, is_native, set_spec, transact},
-    database, eventually, evm, is_resident, long_code, numbered, request,
+    database, eventually, evm, is_resident, long_code,
+    meddling::{Meddling, Read},
+    numbered, request,
 };
 use cranevm::{
     SpecId,
     context_interface::cfg::GasId,
-    primitives::{Address, B256, StorageKey, StorageValue},
     revm_evm::JitEvm,
     runtime::{
         InterpretReason, JitBackend, LookupDecision, RuntimeConfig, RuntimeError, RuntimeTuning,
     },
 };
 use revm::{
-    Database, ExecuteEvm, InspectEvm, Inspector, MainBuilder,
-    bytecode::{Bytecode, opcode::*},
+    ExecuteEvm, InspectEvm, Inspector, MainBuilder,
+    bytecode::opcode::*,
     context::{
         TxEnv,
         result::{ExecutionResult, HaltReason},
     },
-    database::{CacheDB, EmptyDB},
     interpreter::{Interpreter, interpreter::EthInterpreter, interpreter_types::Jumps},
-    state::AccountInfo,
 };
 use std::{
-    convert::Infallible,
     thread,
     time::{Duration, Instant},
 };
@@ -95,35 +93,6 @@ fn acceptance_3_clears_with_jobs_in_flight() {
     eventually("all memory is given back", || backend.stats().jit_total_bytes() == 0);
 }
 
-/// Does something the first time that storage is read.
-struct Meddling<F> {
-    database: CacheDB<EmptyDB>,
-    meddle: Option<F>,
-}
-
-impl<F: FnOnce()> Database for Meddling<F> {
-    type Error = Infallible;
-
-    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, Infallible> {
-        self.database.basic(address)
-    }
-
-    fn code_by_hash(&mut self, code_hash: B256) -> Result<Bytecode, Infallible> {
-        self.database.code_by_hash(code_hash)
-    }
-
-    fn storage(&mut self, address: Address, key: StorageKey) -> Result<StorageValue, Infallible> {
-        if let Some(meddle) = self.meddle.take() {
-            meddle();
-        }
-        self.database.storage(address, key)
-    }
-
-    fn block_hash(&mut self, number: u64) -> Result<B256, Infallible> {
-        self.database.block_hash(number)
-    }
-}
-
 /// Calls itself while there is calldata, each time with a byte less; the innermost frame reads
 /// storage. Each adds to what the frame below returns, and the outermost fails at the end.
 fn recursive() -> Vec<u8> {
@@ -147,7 +116,12 @@ fn acceptance_4_one_evm_upgrades_at_its_next_frame() {
     let code = recursive();
     let backend = backend(RuntimeTuning { jit_worker_count: 0, ..Default::default() });
     let compile = || backend.compile_jit_sync(request(&code)).unwrap();
-    let database = Meddling { database: database(&[(TARGET, &code[..])]), meddle: Some(compile) };
+    let database = Meddling {
+        database: database(&[(TARGET, &code[..])]),
+        at: Read::Storage,
+        countdown: 1,
+        meddle: Some(Box::new(compile)),
+    };
     let mut jit = JitEvm::new(evm(database, SPEC), backend.clone());
     let mut plain = chain_evm(&code, SPEC);
     let with_data = |len: usize| TxEnv { data: vec![1; len].into(), ..call() };

@@ -10,14 +10,14 @@ use ::alloy_evm::{
     eth::EthEvmContext,
     precompiles::{DynPrecompile, PrecompileInput},
 };
-use common::{CALLEE, PROBE, SPEC, TARGET, call, calling, database, request, summing};
+use common::{CALLEE, PROBE, SPEC, StepCounter, TARGET, call, calling, database, request, summing};
 use cranevm::{
     alloy_evm::{JitEvm, JitEvmFactory},
     primitives::{Address, B256, Bytes, StorageKey, StorageValue},
     runtime::{JitBackend, RuntimeConfig},
 };
 use revm::{
-    Database, Inspector,
+    Database,
     bytecode::{Bytecode, opcode::*},
     context::{
         CfgEnv,
@@ -25,7 +25,6 @@ use revm::{
     },
     database::{CacheDB, EmptyDB},
     inspector::NoOpInspector,
-    interpreter::{Interpreter, interpreter::EthInterpreter},
     precompile::PrecompileOutput,
     state::AccountInfo,
 };
@@ -138,15 +137,6 @@ fn hot_code_runs_natively() {
     assert!(matches!(reason(&mut evm), HaltReason::OutOfGas(_)));
     factory.backend().set_enabled(false).unwrap();
     assert_eq!(reason(&mut evm), HaltReason::InvalidFEOpcode);
-}
-
-#[derive(Default)]
-struct StepCounter(usize);
-
-impl<CTX> Inspector<CTX, EthInterpreter> for StepCounter {
-    fn step(&mut self, _: &mut Interpreter<EthInterpreter>, _: &mut CTX) {
-        self.0 += 1;
-    }
 }
 
 #[test]

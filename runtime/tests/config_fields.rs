@@ -5,6 +5,8 @@
 
 mod common;
 
+#[cfg(target_os = "linux")]
+use common::threads;
 use common::{
     LONG, PROBE, SPEC, TARGET, backend, call, database, enabled, eventually, evm, is_resident,
     long_code, numbered, request,
@@ -31,17 +33,6 @@ fn reason(decision: LookupDecision) -> Option<InterpretReason> {
         LookupDecision::Compiled(_) => None,
         LookupDecision::Interpret(reason) => Some(reason),
     }
-}
-
-/// Names of this process's threads that begin with `prefix`.
-#[cfg(target_os = "linux")]
-fn threads(prefix: &str) -> Vec<String> {
-    let tasks = fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    let mut names: Vec<_> =
-        names.map(|n| n.trim().to_owned()).filter(|name| name.starts_with(prefix)).collect();
-    names.sort();
-    names
 }
 
 #[test]

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{
-    CALLEE, PROBE, SPEC, TARGET, call, calling,
+    CALLEE, PROBE, SPEC, StepCounter, TARGET, call, calling,
     chain::{
         ChainEvm, ChainFrame, ChainHandler, ChainInstruction, MemoryEvm, TREASURY, chain_evm,
         is_native, push_42, transact,
@@ -18,9 +18,8 @@ use cranevm::{
     handler::{EthPrecompiles, EvmTr, PrecompileProvider},
     inspector::InspectorHandler,
     interpreter::{
-        CallInputs, Gas, InstructionExecResult, InstructionResult, Interpreter, InterpreterResult,
+        CallInputs, Gas, InstructionExecResult, InstructionResult, InterpreterResult,
         instructions::instruction_table,
-        interpreter::EthInterpreter,
         interpreter_types::{Immediates, Jumps},
     },
     primitives::{Address, AddressSet, B256, Bytes, U256},
@@ -28,7 +27,7 @@ use cranevm::{
     runtime::{JitBackend, RuntimeConfig, RuntimeTuning},
 };
 use revm::{
-    Inspector, MainBuilder,
+    MainBuilder,
     bytecode::opcode::*,
     context::{ContextSetters, JournalTr, result::ResultAndState},
 };
@@ -76,20 +75,11 @@ fn a_handler_of_its_own_gets_native_frames() {
     assert!(is_native(&transact(&mut probe, call()).result));
 }
 
-#[derive(Default)]
-struct Steps(usize);
-
-impl<CTX> Inspector<CTX, EthInterpreter> for Steps {
-    fn step(&mut self, _: &mut Interpreter<EthInterpreter>, _: &mut CTX) {
-        self.0 += 1;
-    }
-}
-
 #[test]
 fn a_handler_of_its_own_is_inspected_step_by_step() {
     let contracts = [(TARGET, &calling()[..]), (CALLEE, &summing()[..])];
     let build =
-        || context(database(&contracts), SPEC).build_mainnet_with_inspector(Steps::default());
+        || context(database(&contracts), SPEC).build_mainnet_with_inspector(StepCounter::default());
     let mut plain = build();
     plain.ctx.set_tx(call());
     let expected = ChainHandler::new().inspect_run(&mut plain).unwrap();

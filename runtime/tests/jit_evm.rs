@@ -3,26 +3,26 @@
 mod common;
 
 use common::{
-    CALLEE, PROBE, SPEC, TARGET, TestEvm, call, calling, context, database, evm, request, summing,
+    CALLEE, PROBE, SPEC, StepCounter, TARGET, TestEvm, call, calling, context, database, evm,
+    meddling::{Meddling, Read},
+    request, summing,
 };
 use cranevm::{
     SpecId,
     context_interface::cfg::GasId,
-    primitives::{Address, B256, Bytes, StorageKey, StorageValue, TxKind},
+    primitives::{Bytes, TxKind},
     revm_evm::JitEvm,
     runtime::{JitBackend, RuntimeConfig},
 };
 use revm::{
-    Database, ExecuteCommitEvm, ExecuteEvm, InspectEvm, Inspector, MainBuilder, SystemCallEvm,
-    bytecode::{Bytecode, opcode::*},
+    Database, ExecuteCommitEvm, ExecuteEvm, InspectEvm, MainBuilder, SystemCallEvm,
+    bytecode::opcode::*,
     context::{
         TxEnv,
         result::{ExecutionResult, HaltReason},
     },
     database::{CacheDB, EmptyDB},
     handler::instructions::EthInstructions,
-    interpreter::{Interpreter, interpreter::EthInterpreter},
-    state::AccountInfo,
 };
 use std::convert::Infallible;
 
@@ -166,15 +166,6 @@ fn init_code_is_compiled_in_blocking_mode_only() {
     }
 }
 
-#[derive(Default)]
-struct StepCounter(usize);
-
-impl<CTX> Inspector<CTX, EthInterpreter> for StepCounter {
-    fn step(&mut self, _: &mut Interpreter<EthInterpreter>, _: &mut CTX) {
-        self.0 += 1;
-    }
-}
-
 #[test]
 fn inspectors_see_every_step() {
     let contracts = [(TARGET, &summing()[..])];
@@ -196,44 +187,18 @@ fn inspectors_see_every_step() {
     assert_eq!(jit.inner().inspector.0, 0);
 }
 
-/// A database that does something the first time that [`CALLEE`] is loaded: while [`TARGET`] is in
-/// its `CALL`.
-struct Meddling<F> {
-    database: CacheDB<EmptyDB>,
-    meddle: Option<F>,
-}
-
-impl<F: FnOnce()> Database for Meddling<F> {
-    type Error = Infallible;
-
-    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, Infallible> {
-        if address == CALLEE
-            && let Some(meddle) = self.meddle.take()
-        {
-            meddle();
-        }
-        self.database.basic(address)
-    }
-
-    fn code_by_hash(&mut self, code_hash: B256) -> Result<Bytecode, Infallible> {
-        self.database.code_by_hash(code_hash)
-    }
-
-    fn storage(&mut self, address: Address, key: StorageKey) -> Result<StorageValue, Infallible> {
-        self.database.storage(address, key)
-    }
-
-    fn block_hash(&mut self, number: u64) -> Result<B256, Infallible> {
-        self.database.block_hash(number)
-    }
-}
-
 /// Runs [`calling`] while `meddle` does something to the backend during its `CALL`, and compares
 /// the outcome with a plain EVM's. Returns the halt reason, if it halts.
 fn run_meddled(backend: &JitBackend, code: &[u8], meddle: impl FnOnce()) -> Option<HaltReason> {
     let contracts = [(TARGET, code), (CALLEE, &summing()[..])];
     let plain = evm(database(&contracts), SPEC).transact(call()).unwrap();
-    let meddling = Meddling { database: database(&contracts), meddle: Some(meddle) };
+    // While the contract is in its `CALL`.
+    let meddling = Meddling {
+        database: database(&contracts),
+        at: Read::Account(CALLEE),
+        countdown: 1,
+        meddle: Some(Box::new(meddle)),
+    };
     let mut jit = JitEvm::new(evm(meddling, SPEC), backend.clone());
     let found = jit.transact(call()).unwrap();
     assert!(jit.ctx.journaled_state.database.meddle.is_none(), "the callee was loaded");

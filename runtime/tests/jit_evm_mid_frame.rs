@@ -3,27 +3,26 @@
 
 mod common;
 
-use common::{CALLEE, SPEC, TARGET, call, database, evm, request};
+use common::{
+    CALLEE, SPEC, TARGET, call, database, evm,
+    meddling::{Meddling, Read},
+    request,
+};
 use cranevm::{
     OptimizationLevel,
-    primitives::{Address, B256, StorageKey, StorageValue},
+    primitives::{Address, StorageKey, StorageValue},
     revm_evm::JitEvm,
     runtime::{JitBackend, RuntimeConfig, RuntimeTuning},
 };
 use revm::{
-    Database, ExecuteEvm,
-    bytecode::{Bytecode, opcode::*},
+    ExecuteEvm,
+    bytecode::opcode::*,
     context::{
         TxEnv,
         result::{ExecutionResult, HaltReason},
     },
-    database::{CacheDB, EmptyDB},
-    state::AccountInfo,
 };
-use std::{
-    convert::Infallible,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// A backend that compiles nothing by itself.
 fn backend() -> JitBackend {
@@ -102,37 +101,17 @@ fn calling_itself(end: &[u8]) -> Vec<u8> {
     code
 }
 
-/// A database that does something the `countdown`th time that storage is read.
-struct Meddling<'a> {
-    database: CacheDB<EmptyDB>,
+/// Does something the `countdown`th time that storage is read, which has a word in each slot.
+fn world<'a>(
+    contracts: &[(Address, &[u8])],
     countdown: usize,
     meddle: Option<Box<dyn FnOnce() + 'a>>,
-}
-
-impl Database for Meddling<'_> {
-    type Error = Infallible;
-
-    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, Infallible> {
-        self.database.basic(address)
+) -> Meddling<'a> {
+    let mut database = database(contracts);
+    for slot in (0..256).map(StorageKey::from) {
+        database.insert_account_storage(TARGET, slot, slot + StorageValue::from(3)).unwrap();
     }
-
-    fn code_by_hash(&mut self, code_hash: B256) -> Result<Bytecode, Infallible> {
-        self.database.code_by_hash(code_hash)
-    }
-
-    fn storage(&mut self, address: Address, key: StorageKey) -> Result<StorageValue, Infallible> {
-        self.countdown = self.countdown.saturating_sub(1);
-        if self.countdown == 0
-            && let Some(meddle) = self.meddle.take()
-        {
-            meddle();
-        }
-        Ok(self.database.storage(address, key)? + key + StorageValue::from(3))
-    }
-
-    fn block_hash(&mut self, number: u64) -> Result<B256, Infallible> {
-        self.database.block_hash(number)
-    }
+    Meddling { database, at: Read::Storage, countdown, meddle }
 }
 
 /// Runs `code` with `calldata` on a plain EVM, and on one for which the code is compiled when
@@ -143,7 +122,7 @@ fn ends_natively(code: &[u8], calldata: usize, countdown: usize) -> bool {
     let tx = || TxEnv { data: vec![1; calldata].into(), ..long_call() };
     let backend = backend();
     let compile = || backend.compile_jit_sync(request(code)).unwrap();
-    let world = |meddle| Meddling { database: database(&contracts), countdown, meddle };
+    let world = |meddle| world(&contracts, countdown, meddle);
     let expected = evm(world(None), SPEC).transact(tx()).unwrap();
     let mut jit = JitEvm::new(evm(world(Some(Box::new(compile))), SPEC), backend.clone());
     let found = jit.transact(tx()).unwrap();
@@ -223,11 +202,7 @@ fn code_that_is_withdrawn_at_once_is_not_entered() {
             backend.compile_jit_sync(request(&code)).unwrap();
             withdraw(&backend);
         };
-        let world = Meddling {
-            database: database(&[(TARGET, &code[..])]),
-            countdown: 5,
-            meddle: Some(Box::new(meddle)),
-        };
+        let world = world(&[(TARGET, &code)], 5, Some(Box::new(meddle)));
         let result = JitEvm::new(evm(world, SPEC), backend.clone()).transact(long_call());
         let ExecutionResult::Halt { reason, .. } = result.unwrap().result else {
             panic!("must halt");

@@ -5,6 +5,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod log;
+pub(crate) mod meddling;
 
 use cranevm::{
     SpecId,
@@ -12,14 +13,15 @@ use cranevm::{
     runtime::{JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig, RuntimeTuning},
 };
 use revm::{
-    Context, MainBuilder, MainContext, MainnetEvm,
+    Context, Inspector, MainBuilder, MainContext, MainnetEvm,
     bytecode::{Bytecode, opcode::*},
     context::{BlockEnv, CfgEnv, Journal, TxEnv},
     database::{CacheDB, EmptyDB},
+    interpreter::{Interpreter, interpreter::EthInterpreter},
     state::AccountInfo,
 };
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -133,6 +135,27 @@ pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
     while !holds() {
         assert!(start.elapsed() < LONG, "{what}");
         thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Names of this process's threads that begin with `prefix`.
+#[cfg(target_os = "linux")]
+pub(crate) fn threads(prefix: &str) -> Vec<String> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    let mut names: Vec<_> =
+        names.map(|n| n.trim().to_owned()).filter(|name| name.starts_with(prefix)).collect();
+    names.sort();
+    names
+}
+
+/// Counts the instructions that an inspector is shown.
+#[derive(Default)]
+pub(crate) struct StepCounter(pub(crate) usize);
+
+impl<CTX> Inspector<CTX, EthInterpreter> for StepCounter {
+    fn step(&mut self, _: &mut Interpreter<EthInterpreter>, _: &mut CTX) {
+        self.0 += 1;
     }
 }
 
