@@ -84,6 +84,14 @@ impl CompileService {
         self.library.as_ref().is_some_and(|library| library.has(key))
     }
 
+    /// Makes sure that the store has what it is known to have of `key`, for somebody who wants the
+    /// artifact: other processes may have deleted it.
+    pub(crate) fn look_for_stored(&self, key: &RuntimeCacheKey) {
+        if let Some(library) = &self.library {
+            library.look_for(key);
+        }
+    }
+
     /// Loads and publishes the program of a stored artifact, if there is one that may be loaded.
     pub(crate) fn load_stored(
         &self,
@@ -298,11 +306,14 @@ impl CompileService {
         }
     }
 
-    /// Deletes the artifacts, if that was asked for. What goes wrong is logged.
-    pub(crate) fn settle_artifacts(&self) {
-        if let Some(library) = &self.library {
-            let _logged = library.settle();
-        }
+    /// Deletes the artifacts, if that was asked for; `false` if it failed, which is logged.
+    pub(crate) fn settle_artifacts(&self) -> bool {
+        self.library.as_ref().is_none_or(|library| library.settle().is_ok())
+    }
+
+    /// Whether the artifacts are to be deleted.
+    pub(crate) fn wants_artifacts_cleared(&self) -> bool {
+        self.library.as_ref().is_some_and(Library::wants_clear)
     }
 }
 

@@ -67,6 +67,9 @@ impl CompileService {
         let kind = self.kind_for(goal);
         let flights = self.flights(kind);
         let kept_since = self.library_generation();
+        if goal == Goal::Artifact {
+            self.look_for_stored(&key);
+        }
         let (lead, generation) = loop {
             let generation = self.cache.generation();
             if let Some(known) = self.known_for(goal, &key) {

@@ -1,5 +1,5 @@
-//! The threads of a backend: workers that compile, one that keeps house, and one for each clear of
-//! the store. Started when they are first needed, ended with the backend.
+//! The threads of a backend: workers that compile, one that keeps house, and one that clears the
+//! store. Started when they are first needed, ended with the backend.
 
 use crate::{
     error::RuntimeError,
@@ -29,7 +29,7 @@ pub(crate) struct Crew {
     started: Mutex<Started>,
     /// The same as `started.workers`, without the lock.
     has_workers: AtomicBool,
-    /// Whether a thread was started to clear the store, and hasn't begun.
+    /// Whether a thread clears the store, or was started to.
     is_clearing: AtomicBool,
 }
 
@@ -111,22 +111,34 @@ impl CompileService {
     pub(crate) fn start_clearing(self: &Arc<Self>) {
         if self.pool.is_stopping() {
             // Nobody waits for threads any more.
-            return self.settle_artifacts();
+            self.settle_artifacts();
+            return;
         }
-        if self.crew.is_clearing.swap(true, Ordering::AcqRel) {
+        if self.crew.is_clearing.swap(true, Ordering::SeqCst) {
             return;
         }
         let service = Arc::clone(self);
-        let body = move || {
-            // First: what is asked for from now on, another thread does.
-            service.crew.is_clearing.store(false, Ordering::Release);
-            service.settle_artifacts();
-        };
+        let body = move || service.clear_store();
         let name = thread_name(&self.config.thread_name, "clear");
         if let Err(error) = self.crew.threads.spawn(name, 0, body) {
             // Who needs the store next does it.
-            self.crew.is_clearing.store(false, Ordering::Release);
+            self.crew.is_clearing.store(false, Ordering::SeqCst);
             self.told(error);
+        }
+    }
+
+    /// The work of that thread: to clear the store, and once more if that was asked for meanwhile.
+    fn clear_store(&self) {
+        let is_clearing = &self.crew.is_clearing;
+        loop {
+            let is_settled = self.settle_artifacts();
+            is_clearing.store(false, Ordering::SeqCst);
+            // Whoever found the flag set has asked for a clear before, which is seen here. One that
+            // failed is left to who needs the store next.
+            let is_wanted = is_settled && self.wants_artifacts_cleared();
+            if !is_wanted || is_clearing.swap(true, Ordering::SeqCst) {
+                return;
+            }
         }
     }
 

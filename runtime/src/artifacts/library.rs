@@ -107,6 +107,22 @@ impl Library {
         }
     }
 
+    /// Asks the store whether it still has what it is known to have of `key`. If it hasn't, or
+    /// can't tell, that isn't known any more.
+    pub(crate) fn look_for(&self, key: &RuntimeCacheKey) {
+        if !self.has(key) {
+            return;
+        }
+        let artifact_key = self.recipe.key(*key);
+        let Ok(_open) = self.open() else { return };
+        match self.ask("load", |store| store.load(&artifact_key)) {
+            Ok(Some(_)) => return,
+            Ok(None) => {}
+            Err(problem) => self.tell(&artifact_key, &problem),
+        }
+        self.index.remove(key);
+    }
+
     /// [`load`](Self::load) of an artifact that [`list`](Self::list) told of.
     pub(crate) fn load_listed(
         &self,
@@ -192,6 +208,11 @@ impl Library {
         self.generation.fetch_add(1, SeqCst);
         self.clear_wanted.store(true, SeqCst);
         self.index.clear();
+    }
+
+    /// Whether all artifacts are to be deleted, and aren't yet.
+    pub(crate) fn wants_clear(&self) -> bool {
+        self.clear_wanted.load(SeqCst)
     }
 
     /// Deletes all artifacts, if that was asked for. Where it fails it stays asked for, and until
