@@ -46,6 +46,13 @@ pub(crate) fn export(backend: &str, stats: &RuntimeStatsSnapshot) {
     count("cranevm_artifacts_stored_total", stats.artifacts_stored);
     count("cranevm_artifacts_refused_total", stats.artifact_refusals.total());
     count("cranevm_artifact_store_errors_total", stats.artifact_store_errors);
+    count("cranevm_jit_helper_spawns_total", stats.jit_helper_spawns);
+    count("cranevm_jit_helper_spawn_failures_total", stats.jit_helper_spawn_failures);
+    count("cranevm_jit_helper_restarts_total", stats.jit_helper_restarts);
+    count("cranevm_jit_helper_timeouts_total", stats.jit_helper_timeouts);
+    count("cranevm_jit_helper_disconnects_total", stats.jit_helper_disconnects);
+    count("cranevm_jit_helper_pause_requests_total", stats.jit_helper_pause_requests);
+    count("cranevm_jit_helper_resume_requests_total", stats.jit_helper_resume_requests);
     let level = |name: &'static str, value: u64| {
         gauge!(name, "backend" => backend.to_owned()).set(value as f64);
     };

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{LONG, eventually, numbered};
-use cranevm::runtime::{JitBackend, RuntimeConfig, RuntimeTuning};
+use cranevm::runtime::{JitBackend, JitMode, RuntimeConfig, RuntimeTuning};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
@@ -106,4 +106,21 @@ fn statistics_are_exported() {
     is("cranevm_jit_code_bytes", backend.stats().jit_code_bytes as f64);
     is("cranevm_compile_seconds", 2.0);
     is("cranevm_compile_codegen_seconds", 2.0);
+    // Of helpers, in a backend of its own, for counters begin with it.
+    drop(backend);
+    let config = RuntimeConfig {
+        jit_mode: JitMode::OutOfProcess,
+        jit_helper_path: Some("/no/such/helper".into()),
+        thread_name: "metered".to_owned(),
+        tuning,
+        ..Default::default()
+    };
+    let backend = JitBackend::new(config).unwrap();
+    assert!(backend.compile_jit_sync(numbered(1)).is_err());
+    backend.pause();
+    is("cranevm_jit_helper_spawn_failures_total", 1.0);
+    is("cranevm_jit_helper_pause_requests_total", 1.0);
+    for name in ["spawns", "restarts", "timeouts", "disconnects", "resume_requests"] {
+        is(&format!("cranevm_jit_helper_{name}_total"), 0.0);
+    }
 }
