@@ -188,9 +188,10 @@ impl JitBackend {
 
     /// Asks the workers for an artifact, before what is merely hot, whether or not the backend is
     /// enabled or in [`aot`](RuntimeConfig::aot) mode. Never waits. Nothing happens if the store
-    /// has it and its program is resident, or the code is ineligible or failed before; if the store
-    /// has it and its program isn't resident, that is loaded. Where there is no room, no worker or
-    /// no [`store`](RuntimeConfig::store), the request is counted in
+    /// is known to have it (other processes may have deleted it since) and its program is resident,
+    /// or the code is ineligible or failed before; if the store has it and its program isn't
+    /// resident, that is loaded. Where there is no room, no worker or no
+    /// [`store`](RuntimeConfig::store), the request is counted in
     /// [`commands_dropped`](RuntimeStatsSnapshot::commands_dropped).
     pub fn prepare_aot(&self, request: AotRequest) {
         self.prepare_aot_batch(vec![request]);
@@ -208,8 +209,8 @@ impl JitBackend {
         }
     }
 
-    /// Makes an artifact on this thread, unless the store has it; if another thread is at it, waits
-    /// for that. Takes at most 30 s, and the time for one chunk of code. `Ok` means that the
+    /// Makes an artifact on this thread, unless the store has it, which is asked; if another thread
+    /// is at it, waits for that. Takes at most 30 s, and the time for one chunk of code. `Ok` means that the
     /// artifact is stored and its program was published.
     ///
     /// # Errors

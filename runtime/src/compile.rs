@@ -8,7 +8,7 @@ use crate::{
     compiler_pool::Tier,
     config::CompilationKind,
     error::{CompileFailure, RuntimeError},
-    flights::{Attempt, Boarding, Flights},
+    flights::{Attempt, Boarding, Flights, Lead},
     helper::{Client, Work, deadline_in},
     jobs::Job,
     ledger::Ticket,
@@ -20,6 +20,7 @@ use crate::{
 };
 use cranevm_codegen::CompiledCode;
 use std::{
+    ops::ControlFlow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -64,33 +65,13 @@ impl CompileService {
         code: &[u8],
         deadline: Instant,
     ) -> Attempt {
-        let kind = self.kind_for(goal);
-        let flights = self.flights(kind);
         let kept_since = self.library_generation();
         if goal == Goal::Artifact {
             self.look_for_stored(&key);
         }
-        let (lead, generation) = loop {
-            let generation = self.cache.generation();
-            if let Some(known) = self.known_for(goal, &key) {
-                return known;
-            }
-            let flight = match flights.board(key, generation, true) {
-                Boarding::Lead(lead) => break (Some(lead), generation),
-                Boarding::Follow(flight) => flight,
-            };
-            // What only waits for a worker isn't worth waiting for.
-            if let Some(lead) = flights.take_over(key, generation, &flight) {
-                break (Some(lead), generation);
-            }
-            match flight.wait(deadline.min(Instant::now() + PATIENCE)) {
-                // Its leader's time was over, or it was called off: that says nothing of this one.
-                Some(Err(failure)) if failure.is_circumstantial() && Instant::now() < deadline => {}
-                // Its leader may be a worker that a pause holds between two chunks.
-                None if self.pool.is_paused() => break (None, generation),
-                None if Instant::now() < deadline => {}
-                landed => return self.settled_for(goal, &key, landed.unwrap_or_else(timed_out)),
-            }
+        let (lead, generation) = match self.board(goal, key, deadline) {
+            ControlFlow::Continue(part) => part,
+            ControlFlow::Break(attempt) => return attempt,
         };
         // A flight may have landed between the first look and the boarding.
         if let Some(known) = self.known_for(goal, &key) {
@@ -100,7 +81,7 @@ impl CompileService {
             return known;
         }
         self.start_keeping_house();
-        let (attempt, tier) = match kind {
+        let (attempt, tier) = match self.kind_for(goal) {
             CompilationKind::Jit => (self.attempt(key, code, generation, deadline), Tier::Full),
             CompilationKind::Aot => {
                 let generations = (generation, kept_since);
@@ -116,6 +97,42 @@ impl CompileService {
             self.dump(key, code, tier, client);
         }
         self.settled_for(goal, &key, attempt)
+    }
+
+    /// Waits for who compiles `key` until `deadline`; or gives the caller the lead and the generation
+    /// that it compiles in. There is no lead where a pause holds who has it.
+    fn board(
+        &self,
+        goal: Goal,
+        key: RuntimeCacheKey,
+        deadline: Instant,
+    ) -> ControlFlow<Attempt, (Option<Lead>, u64)> {
+        let flights = self.flights(self.kind_for(goal));
+        loop {
+            let generation = self.cache.generation();
+            if let Some(known) = self.known_for(goal, &key) {
+                return ControlFlow::Break(known);
+            }
+            let flight = match flights.board(key, generation, true) {
+                Boarding::Lead(lead) => return ControlFlow::Continue((Some(lead), generation)),
+                Boarding::Follow(flight) => flight,
+            };
+            // What only waits for a worker isn't worth waiting for.
+            if let Some(lead) = flights.take_over(key, generation, &flight) {
+                return ControlFlow::Continue((Some(lead), generation));
+            }
+            match flight.wait(deadline.min(Instant::now() + PATIENCE)) {
+                // Its leader's time was over, or it was called off: that says nothing of this one.
+                Some(Err(failure)) if failure.is_circumstantial() && Instant::now() < deadline => {}
+                // Its leader may be a worker that a pause holds between two chunks.
+                None if self.pool.is_paused() => return ControlFlow::Continue((None, generation)),
+                None if Instant::now() < deadline => {}
+                landed => {
+                    let attempt = landed.unwrap_or_else(timed_out);
+                    return ControlFlow::Break(self.settled_for(goal, &key, attempt));
+                }
+            }
+        }
     }
 
     /// What an attempt comes to: a program that couldn't be stored serves all the same.

@@ -31,37 +31,41 @@ pub(crate) fn describe() {
 
 /// Exports a snapshot.
 pub(crate) fn export(backend: &str, stats: &RuntimeStatsSnapshot) {
-    let count = |name: &'static str, value: u64| {
+    let counters = [
+        ("cranevm_lookup_hits_total", stats.lookup_hits),
+        ("cranevm_lookup_misses_total", stats.lookup_misses),
+        ("cranevm_events_dropped_total", stats.events_dropped),
+        ("cranevm_commands_dropped_total", stats.commands_dropped),
+        ("cranevm_evictions_total", stats.evictions),
+        ("cranevm_compilations_dispatched_total", stats.compilations_dispatched),
+        ("cranevm_compilations_succeeded_total", stats.compilations_succeeded),
+        ("cranevm_compilations_failed_total", stats.compilations_failed),
+        ("cranevm_artifacts_loaded_total", stats.artifacts_loaded),
+        ("cranevm_artifacts_stored_total", stats.artifacts_stored),
+        ("cranevm_artifacts_refused_total", stats.artifact_refusals.total()),
+        ("cranevm_artifact_store_errors_total", stats.artifact_store_errors),
+        ("cranevm_jit_helper_spawns_total", stats.jit_helper_spawns),
+        ("cranevm_jit_helper_spawn_failures_total", stats.jit_helper_spawn_failures),
+        ("cranevm_jit_helper_restarts_total", stats.jit_helper_restarts),
+        ("cranevm_jit_helper_timeouts_total", stats.jit_helper_timeouts),
+        ("cranevm_jit_helper_disconnects_total", stats.jit_helper_disconnects),
+        ("cranevm_jit_helper_pause_requests_total", stats.jit_helper_pause_requests),
+        ("cranevm_jit_helper_resume_requests_total", stats.jit_helper_resume_requests),
+    ];
+    for (name, value) in counters {
         counter!(name, "backend" => backend.to_owned()).absolute(value);
-    };
-    count("cranevm_lookup_hits_total", stats.lookup_hits);
-    count("cranevm_lookup_misses_total", stats.lookup_misses);
-    count("cranevm_events_dropped_total", stats.events_dropped);
-    count("cranevm_commands_dropped_total", stats.commands_dropped);
-    count("cranevm_evictions_total", stats.evictions);
-    count("cranevm_compilations_dispatched_total", stats.compilations_dispatched);
-    count("cranevm_compilations_succeeded_total", stats.compilations_succeeded);
-    count("cranevm_compilations_failed_total", stats.compilations_failed);
-    count("cranevm_artifacts_loaded_total", stats.artifacts_loaded);
-    count("cranevm_artifacts_stored_total", stats.artifacts_stored);
-    count("cranevm_artifacts_refused_total", stats.artifact_refusals.total());
-    count("cranevm_artifact_store_errors_total", stats.artifact_store_errors);
-    count("cranevm_jit_helper_spawns_total", stats.jit_helper_spawns);
-    count("cranevm_jit_helper_spawn_failures_total", stats.jit_helper_spawn_failures);
-    count("cranevm_jit_helper_restarts_total", stats.jit_helper_restarts);
-    count("cranevm_jit_helper_timeouts_total", stats.jit_helper_timeouts);
-    count("cranevm_jit_helper_disconnects_total", stats.jit_helper_disconnects);
-    count("cranevm_jit_helper_pause_requests_total", stats.jit_helper_pause_requests);
-    count("cranevm_jit_helper_resume_requests_total", stats.jit_helper_resume_requests);
-    let level = |name: &'static str, value: u64| {
+    }
+    let gauges = [
+        ("cranevm_resident_entries", stats.resident_entries),
+        ("cranevm_pending_jobs", stats.pending_jobs),
+        ("cranevm_events_queued", stats.events_queued),
+        ("cranevm_command_queue_len", stats.command_queue_len),
+        ("cranevm_jit_code_bytes", stats.jit_code_bytes),
+        ("cranevm_jit_data_bytes", stats.jit_data_bytes),
+    ];
+    for (name, value) in gauges {
         gauge!(name, "backend" => backend.to_owned()).set(value as f64);
-    };
-    level("cranevm_resident_entries", stats.resident_entries);
-    level("cranevm_pending_jobs", stats.pending_jobs);
-    level("cranevm_events_queued", stats.events_queued);
-    level("cranevm_command_queue_len", stats.command_queue_len);
-    level("cranevm_jit_code_bytes", stats.jit_code_bytes);
-    level("cranevm_jit_data_bytes", stats.jit_data_bytes);
+    }
 }
 
 /// Records a compilation.

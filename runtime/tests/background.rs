@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    LONG, PROBE, SPEC, TARGET, backend, call, database, enabled, eventually, evm, is_resident,
-    long_code, numbered, request,
+    LONG, PROBE, SPEC, TARGET, backend, call, database, enabled, eventually, evm, held_up::HeldUp,
+    is_resident, long_code, numbered, request,
 };
 use cranevm::{
     OptimizationLevel,
@@ -20,7 +20,7 @@ use revm::{ExecuteEvm, bytecode::opcode::*, context::result::ExecutionResult};
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -239,30 +239,22 @@ fn the_last_handle_may_go_in_the_callback() {
 
 #[test]
 fn a_blocked_callback_harms_nothing() {
-    let (release, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let held = Arc::<HeldUp>::default();
     let config = RuntimeConfig {
-        on_compilation: Some(Arc::new({
-            let (release, calls) = (Arc::clone(&release), Arc::clone(&calls));
-            move |_| {
-                calls.fetch_add(1, Ordering::SeqCst);
-                while !release.load(Ordering::SeqCst) {
-                    thread::sleep(Duration::from_millis(1));
-                }
-            }
-        })),
+        on_compilation: held.callback(),
         ..enabled(RuntimeTuning { channel_capacity: 4, ..Default::default() })
     };
     let backend = JitBackend::new(config).unwrap();
     for n in 0..20 {
         backend.compile_jit_sync(numbered(n)).unwrap();
     }
-    eventually("the first call", || calls.load(Ordering::SeqCst) == 1);
+    eventually("the first call", || held.calls() == 1);
     assert_eq!(backend.stats().resident_entries, 20);
     assert_eq!(backend.stats().events_dropped + backend.stats().events_queued, 19);
     assert_eq!(backend.stats().events_queued, 4);
-    release.store(true, Ordering::SeqCst);
+    held.release();
     assert!(backend.wait_idle(LONG));
-    assert_eq!(calls.load(Ordering::SeqCst), 5);
+    assert_eq!(held.calls(), 5);
 }
 
 #[test]

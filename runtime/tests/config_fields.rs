@@ -8,8 +8,8 @@ mod common;
 #[cfg(target_os = "linux")]
 use common::threads;
 use common::{
-    LONG, PROBE, SPEC, TARGET, backend, call, database, enabled, eventually, evm, is_resident,
-    long_code, numbered, request,
+    LONG, PROBE, SPEC, TARGET, backend, call, database, enabled, eventually, evm, held_up::HeldUp,
+    is_resident, long_code, numbered, request,
 };
 use cranevm::{
     OptimizationLevel, SpecId,
@@ -22,7 +22,7 @@ use std::{
     fs,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -112,16 +112,9 @@ fn blocking_compiles_at_the_first_lookup() {
 
 #[test]
 fn channel_capacity_bounds_requests_and_events() {
-    let release = Arc::new(AtomicBool::new(false));
+    let held = Arc::<HeldUp>::default();
     let config = RuntimeConfig {
-        on_compilation: Some(Arc::new({
-            let release = Arc::clone(&release);
-            move |_| {
-                while !release.load(Ordering::SeqCst) {
-                    thread::sleep(Duration::from_millis(1));
-                }
-            }
-        })),
+        on_compilation: held.callback(),
         ..enabled(RuntimeTuning { channel_capacity: 5, ..Default::default() })
     };
     let backend = JitBackend::new(config).unwrap();
@@ -131,7 +124,7 @@ fn channel_capacity_bounds_requests_and_events() {
     (100..120).for_each(|n| backend.compile_jit_sync(numbered(n)).unwrap());
     eventually("one call, five waiting", || backend.stats().events_queued == 5);
     assert_eq!(backend.stats().events_dropped, 14);
-    release.store(true, Ordering::SeqCst);
+    held.release();
 }
 
 /// A slow callback doesn't keep the thread from evicting, if it is to look up after each event.
@@ -195,18 +188,9 @@ fn event_drain_interval_is_the_time_between_turns() {
 #[test]
 fn shutdown_timeout_bounds_the_wait() {
     for (shutdown_timeout, least, most) in [(30, 30, 3000), (700, 700, 5000)] {
-        let release = Arc::new(AtomicBool::new(false));
-        let running = Arc::new(AtomicBool::new(false));
+        let held = Arc::<HeldUp>::default();
         let config = RuntimeConfig {
-            on_compilation: Some(Arc::new({
-                let (release, running) = (Arc::clone(&release), Arc::clone(&running));
-                move |_| {
-                    running.store(true, Ordering::SeqCst);
-                    while !release.load(Ordering::SeqCst) {
-                        thread::sleep(Duration::from_millis(1));
-                    }
-                }
-            })),
+            on_compilation: held.callback(),
             ..enabled(RuntimeTuning {
                 shutdown_timeout: Duration::from_millis(shutdown_timeout),
                 ..Default::default()
@@ -214,11 +198,11 @@ fn shutdown_timeout_bounds_the_wait() {
         };
         let backend = JitBackend::new(config).unwrap();
         backend.compile_jit_sync(numbered(1)).unwrap();
-        eventually("the callback", || running.load(Ordering::SeqCst));
+        eventually("the callback", || held.calls() > 0);
         let start = Instant::now();
         drop(backend);
         let time = start.elapsed();
-        release.store(true, Ordering::SeqCst);
+        held.release();
         let range = Duration::from_millis(least)..Duration::from_millis(most);
         assert!(range.contains(&time), "{time:?}");
     }

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub(crate) mod chain;
+pub(crate) mod held_up;
 pub(crate) mod log;
 pub(crate) mod meddling;
 
@@ -21,7 +22,7 @@ use revm::{
     state::AccountInfo,
 };
 use std::{
-    fs, thread,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -141,6 +142,8 @@ pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
 /// Names of this process's threads that begin with `prefix`.
 #[cfg(target_os = "linux")]
 pub(crate) fn threads(prefix: &str) -> Vec<String> {
+    use std::fs;
+
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
     let mut names: Vec<_> =

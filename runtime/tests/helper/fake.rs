@@ -33,8 +33,47 @@ pub(crate) fn run(mode: &str) -> ExitCode {
 
 fn misbehave(mode: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
+    no_helper(mode, &mut out)?;
+    let mut good = Good::start()?;
+    let mut hello = good.hello()?;
+    let changed = match mode {
+        "other-protocol" => Some(PROTOCOL),
+        "other-abi" => Some(ABI),
+        "other-build" => Some(BUILD),
+        _ => None,
+    };
+    if let Some(at) = changed {
+        hello[at] ^= 1;
+    }
+    out.write_all(MAGIC)?;
+    write(&mut out, &hello)?;
+    let mut input = io::stdin().lock();
+    good.ask(&read(&mut input)?)?;
+    let ready = good.answer()?;
     match mode {
-        "exits" => return Ok(()),
+        "silent-at-setup" => sleep(),
+        "exits-at-setup" => return Err(ended()),
+        _ => write(&mut out, &ready)?,
+    }
+    if mode == "reads-nothing" {
+        sleep();
+    }
+    let mut request = read(&mut input)?;
+    at_a_request(mode, &mut request)?;
+    good.ask(&request)?;
+    let mut reply = good.answer()?;
+    if mode == "greets-again" {
+        reply = hello;
+    }
+    at_a_reply(mode, &mut out, reply)?;
+    // `good-for-one-job`: the next is its death.
+    read(&mut input).map(drop)
+}
+
+/// Before any greeting.
+fn no_helper(mode: &str, out: &mut impl Write) -> io::Result<()> {
+    match mode {
+        "exits" => Err(ended()),
         "silent" => sleep(),
         "chatters" => loop {
             out.write_all(b"Greetings! I am no helper.\n")?;
@@ -45,36 +84,15 @@ fn misbehave(mode: &str) -> io::Result<()> {
             out.flush()?;
             thread::sleep(Duration::from_millis(20));
         },
-        _ => {}
+        _ => Ok(()),
     }
-    let mut good = Good::start()?;
-    let mut hello = good.hello()?;
-    let at = match mode {
-        "other-protocol" => Some(PROTOCOL),
-        "other-abi" => Some(ABI),
-        "other-build" => Some(BUILD),
-        _ => None,
-    };
-    if let Some(at) = at {
-        hello[at] ^= 1;
-    }
-    out.write_all(MAGIC)?;
-    write(&mut out, &hello)?;
-    let mut input = io::stdin().lock();
-    good.ask(&read(&mut input)?)?;
-    let ready = good.answer()?;
-    match mode {
-        "silent-at-setup" => sleep(),
-        "exits-at-setup" => return Ok(()),
-        _ => write(&mut out, &ready)?,
-    }
-    if mode == "reads-nothing" {
-        sleep();
-    }
-    let mut request = read(&mut input)?;
+}
+
+/// With a job at hand.
+fn at_a_request(mode: &str, request: &mut [u8]) -> io::Result<()> {
     match mode {
         "hangs" => sleep(),
-        "dies" => return Ok(()),
+        "dies" => return Err(ended()),
         "kills-itself" => {
             Command::new("kill").args(["-ABRT", &std::process::id().to_string()]).status()?;
             sleep()
@@ -83,36 +101,44 @@ fn misbehave(mode: &str) -> io::Result<()> {
         "other-spec" => request[SPEC] -= 1,
         _ => {}
     }
-    good.ask(&request)?;
-    let mut reply = good.answer()?;
+    Ok(())
+}
+
+/// Sends what a good helper would reply, or makes something else of it.
+fn at_a_reply(mode: &str, out: &mut impl Write, mut reply: Vec<u8>) -> io::Result<()> {
     let half = reply.len() / 2;
     match mode {
         "hangs-in-a-reply" => {
-            write(&mut out, &reply[..half])?;
+            write(out, &reply[..half])?;
             sleep()
         }
-        "dies-in-a-reply" => return write(&mut out, &reply[..half]),
+        "dies-in-a-reply" => {
+            write(out, &reply[..half])?;
+            return Err(ended());
+        }
         "replies-slowly" => {
             for byte in reply {
-                write(&mut out, &[byte])?;
+                write(out, &[byte])?;
                 thread::sleep(Duration::from_millis(20));
             }
-            return Ok(());
+            return Err(ended());
         }
         "replies-without-end" => {
-            write(&mut out, &[0xff; 4])?;
+            write(out, &[0xff; 4])?;
             loop {
-                write(&mut out, &[0x5a; 4096])?;
+                write(out, &[0x5a; 4096])?;
             }
         }
         "garbles" => reply[half] ^= 0x10,
         "other-id" => reply[ID] ^= 1,
-        "greets-again" => reply = hello,
         _ => {}
     }
-    write(&mut out, &reply)?;
-    // `good-for-one-job`: the next is its death.
-    read(&mut input).map(drop)
+    write(out, &reply)
+}
+
+/// It is over, on purpose.
+fn ended() -> io::Error {
+    io::ErrorKind::Other.into()
 }
 
 fn sleep() -> ! {

@@ -1,8 +1,8 @@
 //! Calls that control the backend: they never wait, and nothing they say is lost or late.
 
 use crate::common::{
-    LONG, SPEC, TARGET, backend, call, database, eventually, evm, is_resident, long_code, numbered,
-    request, summing,
+    LONG, SPEC, TARGET, backend, call, database, eventually, evm, held_up::HeldUp, is_resident,
+    long_code, numbered, request, summing,
 };
 use cranevm::{
     revm_evm::JitEvm,
@@ -13,10 +13,7 @@ use cranevm::{
 };
 use revm::ExecuteEvm;
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -133,19 +130,9 @@ fn w09_pauses_are_exact_and_lose_nothing() {
 /// A callback that blocks delays neither publication nor lookups nor control calls.
 #[test]
 fn w10_the_callback_is_off_the_critical_path() {
-    let release = Arc::new(AtomicBool::new(false));
-    let config = RuntimeConfig {
-        enabled: true,
-        on_compilation: Some(Arc::new({
-            let release = Arc::clone(&release);
-            move |_| {
-                while !release.load(Ordering::SeqCst) {
-                    thread::sleep(Duration::from_millis(1));
-                }
-            }
-        })),
-        ..Default::default()
-    };
+    let held = Arc::<HeldUp>::default();
+    let config =
+        RuntimeConfig { enabled: true, on_compilation: held.callback(), ..Default::default() };
     let backend = JitBackend::new(config).unwrap();
     (0..10).for_each(|n| backend.compile_jit(numbered(n)));
     eventually("publication", || (0..10).all(|n| is_resident(&backend, &numbered(n))));
@@ -154,7 +141,7 @@ fn w10_the_callback_is_off_the_critical_path() {
     assert!(matches!(backend.lookup(numbered(3)), LookupDecision::Compiled(_)));
     backend.clear_all();
     assert_eq!(backend.stats().resident_entries, 0);
-    release.store(true, Ordering::SeqCst);
+    held.release();
     assert!(backend.wait_idle(LONG));
 }
 
