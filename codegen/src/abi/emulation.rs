@@ -2,7 +2,7 @@
 //!
 //! The other machine's code sees this process's memory, at the same addresses. It is what that
 //! machine itself would run, and so are artifacts of it; only when a program is loaded, a function
-//! of this machine ([`entry`]) takes the trampoline's place: it calls the emulator with the context
+//! of this machine (`entry`) takes the trampoline's place: it calls the emulator with the context
 //! and the trampoline, which the emulator runs until that returns. Builtins stay this machine's: the
 //! emulator gives the context a table of addresses that it knows ([`replace_builtins`]), and when
 //! emulated code calls one, comes back with [`HostBuiltins::call`].
