@@ -4,22 +4,19 @@
 //! its contexts. Costs are linear in the bytecode: chunks bound the size of a Cranelift function.
 
 use crate::{
-    CompileError, CompileTimings, CompiledCode, CompiledEntry, CompilerOptions, OptimizationLevel,
-    abi::{STATUS_ABSENT_ENTRY, offsets},
-    artifact::{Identity, Machine},
+    CompileError, CompileTimings, CompiledCode, CompiledEntry, CompilerOptions,
+    artifact::Identity,
     compiled::FIRST_CHUNK,
-    translate::{Scratch, chunk_signature, translate_chunk},
+    isa::{builder_for, finish_isa, host_builder, needed_machine},
+    translate::{Scratch, entry, translate_chunk},
 };
 use alloy_primitives::B256;
 use cranelift_codegen::{
     CodegenResult, Context,
     control::ControlPlane,
-    ir::{self, AbiParam, InstBuilder, MemFlagsData, types},
-    isa::{self, CallConv, LookupError, OwnedTargetIsa},
-    settings::{self, Configurable},
+    isa::{self, OwnedTargetIsa},
 };
 use cranelift_entity::EntityRef;
-use cranelift_frontend::FunctionBuilder;
 use cranevm_passes::{
     PassOptions, ThreadLimits, analyze, analyze_timed,
     ir::{
@@ -30,7 +27,7 @@ use cranevm_passes::{
 };
 use revm_primitives::hardfork::SpecId;
 use std::{fmt, time::Instant};
-use target_lexicon::{Architecture, OperatingSystem, Triple};
+use target_lexicon::Triple;
 
 /// Most opcodes in a chunk of the baseline: its frames grow with the chunk, and a frame of more
 /// than a page is slow to enter.
@@ -113,10 +110,7 @@ impl Compiler {
     /// # Errors
     /// When Cranelift has no code generator for it.
     pub fn for_target(options: CompilerOptions, target: Triple) -> Result<Self, CompileError> {
-        let unsupported = |error: LookupError| CompileError::UnsupportedTarget(error.to_string());
-        let mut builder = isa::lookup(target).map_err(unsupported)?;
-        sign_returns(&mut builder)?;
-        Self::with_isa(options, builder)
+        Self::with_isa(options, builder_for(target)?)
     }
 
     fn with_isa(options: CompilerOptions, builder: isa::Builder) -> Result<Self, CompileError> {
@@ -132,9 +126,11 @@ impl Compiler {
             clif_instructions: 0,
         };
         let mut unused = CompileTimings::default();
-        compiler.build_trampoline();
+        let target = compiler.isa.frontend_config();
+        entry::trampoline(target, &mut compiler.context.func, &mut compiler.scratch.builder);
         compiler.trampoline = compiler.finish((0, 0), &mut unused)?.code_buffer().to_vec();
-        compiler.build_absent_stub();
+        compiler.context.clear();
+        entry::absent_stub(target, &mut compiler.context.func, &mut compiler.scratch.builder);
         compiler.absent_stub = compiler.finish((0, 0), &mut unused)?.code_buffer().to_vec();
         Ok(compiler)
     }
@@ -147,22 +143,9 @@ impl Compiler {
         Identity {
             code_hash,
             options: self.options,
-            machine: self.machine(),
+            machine: needed_machine(&*self.isa),
             cranelift: Self::CRANELIFT.to_owned(),
         }
-    }
-
-    /// What the code needs of the machine that runs it.
-    fn machine(&self) -> Machine {
-        let flags = self.isa.isa_flags();
-        // The others choose among instructions that all processors have.
-        let needed = flags.iter().filter(|flag| flag.name.starts_with("has_"));
-        let mut features: Vec<_> = needed
-            .filter(|flag| flag.as_bool() == Some(true))
-            .map(|flag| flag.name.to_owned())
-            .collect();
-        features.sort_unstable();
-        Machine { triple: self.isa.triple().to_string(), features }
     }
 
     /// The options given to [`new`](Self::new).
@@ -343,67 +326,6 @@ impl Compiler {
         }
         Ok(compiled.apply_params(&self.context.func.params))
     }
-
-    /// Begins a function that isn't a chunk: its builder, and its first block.
-    fn begin_function(&mut self, signature: ir::Signature) -> (FunctionBuilder<'_>, ir::Block) {
-        self.context.clear();
-        let func = &mut self.context.func;
-        func.signature = signature;
-        let mut b = FunctionBuilder::new(func, &mut self.scratch.builder);
-        let block = b.create_block();
-        b.append_block_params_for_function_params(block);
-        b.switch_to_block(block);
-        (b, block)
-    }
-
-    /// The entry from Rust: `extern "C" fn(context) -> status`. Loads what chunks keep in
-    /// registers, and enters through the entry table.
-    fn build_trampoline(&mut self) {
-        let target = self.isa.frontend_config();
-        let mut signature = ir::Signature::new(target.default_call_conv);
-        signature.params.push(AbiParam::new(types::I64));
-        signature.returns.push(AbiParam::new(types::I64));
-        let (mut b, block) = self.begin_function(signature);
-        let context = b.block_params(block)[0];
-        let flags = MemFlagsData::trusted();
-        let stack = b.ins().load(types::I64, flags, context, offsets::STACK_TOP);
-        let gas = b.ins().load(types::I64, flags, context, offsets::GAS);
-        let ordinal = b.ins().load(types::I32, flags, context, offsets::ENTRY);
-        let table = b.ins().load(types::I64, flags, context, offsets::ENTRY_TABLE);
-        let index = b.ins().uextend(types::I64, ordinal);
-        let offset = b.ins().ishl_imm_s(index, 3);
-        let slot = b.ins().iadd(table, offset);
-        let chunk = b.ins().load(types::I64, flags, slot, 0);
-        let signature = b.import_signature(chunk_signature());
-        // For the caller, the pinned register is one like any other that a callee saves.
-        let saved = b.ins().get_pinned_reg(types::I64);
-        b.ins().set_pinned_reg(context);
-        let call = b.ins().call_indirect(signature, chunk, &[stack, gas, ordinal]);
-        let status = b.inst_results(call)[0];
-        b.ins().set_pinned_reg(saved);
-        b.ins().return_(&[status]);
-        b.seal_all_blocks();
-        b.finalize(target);
-    }
-
-    /// What the entry table holds for entry points whose chunk isn't compiled: hands over.
-    fn build_absent_stub(&mut self) {
-        let target = self.isa.frontend_config();
-        let (mut b, block) = self.begin_function(chunk_signature());
-        let &[stack, gas, ordinal] = b.block_params(block) else {
-            unreachable!("a chunk has three parameters")
-        };
-        let context = b.ins().get_pinned_reg(types::I64);
-        let flags = MemFlagsData::trusted();
-        b.ins().store(flags, stack, context, offsets::STACK_TOP);
-        b.ins().store(flags, gas, context, offsets::GAS);
-        let ordinal = b.ins().uextend(types::I64, ordinal);
-        b.ins().store(flags, ordinal, context, offsets::ENTRY);
-        let status = b.ins().iconst(types::I64, STATUS_ABSENT_ENTRY as i64);
-        b.ins().return_(&[status]);
-        b.seal_all_blocks();
-        b.finalize(target);
-    }
 }
 
 /// What comes before lowering: Cranelift's own passes. The baseline does without those that only
@@ -448,69 +370,4 @@ pub fn later_chunks(program: &Program) -> impl Iterator<Item = Chunk> {
 fn place(program: &Program, chunk: Chunk) -> (u32, u32) {
     let pc = program.chunk_blocks(chunk).next().map_or(0, |block| program.blocks[block].pc);
     (chunk.as_u32(), pc)
-}
-
-/// Cranelift's code generator for this machine, with the extensions that its CPU has.
-fn host_builder() -> Result<isa::Builder, CompileError> {
-    cranelift_native::builder().map_err(|error| CompileError::UnsupportedTarget(error.into()))
-}
-
-/// Has return addresses signed where code that is compiled on the machine itself does so: macOS on
-/// aarch64, by key B. Processors without pointer authentication ignore the instructions.
-fn sign_returns(builder: &mut isa::Builder) -> Result<(), CompileError> {
-    let target = builder.triple();
-    let is_macos = matches!(
-        (target.architecture, target.operating_system),
-        (Architecture::Aarch64(_), OperatingSystem::Darwin(_) | OperatingSystem::MacOSX(_))
-    );
-    if is_macos {
-        for flag in ["sign_return_address", "sign_return_address_with_bkey"] {
-            let unsupported = |error| CompileError::UnsupportedTarget(format!("{flag}: {error}"));
-            builder.enable(flag).map_err(unsupported)?;
-        }
-    }
-    Ok(())
-}
-
-/// Cranelift's code generator for this machine, with the flags of the default options.
-pub(crate) fn host_isa() -> Result<OwnedTargetIsa, CompileError> {
-    finish_isa(&CompilerOptions::default(), host_builder()?)
-}
-
-/// Cranelift's code generator for a machine, with the flags of an optimisation level.
-fn finish_isa(
-    options: &CompilerOptions,
-    builder: isa::Builder,
-) -> Result<OwnedTargetIsa, CompileError> {
-    let unsupported = |error: &dyn fmt::Display| CompileError::UnsupportedTarget(error.to_string());
-    let (opt_level, regalloc) = match options.opt_level {
-        OptimizationLevel::None | OptimizationLevel::Less => ("none", "single_pass"),
-        OptimizationLevel::Default => ("none", "backtracking"),
-        OptimizationLevel::Aggressive => ("speed", "backtracking"),
-    };
-    let mut flags = settings::builder();
-    for (name, value) in [
-        ("opt_level", opt_level),
-        ("regalloc_algorithm", regalloc),
-        ("enable_verifier", if options.verify { "true" } else { "false" }),
-        // Tail calls between chunks need frame pointers on x86-64.
-        ("preserve_frame_pointers", "true"),
-        // The pinned register holds the context in all chunks.
-        ("enable_pinned_reg", "true"),
-        ("unwind_info", "false"),
-        // A large frame touches its pages in order, without a call, so that it can't skip a guard
-        // page.
-        ("enable_probestack", "true"),
-        ("probestack_strategy", "inline"),
-        // Compiled code has no secrets of its own to leak.
-        ("enable_table_access_spectre_mitigation", "false"),
-        ("enable_heap_access_spectre_mitigation", "false"),
-    ] {
-        flags.set(name, value).map_err(|error| unsupported(&error))?;
-    }
-    let isa = builder.finish(settings::Flags::new(flags)).map_err(|error| unsupported(&error))?;
-    match isa.pointer_type() {
-        types::I64 if isa.default_call_conv() != CallConv::WindowsFastcall => Ok(isa),
-        _ => Err(CompileError::UnsupportedTarget(isa.triple().to_string())),
-    }
 }

@@ -31,6 +31,8 @@ pub mod disassemble;
 #[cfg(feature = "disassemble")]
 pub mod dump;
 mod error;
+#[cfg(feature = "cranelift")]
+mod isa;
 mod options;
 #[cfg(feature = "cranelift")]
 mod sources;

@@ -16,14 +16,15 @@ use super::{EvmContext, STATUS_PANICKED};
 use crate::{
     CompileError,
     builtins::{Builtin, BuiltinResults, BuiltinTable},
-    compiler::host_isa,
+    isa::host_isa,
+    translate::entry::{begin, entry_signature},
 };
 use cranelift_codegen::{
     Context,
     control::ControlPlane,
-    ir::{AbiParam, InstBuilder, Signature, types},
+    ir::{AbiParam, InstBuilder, types},
 };
-use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_frontend::FunctionBuilderContext;
 use std::{
     ptr::NonNull,
     sync::{Mutex, PoisonError},
@@ -146,19 +147,12 @@ pub(super) fn entry(emulator: Emulator, trampoline: &[u8]) -> Result<&'static [u
 
 fn compile_entry(emulator: Emulator, trampoline: NonNull<u8>) -> Result<Vec<u8>, CompileError> {
     let isa = host_isa()?;
-    let word = AbiParam::new(types::I64);
-    let mut signature = Signature::new(isa.default_call_conv());
-    signature.params.push(word);
-    signature.returns.push(word);
-    let mut context = Context::new();
-    context.func.signature = signature.clone();
-    let mut scratch = FunctionBuilderContext::new();
-    let mut b = FunctionBuilder::new(&mut context.func, &mut scratch);
-    let block = b.create_block();
-    b.append_block_params_for_function_params(block);
-    b.switch_to_block(block);
-    signature.params.push(word);
-    let signature = b.import_signature(signature);
+    let signature = entry_signature(isa.default_call_conv());
+    let mut callee = signature.clone();
+    callee.params.push(AbiParam::new(types::I64));
+    let (mut context, mut scratch) = (Context::new(), FunctionBuilderContext::new());
+    let (mut b, block) = begin(&mut context.func, signature, &mut scratch);
+    let signature = b.import_signature(callee);
     let enter = b.ins().iconst(types::I64, emulator.enter as usize as i64);
     let mut arguments = b.block_params(block).to_vec();
     arguments.push(b.ins().iconst(types::I64, trampoline.as_ptr() as usize as i64));

@@ -11,6 +11,7 @@ mod bitwise;
 mod calls;
 mod control;
 mod dead_stores;
+pub(crate) mod entry;
 mod environment;
 mod gas;
 mod loops;

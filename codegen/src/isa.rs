@@ -1,0 +1,96 @@
+//! The machines that code is generated for: this one with all that its CPU has, or another of which
+//! nothing is assumed but its kind.
+
+use crate::{CompileError, CompilerOptions, OptimizationLevel, artifact::Machine};
+use cranelift_codegen::{
+    ir::types,
+    isa::{self, CallConv, LookupError, OwnedTargetIsa, TargetIsa},
+    settings::{self, Configurable},
+};
+use std::fmt;
+use target_lexicon::{Architecture, OperatingSystem, Triple};
+
+/// Cranelift's code generator for this machine, with the extensions that its CPU has.
+pub(crate) fn host_builder() -> Result<isa::Builder, CompileError> {
+    cranelift_native::builder().map_err(|error| CompileError::UnsupportedTarget(error.into()))
+}
+
+/// Cranelift's code generator for another machine, without assumptions on its CPU's extensions.
+pub(crate) fn builder_for(target: Triple) -> Result<isa::Builder, CompileError> {
+    let unsupported = |error: LookupError| CompileError::UnsupportedTarget(error.to_string());
+    let mut builder = isa::lookup(target).map_err(unsupported)?;
+    sign_returns(&mut builder)?;
+    Ok(builder)
+}
+
+/// Has return addresses signed where code that is compiled on the machine itself does so: macOS on
+/// aarch64, by key B. Processors without pointer authentication ignore the instructions.
+fn sign_returns(builder: &mut isa::Builder) -> Result<(), CompileError> {
+    let target = builder.triple();
+    let is_macos = matches!(
+        (target.architecture, target.operating_system),
+        (Architecture::Aarch64(_), OperatingSystem::Darwin(_) | OperatingSystem::MacOSX(_))
+    );
+    if is_macos {
+        for flag in ["sign_return_address", "sign_return_address_with_bkey"] {
+            let unsupported = |error| CompileError::UnsupportedTarget(format!("{flag}: {error}"));
+            builder.enable(flag).map_err(unsupported)?;
+        }
+    }
+    Ok(())
+}
+
+/// Cranelift's code generator for this machine, with the flags of the default options.
+pub(crate) fn host_isa() -> Result<OwnedTargetIsa, CompileError> {
+    finish_isa(&CompilerOptions::default(), host_builder()?)
+}
+
+/// Cranelift's code generator for a machine, with the flags of an optimisation level.
+pub(crate) fn finish_isa(
+    options: &CompilerOptions,
+    builder: isa::Builder,
+) -> Result<OwnedTargetIsa, CompileError> {
+    let unsupported = |error: &dyn fmt::Display| CompileError::UnsupportedTarget(error.to_string());
+    let (opt_level, regalloc) = match options.opt_level {
+        OptimizationLevel::None | OptimizationLevel::Less => ("none", "single_pass"),
+        OptimizationLevel::Default => ("none", "backtracking"),
+        OptimizationLevel::Aggressive => ("speed", "backtracking"),
+    };
+    let mut flags = settings::builder();
+    for (name, value) in [
+        ("opt_level", opt_level),
+        ("regalloc_algorithm", regalloc),
+        ("enable_verifier", if options.verify { "true" } else { "false" }),
+        // Tail calls between chunks need frame pointers on x86-64.
+        ("preserve_frame_pointers", "true"),
+        // The pinned register holds the context in all chunks.
+        ("enable_pinned_reg", "true"),
+        ("unwind_info", "false"),
+        // A large frame touches its pages in order, without a call, so that it can't skip a guard
+        // page.
+        ("enable_probestack", "true"),
+        ("probestack_strategy", "inline"),
+        // Compiled code has no secrets of its own to leak.
+        ("enable_table_access_spectre_mitigation", "false"),
+        ("enable_heap_access_spectre_mitigation", "false"),
+    ] {
+        flags.set(name, value).map_err(|error| unsupported(&error))?;
+    }
+    let isa = builder.finish(settings::Flags::new(flags)).map_err(|error| unsupported(&error))?;
+    match isa.pointer_type() {
+        types::I64 if isa.default_call_conv() != CallConv::WindowsFastcall => Ok(isa),
+        _ => Err(CompileError::UnsupportedTarget(isa.triple().to_string())),
+    }
+}
+
+/// What code needs of the machine that runs it.
+pub(crate) fn needed_machine(isa: &dyn TargetIsa) -> Machine {
+    // The others choose among instructions that all processors have.
+    let flags = isa.isa_flags().into_iter().filter(|flag| flag.name.starts_with("has_"));
+    let mut features: Vec<_> = flags
+        .filter(|flag| flag.as_bool() == Some(true))
+        .map(|flag| flag.name.to_owned())
+        .collect();
+    features.sort_unstable();
+    Machine { triple: isa.triple().to_string(), features }
+}

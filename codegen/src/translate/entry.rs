@@ -1,0 +1,85 @@
+//! The functions before the first chunk: how code is entered, and what absent chunks have instead.
+//!
+//! They depend on the machine alone, so a compiler builds them once.
+
+use super::chunk_signature;
+use crate::abi::{STATUS_ABSENT_ENTRY, offsets};
+use cranelift_codegen::{
+    ir::{AbiParam, Block, Function, InstBuilder, MemFlagsData, Signature, types},
+    isa::{CallConv, TargetFrontendConfig},
+};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+
+/// `extern "C" fn(context) -> status`: how a program is entered from Rust.
+pub(crate) fn entry_signature(call_conv: CallConv) -> Signature {
+    let mut signature = Signature::new(call_conv);
+    signature.params.push(AbiParam::new(types::I64));
+    signature.returns.push(AbiParam::new(types::I64));
+    signature
+}
+
+/// Begins an empty function: its builder, and its first block.
+pub(crate) fn begin<'a>(
+    func: &'a mut Function,
+    signature: Signature,
+    scratch: &'a mut FunctionBuilderContext,
+) -> (FunctionBuilder<'a>, Block) {
+    func.signature = signature;
+    let mut b = FunctionBuilder::new(func, scratch);
+    let block = b.create_block();
+    b.append_block_params_for_function_params(block);
+    b.switch_to_block(block);
+    (b, block)
+}
+
+/// The entry from Rust: `extern "C" fn(context) -> status`. Loads what chunks keep in
+/// registers, and enters through the entry table.
+pub(crate) fn trampoline(
+    target: TargetFrontendConfig,
+    func: &mut Function,
+    scratch: &mut FunctionBuilderContext,
+) {
+    let (mut b, block) = begin(func, entry_signature(target.default_call_conv), scratch);
+    let context = b.block_params(block)[0];
+    let flags = MemFlagsData::trusted();
+    let stack = b.ins().load(types::I64, flags, context, offsets::STACK_TOP);
+    let gas = b.ins().load(types::I64, flags, context, offsets::GAS);
+    let ordinal = b.ins().load(types::I32, flags, context, offsets::ENTRY);
+    let table = b.ins().load(types::I64, flags, context, offsets::ENTRY_TABLE);
+    let index = b.ins().uextend(types::I64, ordinal);
+    let offset = b.ins().ishl_imm_s(index, 3);
+    let slot = b.ins().iadd(table, offset);
+    let chunk = b.ins().load(types::I64, flags, slot, 0);
+    let signature = b.import_signature(chunk_signature());
+    // For the caller, the pinned register is one like any other that a callee saves.
+    let saved = b.ins().get_pinned_reg(types::I64);
+    b.ins().set_pinned_reg(context);
+    let call = b.ins().call_indirect(signature, chunk, &[stack, gas, ordinal]);
+    let status = b.inst_results(call)[0];
+    b.ins().set_pinned_reg(saved);
+    b.ins().return_(&[status]);
+    b.seal_all_blocks();
+    b.finalize(target);
+}
+
+/// What the entry table holds for entry points whose chunk isn't compiled: hands over.
+pub(crate) fn absent_stub(
+    target: TargetFrontendConfig,
+    func: &mut Function,
+    scratch: &mut FunctionBuilderContext,
+) {
+    let (mut b, block) = begin(func, chunk_signature(), scratch);
+    let &[stack, gas, ordinal] = b.block_params(block) else {
+        unreachable!("a chunk has three parameters")
+    };
+    let context = b.ins().get_pinned_reg(types::I64);
+    let flags = MemFlagsData::trusted();
+    b.ins().store(flags, stack, context, offsets::STACK_TOP);
+    b.ins().store(flags, gas, context, offsets::GAS);
+    let ordinal = b.ins().uextend(types::I64, ordinal);
+    b.ins().store(flags, ordinal, context, offsets::ENTRY);
+    let status = b.ins().iconst(types::I64, STATUS_ABSENT_ENTRY as i64);
+    b.ins().return_(&[status]);
+    b.seal_all_blocks();
+    b.finalize(target);
+}
