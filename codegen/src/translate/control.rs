@@ -1,8 +1,8 @@
 //! Entering a chunk, and leaving a block: jumps, branches, ends of the frame.
 //!
 //! All jumps of a chunk whose target isn't known share one block: it looks the pc up in the
-//! program's map and enters by ordinal, through one jump table for this chunk's entry points and
-//! through the entry table for all others.
+//! program's map and enters by ordinal, through comparisons or one jump table for this chunk's
+//! entry points and through the entry table for all others.
 
 use super::{Translator, chunk_signature, trusted, word::Limb};
 use crate::abi::offsets;
@@ -17,6 +17,10 @@ use cranevm_passes::{
     },
 };
 use revm_interpreter::InstructionResult;
+
+/// Most entry points of a chunk that are told apart by comparisons. More take a table, whose jump
+/// costs as much as some eight instructions.
+const MAX_COMPARED_ENTRIES: usize = 4;
 
 /// A block that goes on in another chunk, still to be emitted.
 #[derive(Clone, Copy, Debug)]
@@ -89,27 +93,61 @@ impl Translator<'_, '_> {
         let span = self.program.chunks[self.chunk].entries;
         let elsewhere = self.b.create_block();
         let args = [p_stack, p_gas].map(BlockArg::Value);
-        let pool = &mut self.b.func.dfg.value_lists;
-        let default = BlockCall::new(elsewhere, [], pool);
         let first = self.program.chunks[self.chunk].blocks.start;
-        let targets: Vec<BlockCall> = (span.start..span.end)
+        let targets: Vec<ir::Block> = (span.start..span.end)
             .map(|entry| {
                 let block = self.program.entries[Entry::from_u32(entry)].block;
                 let clif = self.blocks[(block.as_u32() - first) as usize];
-                BlockCall::new(clif.expect("an entry point is a leader"), args, pool)
+                clif.expect("an entry point is a leader")
             })
             .collect();
-        let table = self.b.create_jump_table(JumpTableData::new(default, &targets));
         let index = if span.start == 0 {
             p_ordinal
         } else {
             self.b.ins().iadd_imm_s(p_ordinal, -i64::from(span.start))
         };
-        self.b.ins().br_table(index, table);
+        if (1..=MAX_COMPARED_ENTRIES).contains(&targets.len()) {
+            self.branch_by_comparisons(index, &targets, args, elsewhere);
+        } else {
+            self.branch_by_table(index, &targets, args, elsewhere);
+        }
 
         self.b.switch_to_block(elsewhere);
         self.enter_chunk(p_stack, p_gas, p_ordinal);
         enter
+    }
+
+    /// Goes to the block of this index, with these arguments; `elsewhere`, without any, if there is
+    /// none.
+    fn branch_by_table(
+        &mut self,
+        index: ir::Value,
+        targets: &[ir::Block],
+        args: [BlockArg; 2],
+        elsewhere: ir::Block,
+    ) {
+        let pool = &mut self.b.func.dfg.value_lists;
+        let default = BlockCall::new(elsewhere, [], pool);
+        let calls: Vec<_> = targets.iter().map(|&to| BlockCall::new(to, args, pool)).collect();
+        let table = self.b.create_jump_table(JumpTableData::new(default, &calls));
+        self.b.ins().br_table(index, table);
+    }
+
+    /// As [`branch_by_table`](Self::branch_by_table), for a few targets, one at least.
+    fn branch_by_comparisons(
+        &mut self,
+        index: ir::Value,
+        targets: &[ir::Block],
+        args: [BlockArg; 2],
+        elsewhere: ir::Block,
+    ) {
+        for (at, &target) in targets.iter().enumerate() {
+            let is_last = at + 1 == targets.len();
+            let next = if is_last { elsewhere } else { self.b.create_block() };
+            let is_it = self.b.ins().icmp_imm_u(IntCC::Equal, index, at as i64);
+            self.b.ins().brif(is_it, target, &args, next, &[]);
+            self.b.switch_to_block(next);
+        }
     }
 
     /// Jumps to the chunk of an entry point, through the entry table.
