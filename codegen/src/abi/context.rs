@@ -132,16 +132,12 @@ impl EvmContext<'_> {
     /// when it is a slice of the caller's memory, for both are in one buffer.
     #[inline]
     pub(crate) fn refresh_memory(&mut self, interpreter: &mut Interpreter<EthInterpreter>) {
-        let base = {
-            let mut memory = interpreter.memory.context_memory_mut();
-            self.memory_len = memory.len() as u64;
-            memory.as_mut_ptr()
-        };
-        self.memory_words_end = self.memory_len.saturating_sub(31);
-        let is_moved = self.memory_base != base;
-        self.memory_base = base;
-        if is_moved {
-            self.refresh_calldata(interpreter);
+        let (base, len) = memory_of(interpreter);
+        (self.memory_len, self.memory_words_end) = (len, words_end(len));
+        if self.memory_base != base {
+            self.memory_base = base;
+            (self.calldata_base, self.calldata_len) = calldata_of(interpreter);
+            self.calldata_words_end = words_end(self.calldata_len);
         }
     }
 
@@ -162,28 +158,37 @@ impl EvmContext<'_> {
         ]
     }
 
-    fn refresh_calldata(&mut self, interpreter: &Interpreter<EthInterpreter>) {
-        match &interpreter.input.input {
-            CallInput::Bytes(bytes) => {
-                self.calldata_base = bytes.as_ptr();
-                self.calldata_len = bytes.len() as u64;
-            }
-            CallInput::SharedBuffer(range) => {
-                self.calldata_len = range.len() as u64;
-                self.calldata_base = if range.is_empty() {
-                    std::ptr::null()
-                } else {
-                    interpreter.memory.global_slice_range(range.clone()).as_ptr()
-                };
-            }
-        }
-        self.calldata_words_end = self.calldata_len.saturating_sub(31);
-    }
-
     /// Words on the EVM stack when `top` is one past its last.
     pub(crate) fn stack_len(&self, top: *const U256) -> usize {
         let len = (top as usize).wrapping_sub(self.stack_base as usize) / size_of::<U256>();
         debug_assert!(len <= STACK_LIMIT, "stack pointer out of bounds: {len} words");
         len
+    }
+}
+
+/// Number of offsets at which a whole word lies within so many bytes.
+#[inline(always)]
+pub(super) fn words_end(len: u64) -> u64 {
+    len.saturating_sub(31)
+}
+
+/// Where a frame's memory is, and how long.
+#[inline(always)]
+pub(super) fn memory_of(interpreter: &mut Interpreter<EthInterpreter>) -> (*mut u8, u64) {
+    let mut memory = interpreter.memory.context_memory_mut();
+    (memory.as_mut_ptr(), memory.len() as u64)
+}
+
+/// Where a frame's calldata is, and how long. A slice of its caller's memory is in one buffer with
+/// its own, so it moves as that grows.
+#[inline(always)]
+pub(super) fn calldata_of(interpreter: &Interpreter<EthInterpreter>) -> (*const u8, u64) {
+    match &interpreter.input.input {
+        CallInput::Bytes(bytes) => (bytes.as_ptr(), bytes.len() as u64),
+        CallInput::SharedBuffer(range) if range.is_empty() => (std::ptr::null(), 0),
+        CallInput::SharedBuffer(range) => {
+            let data = interpreter.memory.global_slice_range(range.clone());
+            (data.as_ptr(), range.len() as u64)
+        }
     }
 }

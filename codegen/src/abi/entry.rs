@@ -3,6 +3,7 @@
 
 use super::{
     EvmContext, Outcome,
+    context::{calldata_of, memory_of, words_end},
     tables::{HEADER_BYTES, ProgramHeader, ProgramTables},
 };
 use crate::builtins::builtin_table;
@@ -14,6 +15,7 @@ use revm_interpreter::{
 };
 use std::{
     marker::PhantomData,
+    mem::ManuallyDrop,
     panic::resume_unwind,
     ptr::{self, NonNull},
 };
@@ -113,7 +115,12 @@ impl EvmCompilerFn {
         instructions: &InstructionTable<EthInterpreter, H>,
         gas_table: &GasTable,
     ) {
-        // SAFETY: passed on to the caller.
+        let stack = interpreter.stack.data_mut();
+        if stack.capacity() < STACK_LIMIT {
+            // Not a stack that revm made for execution: grow it, as compiled code never does.
+            stack.reserve_exact(STACK_LIMIT - stack.len());
+        }
+        // SAFETY: passed on to the caller; the stack has room for 1024 words.
         if unsafe { self.go_on(interpreter, host, instructions, gas_table) } != NativeRun::Ended {
             interpret(interpreter, host, instructions, gas_table);
         }
@@ -166,6 +173,7 @@ impl EvmCompilerFn {
 
     /// # Safety
     /// The program must be alive.
+    #[inline]
     unsafe fn tables<'a>(self) -> &'a ProgramTables {
         let header = (self.0 as *const u8).wrapping_sub(HEADER_BYTES).cast::<ProgramHeader>();
         // SAFETY: `NativeProgram::load` placed the header there, and its tables live as long.
@@ -185,16 +193,16 @@ impl EvmCompilerFn {
         host: &mut H,
         instructions: &InstructionTable<EthInterpreter, H>,
     ) -> Outcome {
-        // In two steps, so that the context is built where it stays.
-        let mut context = new_context(tables, ordinal, interpreter, host, instructions);
-        attach(&mut context, interpreter);
+        // Not dropped: the payload of a panic, which alone would have to be, is taken below.
+        let mut context =
+            ManuallyDrop::new(new_context(tables, ordinal, interpreter, host, instructions));
         // SAFETY: the trampoline of a live program; the context's pointers are valid during the
         // call, and no reference to what they point to is used until it returns.
-        let status = unsafe { (self.0)(NonNull::from(&mut context)) };
+        let status = unsafe { (self.0)(NonNull::from(&mut *context)) };
         let outcome = Outcome::from_status(status);
         interpreter.gas.set_remaining(context.gas);
         if !matches!(outcome, Outcome::Ended(_)) {
-            leave_unfinished(tables, interpreter, context, outcome);
+            leave_unfinished(tables, interpreter, &mut context, outcome);
         }
         outcome
     }
@@ -206,7 +214,7 @@ impl EvmCompilerFn {
 fn leave_unfinished(
     tables: &ProgramTables,
     interpreter: &mut Interpreter<EthInterpreter>,
-    mut context: EvmContext<'_>,
+    context: &mut EvmContext<'_>,
     outcome: Outcome,
 ) {
     let pc = match outcome {
@@ -238,8 +246,8 @@ fn interpret<H: Host>(
     interpreter.bytecode.set_action(action);
 }
 
-/// A context over an interpreter, to be completed by [`attach`]. It holds pointers, not borrows:
-/// the caller enters compiled code with it before it uses any of the arguments again.
+/// A context over an interpreter. It holds pointers, not borrows: the caller enters compiled code
+/// with it before it uses any of the arguments again.
 #[inline(always)]
 fn new_context<'a, H: Host>(
     tables: &ProgramTables,
@@ -248,51 +256,44 @@ fn new_context<'a, H: Host>(
     host: &mut H,
     instructions: &InstructionTable<EthInterpreter, H>,
 ) -> EvmContext<'a> {
+    let gas = interpreter.gas.remaining();
     let stack = interpreter.stack.data_mut();
-    if stack.capacity() < STACK_LIMIT {
-        // Not a stack that revm made for execution: grow it, as compiled code never does.
-        stack.reserve_exact(STACK_LIMIT - stack.len());
-    }
-    let stack_base = stack.as_mut_ptr();
+    let (stack_base, stack_len) = (stack.as_mut_ptr(), stack.len());
+    let (memory_base, memory_len) = memory_of(interpreter);
+    let (calldata_base, calldata_len) = calldata_of(interpreter);
+    let return_data_len = interpreter.return_data.0.len() as u64;
     let builtins = builtin_table::<H>();
+    // Last, for the uses of the interpreter above would invalidate these.
+    let interpreter = ptr::from_mut(interpreter);
+    // SAFETY: a field of the interpreter just borrowed.
+    let input = unsafe { &raw const (*interpreter).input };
     EvmContext {
-        gas: interpreter.gas.remaining(),
-        stack_top: stack_base.wrapping_add(stack.len()),
+        gas,
+        stack_top: stack_base.wrapping_add(stack_len),
         entry: u64::from(ordinal),
         pc: 0,
-        memory_base: ptr::null_mut(),
-        memory_len: 0,
-        memory_words_end: 0,
-        calldata_base: ptr::null(),
-        calldata_len: 0,
-        calldata_words_end: 0,
+        memory_base,
+        memory_len,
+        memory_words_end: words_end(memory_len),
+        calldata_base,
+        calldata_len,
+        calldata_words_end: words_end(calldata_len),
         stack_base,
         jump_map: tables.jump_map.as_ptr(),
         entry_table: tables.addresses.as_ptr(),
         builtins,
         grow_word: builtins.grow_word(),
-        return_data_len: interpreter.return_data.0.len() as u64,
-        input: ptr::null(),
+        return_data_len,
+        input,
         block_budget: tables.force_hand_over.map_or(0, i64::from),
         scratch: [0; 32],
-        interpreter: ptr::null_mut(),
+        interpreter,
         host: ptr::from_mut(host).cast(),
         instructions: ptr::from_ref(instructions).cast(),
         in_debt: false,
         panic: None,
         _borrows: PhantomData,
     }
-}
-
-/// Fills in what points into the interpreter itself. The caller uses the interpreter no more until
-/// compiled code returns.
-#[inline(always)]
-fn attach(context: &mut EvmContext<'_>, interpreter: &mut Interpreter<EthInterpreter>) {
-    context.refresh_memory(interpreter);
-    // Last, for the uses of the interpreter above would invalidate them.
-    context.interpreter = ptr::from_mut(interpreter);
-    // SAFETY: a field of the interpreter just borrowed.
-    context.input = unsafe { &raw const (*context.interpreter).input };
 }
 
 /// Interprets up to the next entry point, or to the end of the run: then the action is set.

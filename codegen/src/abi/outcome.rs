@@ -94,11 +94,23 @@ pub(crate) const RESULTS: [InstructionResult; 34] = {
     ]
 };
 
-/// A value outside the list can only be an error of the translator; it ends the frame as
-/// `FatalExternalError`, so that the transaction fails instead of going on wrongly.
+/// The results by their `repr(u8)` values. What isn't in the list can only be an error of the
+/// translator; it ends the frame as `FatalExternalError`, so that the transaction fails instead of
+/// going on wrongly.
+static DECODED: [InstructionResult; 256] = {
+    let mut decoded = [InstructionResult::FatalExternalError; 256];
+    let mut index = 0;
+    while index < RESULTS.len() {
+        decoded[RESULTS[index] as usize] = RESULTS[index];
+        index += 1;
+    }
+    decoded
+};
+
+#[inline]
 fn decode_result(code: u64) -> InstructionResult {
-    let known = RESULTS.into_iter().find(|&result| result as u64 == code);
-    known.unwrap_or(InstructionResult::FatalExternalError)
+    let known = usize::try_from(code).ok().and_then(|code| DECODED.get(code));
+    known.copied().unwrap_or(InstructionResult::FatalExternalError)
 }
 
 #[cfg(test)]
@@ -129,5 +141,7 @@ mod tests {
         assert_eq!(Outcome::from_status(STATUS_HAND_OVER), Outcome::HandOver);
         assert_eq!(Outcome::from_status(STATUS_ABSENT_ENTRY), Outcome::AbsentEntry);
         assert_eq!(Outcome::from_status(STATUS_PANICKED), Outcome::Panicked);
+        let unknown = Outcome::Ended(InstructionResult::FatalExternalError);
+        assert_eq!([0x103, u64::MAX].map(Outcome::from_status), [unknown; 2]);
     }
 }

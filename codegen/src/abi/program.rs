@@ -121,6 +121,7 @@ impl NativeProgram {
     }
 
     /// Whether exceptional halts are reported as `OutOfGas`.
+    #[inline]
     pub fn has_single_error(&self) -> bool {
         self.tables().single_error
     }
@@ -142,6 +143,7 @@ impl NativeProgram {
         self.tables().absent_hits[CompiledCode::ABSENT_STUB as usize].load(Ordering::Relaxed)
     }
 
+    #[inline]
     fn tables(&self) -> &ProgramTables {
         // SAFETY: made in `load`, and valid until `self` is dropped.
         unsafe { self.tables.as_ref() }

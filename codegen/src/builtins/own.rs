@@ -10,7 +10,8 @@
 //! - one in a table that another crate has made isn't found, nor is a hook that has a function of
 //!   its own for each opcode there is.
 //!
-//! Costs some 20 ns, and as much again for another crate's table.
+//! Costs some 10 ns where the whole table is revm's, twice that where opcodes were added, and as
+//! much again for another crate's table.
 
 use revm_bytecode::opcode::{self, OpCode};
 use revm_interpreter::{
@@ -49,6 +50,9 @@ type Addresses = [usize; 256];
 pub fn first_replaced<H: Host>(table: &InstructionTable<EthInterpreter, H>) -> Option<u8> {
     let own = addresses(const { &instruction_table::<EthInterpreter, H>() });
     let table = addresses(table);
+    if table == own {
+        return None;
+    }
     let first = if COMPILED.into_iter().all(|range| table[range.clone()] == own[range]) {
         first_tiny(table, own)
     } else if compiled().any(|byte| table[byte] == own[byte]) {

@@ -156,6 +156,7 @@ macro_rules! builtins {
         }
 
         /// The table for hosts of type `H`.
+        #[inline(always)]
         pub(crate) fn builtin_table<H: Host>() -> &'static BuiltinTable {
             const { &BuiltinTable { $($field: $function,)* } }
         }
@@ -230,6 +231,7 @@ builtins! {
 
 impl BuiltinTable {
     /// [`Builtin::GrowWord`].
+    #[inline(always)]
     pub(crate) fn grow_word(&self) -> MemoryFn {
         self.grow_word
     }
