@@ -204,6 +204,7 @@ impl CompiledProgram {
     }
 
     /// Whether halts of frames that ran natively are reported as `OutOfGas`.
+    #[inline]
     pub(crate) fn has_single_error(&self) -> bool {
         self.backing.has_single_error()
     }

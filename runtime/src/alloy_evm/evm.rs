@@ -33,7 +33,7 @@ impl<DB: Database, I, PRECOMPILE> JitEvm<DB, I, PRECOMPILE> {
     /// Wraps a revm EVM. `inspect` says whether its inspector sees the transactions
     /// ([`Evm::set_inspector_enabled`] changes that later).
     pub fn new(inner: EthRevmEvm<DB, I, PRECOMPILE>, inspect: bool, backend: JitBackend) -> Self {
-        Self { inner: revm_evm::JitEvm::new(inner, backend), inspect }
+        Self { inner: revm_evm::JitEvm::new(inner, backend).assume_revms(), inspect }
     }
 
     /// The backend.
@@ -63,7 +63,7 @@ impl<DB: Database, I, PRECOMPILE> JitEvm<DB, I, PRECOMPILE> {
 
     /// The EVM's context.
     pub const fn ctx_mut(&mut self) -> &mut EthEvmContext<DB> {
-        &mut self.inner.inner_mut().ctx
+        &mut self.inner.inner_but_tables_mut().ctx
     }
 }
 
@@ -146,7 +146,7 @@ where
     }
 
     fn components_mut(&mut self) -> (&mut DB, &mut I, &mut PRECOMPILE) {
-        let inner = self.inner.inner_mut();
+        let inner = self.inner.inner_but_tables_mut();
         (&mut inner.ctx.journaled_state.database, &mut inner.inspector, &mut inner.precompiles)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{JitEvm, rules::Tables, running::Running};
 use crate::consult::Consultation;
+use cranevm_codegen::{NativeRun, collapse_halt_reason};
 use revm::{
     Database, DatabaseCommit,
     context::{
@@ -15,7 +16,9 @@ use revm::{
         evm::{ContextDbError, FrameInitResult},
         instructions::InstructionProvider,
     },
-    interpreter::{Host, InterpreterResult, interpreter::EthInterpreter, interpreter_types::Jumps},
+    interpreter::{
+        Host, InterpreterResult, interpreter::EthInterpreter, interpreter_types::LoopControl,
+    },
     primitives::{Address, Bytes},
     state::EvmState,
 };
@@ -47,29 +50,39 @@ where
 
     /// Runs the top frame until it ends or suspends, and leaves the action in its interpreter;
     /// `false`, and nothing done, if it is none of the backend's business.
-    #[inline]
     fn run_top_frame(&mut self) -> bool {
         let Self { inner, backend, finder } = self;
-        let (context, instructions, _, frames) = inner.all_mut();
-        let frame = frames.get();
-        let is_create = frame.data.is_create();
-        let interpreter = &mut frame.interpreter;
-        if frame.depth == 0 && interpreter.bytecode.pc() == 0 {
-            // A transaction begins.
-            finder.rules.doubt();
-        }
-        if is_create && !backend.is_blocking() {
+        if !backend.enabled() {
+            finder.forget();
             return false;
         }
+        let (context, instructions, _, frames) = inner.all_mut();
+        let frame = frames.get();
+        finder.rules.doubt_unless_kept::<EVM>();
+        if frame.data.is_create() && !backend.is_blocking() {
+            return false;
+        }
+        let interpreter = &mut frame.interpreter;
         let gas_table = instructions.gas_table();
         let instructions = instructions.instruction_table();
         let dynamic_gas = context.gas_params();
         let tables = Tables { instructions, static_gas: gas_table, dynamic_gas };
         let (answer, rules) = finder.find(backend, interpreter, tables);
-        let mut running = Running { interpreter, host: context, instructions, gas_table, rules };
+        let host = context;
         match answer {
-            Consultation::Run(program) => running.run(program),
-            Consultation::Watch(cold) => running.watch(backend, cold),
+            Consultation::Run(program) => {
+                if program.go_on(interpreter, host, instructions, gas_table) == NativeRun::Ended {
+                    if program.has_single_error() {
+                        collapse_halt_reason(interpreter.bytecode.action());
+                    }
+                } else {
+                    let running = Running { interpreter, host, instructions, gas_table, rules };
+                    running.run_on(program);
+                }
+            }
+            Consultation::Watch(cold) => {
+                Running { interpreter, host, instructions, gas_table, rules }.watch(backend, cold);
+            }
             Consultation::Interpret => return false,
         }
         true
@@ -152,22 +165,17 @@ where
     fn frame_run(
         &mut self,
     ) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
-        if !self.backend.enabled() {
-            self.finder.forget();
-            return self.inner.frame_run();
-        }
         if !self.run_top_frame() {
             return self.inner.frame_run();
         }
         let (context, _, _, frames) = self.inner.all_mut();
         let frame = frames.get();
         let action = frame.interpreter.take_next_action();
-        let next =
-            frame.process_next_action::<_, ContextDbError<Self::Context>>(context, action)?;
-        if let ItemOrResult::Result(_) = next {
+        let next = frame.process_next_action(context, action);
+        if let Ok(ItemOrResult::Result(_)) = next {
             frame.set_finished(true);
         }
-        Ok(next)
+        next
     }
 
     #[inline(always)]

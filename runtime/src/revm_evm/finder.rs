@@ -39,8 +39,10 @@ impl Finder {
         // A frame that goes on after a nested one is past the call.
         let begins = interpreter.bytecode.pc() == 0;
         let Self { cache, rules } = self;
-        let is_ruled_right = || rules.are_of_fork(key.spec_id, tables);
-        (cache.answer(backend, &key, code, is_ruled_right, begins), rules)
+        let asked = &mut *rules;
+        // Moved, as is the key: what is borrowed would have to be in memory.
+        let is_ruled_right = move || asked.are_of_fork(key.spec_id, tables);
+        (cache.answer(backend, key, code, is_ruled_right, begins), rules)
     }
 }
 

@@ -75,6 +75,20 @@ impl<EVM> JitEvm<EVM> {
         &mut self.inner
     }
 
+    /// The wrapped EVM, for who leaves its instructions and prices alone.
+    #[cfg(feature = "alloy-evm")]
+    pub(crate) const fn inner_but_tables_mut(&mut self) -> &mut EVM {
+        &mut self.inner
+    }
+
+    /// Takes the wrapped EVM for revm's own `Evm`, which leaves its instructions alone, whatever
+    /// its inspector is: only those of revm are known to be such by their type.
+    #[cfg(feature = "alloy-evm")]
+    pub(crate) fn assume_revms(mut self) -> Self {
+        self.finder.rules.assume_revms();
+        self
+    }
+
     /// Unwraps the EVM.
     pub fn into_inner(self) -> EVM {
         self.inner

@@ -5,15 +5,23 @@
 //!
 //! The dynamic prices, which the host has, are compared for each frame: mostly a pointer, for revm
 //! shares one table per fork (and 2 KiB where a client has a table of its own). The tables of
-//! instructions and of static prices, 1.4 KiB, are compared again only where they may have changed:
-//! with another fork, when they have moved, at the start of each transaction, and after anybody had
-//! mutable access to the EVM. So one case goes unnoticed until then: an EVM that changes its tables
-//! in place from inside its own `frame_init` of a nested frame.
+//! instructions and of static prices, 2.5 KiB, are compared again only where they may have changed:
+//! with another fork, when they have moved, and after anybody had mutable access to the EVM. Who
+//! has such access are the client, through [`JitEvm`](super::JitEvm), which says so each time, and
+//! the EVM itself in its own methods. Those of revm's `Evm` leave its instructions alone. Another
+//! type may change them in any, so its tables are compared each time that a frame runs
+//! ([`keeps_its_tables`]).
+//!
+//! A provider of instructions hands out plain references, so without mutable access it can at most
+//! hand out another table, which is elsewhere; unless by unsafe code that breaks their promise.
 
 use cranevm_codegen::first_replaced;
 use revm::{
     bytecode::opcode::OpCode,
+    context::Evm,
     context_interface::cfg::GasParams,
+    handler::{EthFrame, EvmTr},
+    inspector::NoOpInspector,
     interpreter::{
         GasTable, Host, InstructionTable, instructions::gas_table_spec, interpreter::EthInterpreter,
     },
@@ -39,34 +47,47 @@ impl<H> Copy for Tables<'_, H> {}
 /// What an EVM's rules were found to be.
 #[derive(Default)]
 pub(super) struct Rules {
+    /// The last comparison of tables.
     compared: Option<Compared>,
+    /// Whether the tables may have changed since.
+    is_doubted: bool,
     /// Whether the client vouches for the instructions.
     trusts_instructions: bool,
-    /// Those of the fork last seen.
-    fork: Option<Box<Fork>>,
+    /// Whether the EVM is known to be revm's own, by who made it.
+    is_revms: bool,
+    /// The static prices of the fork last seen.
+    static_gas: Option<(SpecId, Box<GasTable>)>,
 }
 
-/// The prices of a fork.
-struct Fork {
-    spec_id: SpecId,
-    static_gas: GasTable,
-    dynamic_gas: GasParams,
-}
-
-/// The outcome of the last comparison of tables.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The outcome of a comparison of tables.
 struct Compared {
     spec_id: SpecId,
     /// Where the tables were.
     addresses: [usize; 2],
     are_own: bool,
+    /// The fork's dynamic prices.
+    dynamic_gas: GasParams,
 }
 
 impl Rules {
     /// To be called where the tables may have changed.
     #[inline]
     pub(super) const fn doubt(&mut self) {
-        self.compared = None;
+        self.is_doubted = true;
+    }
+
+    /// To be called when a frame of an `EVM` is to run.
+    #[inline]
+    pub(super) fn doubt_unless_kept<EVM: EvmTr>(&mut self) {
+        if !keeps_its_tables::<EVM>() && !self.is_revms {
+            self.doubt();
+        }
+    }
+
+    /// Takes the EVM for revm's own `Evm`, whatever its inspector.
+    #[cfg(feature = "alloy-evm")]
+    pub(super) const fn assume_revms(&mut self) {
+        self.is_revms = true;
     }
 
     /// Whether instructions are taken for revm's own without a look.
@@ -78,33 +99,63 @@ impl Rules {
     /// Whether an EVM with these tables does what code does that is compiled for `spec_id`.
     #[inline]
     pub(super) fn are_of_fork<H: Host>(&mut self, spec_id: SpecId, tables: Tables<'_, H>) -> bool {
-        let addresses =
-            [ptr::from_ref(tables.instructions).addr(), ptr::from_ref(tables.static_gas).addr()];
-        let fork = match &mut self.fork {
-            Some(fork) if fork.spec_id == spec_id => fork,
-            other => other.insert(Fork::new(spec_id)),
-        };
-        let are_own = match self.compared {
-            Some(compared) if compared.spec_id == spec_id && compared.addresses == addresses => {
-                compared.are_own
+        let addresses = tables.addresses();
+        match &self.compared {
+            Some(compared)
+                if !self.is_doubted
+                    && compared.spec_id == spec_id
+                    && compared.addresses == addresses =>
+            {
+                compared.are_own && *tables.dynamic_gas == compared.dynamic_gas
             }
-            _ => {
-                let are_own = has_own_prices(&fork.static_gas, tables.static_gas)
-                    && (self.trusts_instructions || has_own_instructions(tables.instructions));
-                self.compared = Some(Compared { spec_id, addresses, are_own });
-                are_own
-            }
+            _ => self.compare(spec_id, tables),
+        }
+    }
+
+    /// Compares all tables, and keeps the outcome.
+    // Not `inline(never)`: what is so may be compiled in another crate, whose copies of revm's
+    // functions aren't those of the crate that made the table.
+    #[cold]
+    fn compare<H: Host>(&mut self, spec_id: SpecId, tables: Tables<'_, H>) -> bool {
+        let dynamic_gas = match self.compared.take() {
+            Some(compared) if compared.spec_id == spec_id => compared.dynamic_gas,
+            _ => GasParams::new_spec(spec_id),
         };
-        are_own && *tables.dynamic_gas == fork.dynamic_gas
+        let (_, static_gas) = match &mut self.static_gas {
+            Some(known) if known.0 == spec_id => known,
+            other => other.insert((spec_id, Box::new(gas_table_spec(spec_id)))),
+        };
+        let are_own = has_own_prices(static_gas, tables.static_gas)
+            && (self.trusts_instructions || has_own_instructions(tables.instructions));
+        let is_right = are_own && *tables.dynamic_gas == dynamic_gas;
+        let addresses = tables.addresses();
+        self.compared = Some(Compared { spec_id, addresses, are_own, dynamic_gas });
+        self.is_doubted = false;
+        is_right
     }
 }
 
-impl Fork {
-    #[cold]
-    fn new(spec_id: SpecId) -> Box<Self> {
-        let (static_gas, dynamic_gas) = (gas_table_spec(spec_id), GasParams::new_spec(spec_id));
-        Box::new(Self { spec_id, static_gas, dynamic_gas })
+impl<H> Tables<'_, H> {
+    #[inline(always)]
+    fn addresses(&self) -> [usize; 2] {
+        [ptr::from_ref(self.instructions).addr(), ptr::from_ref(self.static_gas).addr()]
     }
+}
+
+/// Whether no method of an EVM type changes its instructions or prices: whether it is revm's own
+/// `Evm`, with one of revm's own inspectors. (Others can't be named here, as `EvmTr` doesn't tell
+/// the inspector's type.) A constant, once compiled.
+#[inline(always)]
+fn keeps_its_tables<EVM: EvmTr>() -> bool {
+    type Revms<EVM, INSP> = Evm<
+        <EVM as EvmTr>::Context,
+        INSP,
+        <EVM as EvmTr>::Instructions,
+        <EVM as EvmTr>::Precompiles,
+        EthFrame<EthInterpreter>,
+    >;
+    let evm = typeid::of::<EVM>();
+    evm == typeid::of::<Revms<EVM, ()>>() || evm == typeid::of::<Revms<EVM, NoOpInspector>>()
 }
 
 /// Whether static prices are a fork's own.
@@ -138,8 +189,11 @@ fn has_own_instructions<H: Host>(table: &InstructionTable<EthInterpreter, H>) ->
 mod tests {
     use super::*;
     use revm::{
+        MainnetEvm,
         bytecode::opcode::{ADD, SLOAD},
         context_interface::{cfg::GasId, host::DummyHost},
+        database::EmptyDB,
+        handler::MainnetContext,
         interpreter::{Instruction, instructions::instruction_table},
     };
 
@@ -158,6 +212,19 @@ mod tests {
         let first = rules.are_of_fork(spec_id, tables);
         assert_eq!(rules.are_of_fork(spec_id, tables), first);
         first
+    }
+
+    #[test]
+    fn revms_own_evm_is_known_by_its_type() {
+        type Own<INSP> = MainnetEvm<MainnetContext<EmptyDB>, INSP>;
+        assert!(keeps_its_tables::<Own<()>>() && keeps_its_tables::<Own<NoOpInspector>>());
+        // Others that are the same inside may have methods of their own.
+        assert!(!keeps_its_tables::<&mut Own<()>>() && !keeps_its_tables::<Own<[(); 1]>>());
+        let mut rules = Rules::default();
+        rules.doubt_unless_kept::<Own<()>>();
+        assert!(!rules.is_doubted);
+        rules.doubt_unless_kept::<Own<[(); 1]>>();
+        assert!(rules.is_doubted);
     }
 
     #[test]

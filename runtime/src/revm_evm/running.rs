@@ -64,20 +64,17 @@ enum Stop {
 const NOTEWORTHY_GAS: u64 = 4096;
 
 impl<H: Host> Running<'_, H> {
-    /// Runs a frame that `program` was compiled for.
-    #[inline]
-    pub(super) fn run(&mut self, program: &CompiledProgram) {
-        if self.enter(program) != NativeRun::Ended {
-            self.go_on_with(program);
-        }
+    /// Goes on with a frame of `program` after its first stretch of native code.
+    #[cold]
+    pub(super) fn run_on(mut self, program: &CompiledProgram) {
+        self.go_on_with(program);
         if program.has_single_error() {
             collapse_halt_reason(self.interpreter.bytecode.action());
         }
     }
 
     /// Runs a frame without a program, whose contract is counted by `cold`.
-    #[inline]
-    pub(super) fn watch(&mut self, backend: &JitBackend, cold: &Arc<Cold>) {
+    pub(super) fn watch(mut self, backend: &JitBackend, cold: &Arc<Cold>) {
         let gas = self.interpreter.gas.remaining();
         // Of a frame that was counted when it began, all gas is told.
         let noteworthy = if self.interpreter.bytecode.pc() == 0 { NOTEWORTHY_GAS } else { 1 };
@@ -89,7 +86,6 @@ impl<H: Host> Running<'_, H> {
 
     /// Goes on after the first slice, at whose start there was so much gas.
     #[cold]
-    #[inline(never)]
     fn watch_on(&mut self, backend: &JitBackend, cold: &Arc<Cold>, mut gas: u64) {
         let key = key_of(self.interpreter);
         // The answer "watch" was of this epoch or an earlier one: ask at once.
@@ -164,7 +160,6 @@ impl<H: Host> Running<'_, H> {
     /// however often the program hands over. Where no way in turns up, looking out for one is what
     /// costs, so that is done less and less often.
     #[cold]
-    #[inline(never)]
     fn go_on_with(&mut self, program: &CompiledProgram) -> bool {
         let (mut is_entered, mut pause) = (false, 1u32);
         loop {
