@@ -1,11 +1,12 @@
 //! Throughput of compilation in helper processes, beside that in process: every so many of the
 //! contracts of `../shared/fixtures/contracts.jsonl.xz` (as the argument says; 5 if there is none),
-//! by the same number of workers, from the first request to the last program. In the background each contract is compiled
-//! twice, at the baseline and at the default level; `none` is the baseline alone.
+//! by the same number of workers, from the first request to the last program. In the background
+//! each contract is compiled twice, at the baseline and at the default level; `none` is the
+//! baseline alone.
 //!
 //! The two take turns, and the median of the rounds counts. Goal: at least 0.8 of the throughput in
-//! process. The last two lines tell what a request and its reply take: the time that a caller waits for a
-//! contract with next to nothing to compile.
+//! process. The last two lines tell what a request and its reply take: the time that a caller waits
+//! for a contract with next to nothing to compile.
 
 use cranevm::{
     OptimizationLevel, SpecId,

@@ -104,13 +104,20 @@ impl Compiler {
         Self::for_target(options, emulator.target.parse().map_err(unsupported)?)
     }
 
-    /// A compiler for another machine, without assumptions on its CPU's extensions. The code can't
-    /// be loaded here.
+    /// A compiler for another machine, without assumptions on its CPU's extensions. The code can be
+    /// loaded here only if the options have an emulator of that machine.
     ///
     /// # Errors
-    /// When Cranelift has no code generator for it.
+    /// When Cranelift has no code generator for it, or the emulator is another machine's.
     pub fn for_target(options: CompilerOptions, target: Triple) -> Result<Self, CompileError> {
-        Self::with_isa(options, builder_for(target)?)
+        match options.emulator {
+            Some(emulator) if emulator.target != target.to_string() => {
+                let other = emulator.target;
+                let message = format!("{target}, where the emulator is of {other}");
+                Err(CompileError::UnsupportedTarget(message))
+            }
+            _ => Self::with_isa(options, builder_for(target)?),
+        }
     }
 
     fn with_isa(options: CompilerOptions, builder: isa::Builder) -> Result<Self, CompileError> {

@@ -1,7 +1,7 @@
-//! Machine code for aarch64 as text, of a few kernels: the calling convention, the context's layout,
-//! and what is lowered differently than on x86-64. That the code is right is for the emulator to
-//! say (`tests/tests/emulated.rs`); these files show what it is, and that nothing has changed it
-//! unnoticed.
+//! Machine code for aarch64 as text, of a few kernels: the calling convention, the context's
+//! layout, and what is lowered differently than on x86-64. That the code is right is for the
+//! emulator to say (`tests/tests/emulated.rs`); these files show what it is, and that nothing has
+//! changed it unnoticed.
 //!
 //! `CRANEVM_BLESS=1` writes the files anew.
 

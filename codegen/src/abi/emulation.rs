@@ -3,14 +3,13 @@
 //! The other machine's code sees this process's memory, at the same addresses. It is what that
 //! machine itself would run, and so are artifacts of it; only when a program is loaded, a function
 //! of this machine (`entry`) takes the trampoline's place: it calls the emulator with the context
-//! and the trampoline, which the emulator runs until that returns. Builtins stay this machine's: the
-//! emulator gives the context a table of addresses that it knows ([`replace_builtins`]), and when
-//! emulated code calls one, comes back with [`HostBuiltins::call`].
+//! and the trampoline, which the emulator runs until that returns. Builtins stay this machine's:
+//! the emulator gives the context a table of addresses that it knows ([`replace_builtins`]), and
+//! when emulated code calls one, comes back with [`HostBuiltins::call`].
 //!
 //! Needs from the emulator that it runs one context on one thread at a time, and that it forgets
 //! translations of code when [`code_memory::loads`](crate::code_memory::loads) has changed. Costs
-//! what lies before a trampoline nothing; a trampoline that was handed to an emulator is kept for
-//! good, a page for each that differs.
+//! programs of this machine nothing, and others a page for good for each trampoline that differs.
 
 use super::{EvmContext, STATUS_PANICKED};
 use crate::{

@@ -34,8 +34,8 @@ impl Machine {
         &HOST
     }
 
-    /// The machine that runs what is compiled with `options`: this one, or an emulated one, of which
-    /// nothing is known but its kind.
+    /// The machine that runs what is compiled with `options`: this one, or an emulated one, of
+    /// which nothing is known but its kind.
     pub(super) fn running(options: &CompilerOptions) -> Cow<'static, Self> {
         #[cfg(feature = "cranelift")]
         if let Some(emulator) = options.emulator {

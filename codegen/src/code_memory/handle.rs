@@ -79,9 +79,9 @@ impl LoadedCode {
 
     /// All bytes of the block: the functions, and the padding around them.
     pub fn code(&self) -> &[u8] {
-        // SAFETY: the block is initialised (all of it was written: functions and padding), readable, and
-        // never written again once sealed, which it was before this handle existed. It is mapped
-        // for as long as the handle, which the slice borrows.
+        // SAFETY: the block is initialised (all of it was written: functions and padding),
+        // readable, and never written again once sealed, which it was before this handle existed.
+        // It is mapped for as long as the handle, which the slice borrows.
         unsafe { std::slice::from_raw_parts(self.block.base().as_ptr(), self.block.len()) }
     }
 

@@ -9,7 +9,7 @@
 //! reserved (PROT_NONE) --allocate--> writable (RW) --seal--> executable (RX) --drop--> reserved
 //! ```
 //!
-//! So by pages; on macOS with aarch64 it is by threads (`os/by_thread.rs`).
+//! That is access by page. On macOS with aarch64 it is by thread (`os/by_thread.rs`).
 //!
 //! - `os`: the four transitions, the only calls of `mmap` and `mprotect` for code.
 //! - `free_pages`: which pages of the reservation are free.
@@ -20,8 +20,8 @@
 //! Needs from its users: functions without relocations (the loader patches nothing), and that
 //! nobody executes a function after its `LoadedCode` is dropped.
 //!
-//! Cost: three system calls a contract (writable, executable, reserved again) plus one page fault
-//! a page. One lock, held for a few map operations, never by code that only runs contracts.
+//! Cost: three system calls a contract (writable, executable, reserved again; by thread the last
+//! alone) plus one page fault a page. One lock, held for a few map operations, never by code that only runs contracts.
 
 mod error;
 #[cfg(feature = "cranelift")]
