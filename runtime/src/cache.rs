@@ -43,7 +43,7 @@ enum Lack {
     No,
     /// Yes: better code is wanted, as soon as somebody who has the bytecode comes by.
     Found,
-    /// Somebody came by. It isn't tried twice.
+    /// Somebody came by. It isn't tried twice, unless the mark is taken back.
     Told,
 }
 
@@ -269,8 +269,8 @@ impl ProgramCache {
     }
 
     /// Lets a program be marked again, for nothing came of its mark.
-    pub(crate) fn take_back_mark(&self, key: &RuntimeCacheKey) {
-        if let Some(resident) = self.programs.get(key) {
+    pub(crate) fn take_back_mark(&self, program: &Weak<CompiledProgram>, key: &RuntimeCacheKey) {
+        if let Some(resident) = self.programs.get(key).filter(|resident| is(resident, program)) {
             resident.change_lack(Lack::Told, Lack::No);
         }
     }

@@ -227,12 +227,24 @@ mod tests {
         // Room for the start beside what somebody holds.
         let service = service(CompilerPool::new(options, 0, start_bytes + 60 * PAGE), 0);
         let hold = |n: u8| service.compilers.program(key(&[n]), &[n]).unwrap();
-        let held: Vec<_> = (0..60).map(hold).collect();
+        let mut held: Vec<_> = (0..60).map(hold).collect();
         assert!(service.submit(key(&code), code.clone(), Origin::Explicit, None));
         assert!(service.ledger.pending.wait_none(later()));
         assert_eq!(service.cache.tier(&key(&code)), Some(Tier::Baseline), "it runs all the same");
         service.find_lacking();
-        service.use_resident(&key(&code), || panic!("there is no more memory than before"));
+        let same = || panic!("there is no more memory than before");
+        service.use_resident(&key(&code), same).unwrap();
+        // Not enough by far, and that may happen again.
+        for _ in 0..2 {
+            let failed = service.ledger.counters.compilations_failed.get();
+            held.truncate(held.len() - 2);
+            service.find_lacking();
+            service.use_resident(&key(&code), || code.clone()).unwrap();
+            assert!(service.ledger.pending.wait_none(later()));
+            assert_eq!(service.ledger.counters.compilations_failed.get(), failed + 1);
+            service.find_lacking();
+            service.use_resident(&key(&code), same).unwrap();
+        }
         drop(held);
         service.find_lacking();
         service.use_resident(&key(&code), || code.clone()).unwrap();

@@ -25,6 +25,9 @@ use std::{
     },
 };
 
+/// Most times that the releases waited for double.
+const MAX_DOUBLINGS: u32 = 16;
+
 /// Where a program comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgramKind {
@@ -49,8 +52,12 @@ pub struct CompiledProgram {
     /// The backend's clock when it was last used; see
     /// [`ProgramCache::clock`](crate::cache::ProgramCache::clock).
     last_use: AtomicU32,
-    /// 1 more than the releases of programs when a part of it last found no memory; 0: never.
-    short_at: AtomicU64,
+    /// The releases of programs from which on there may be the memory that was short; 0: none was.
+    short_until: AtomicU64,
+    /// Attempts at better code that found no memory.
+    shortages: AtomicU32,
+    /// Whether a helper that made better code was killed by somebody.
+    was_killed: AtomicBool,
     /// Whether better code was put off: for want of a helper process, or of room in the queue.
     put_off: AtomicBool,
     /// After `backing`, for fields are dropped in their order: a release is told when the memory is
@@ -99,7 +106,9 @@ impl CompiledProgram {
             backing,
             code_len,
             last_use: AtomicU32::new(0),
-            short_at: AtomicU64::new(0),
+            short_until: AtomicU64::new(0),
+            shortages: AtomicU32::new(0),
+            was_killed: AtomicBool::new(false),
             put_off: AtomicBool::new(false),
             _share,
         }
@@ -143,15 +152,33 @@ impl CompiledProgram {
         self.last_use.load(Relaxed)
     }
 
-    /// Notes that a part of it, or better code, found no memory, after so many releases of programs.
+    /// Notes that a part of it found no memory, after so many releases of programs.
     pub(crate) fn note_shortage(&self, releases: u64) {
-        self.short_at.store(releases + 1, Relaxed);
+        self.short_until.store(releases + 1, Relaxed);
     }
 
-    /// Whether a part found no memory, and programs were freed since.
+    /// Notes that better code found no memory, after so many releases of programs. Each time twice
+    /// as many further ones are waited for: an attempt may itself evict programs.
+    pub(crate) fn note_upgrade_shortage(&self, releases: u64) {
+        let doublings = self.shortages.fetch_add(1, Relaxed).min(MAX_DOUBLINGS);
+        self.short_until.store(releases + (1 << doublings), Relaxed);
+    }
+
+    /// Whether it found no memory, and there is none for it yet.
+    pub(crate) fn is_short(&self, releases: u64) -> bool {
+        self.short_until.load(Relaxed) > releases
+    }
+
+    /// Whether it found no memory, and so many programs were freed since that it may now.
     pub(crate) fn may_find_memory(&self, releases: u64) -> bool {
-        let short_at = self.short_at.load(Relaxed);
-        short_at != 0 && short_at != releases + 1
+        let until = self.short_until.load(Relaxed);
+        until != 0 && until <= releases
+    }
+
+    /// Notes that a helper which made better code was killed by somebody; whether for the first
+    /// time.
+    pub(crate) fn note_kill(&self) -> bool {
+        !self.was_killed.swap(true, Relaxed)
     }
 
     /// Notes that better code found no helper process to be compiled in, or no room in the queue.

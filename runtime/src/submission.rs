@@ -110,7 +110,7 @@ impl CompileService {
         if lacks && self.crew.has_workers() {
             let tier = if self.has_guessed_wrong(&program) { Tier::Complete } else { Tier::Full };
             if !jobs::queue_upgrade(self, &program, code(), generation, tier) {
-                self.cache.take_back_mark(key);
+                self.cache.take_back_mark(&Arc::downgrade(&program), key);
             }
         }
         Some(program)
@@ -126,11 +126,15 @@ impl CompileService {
     pub(crate) fn find_lacking(&self) {
         let releases = self.compilers.space.releases();
         let rests = self.helpers.as_ref().is_some_and(Helpers::is_resting);
-        let may_go_on = !rests && self.pool.has_room(Band::Upgrade);
+        // Marks that come to nothing would be taken back, and EVMs look again for each.
+        if rests || !self.pool.has_room(Band::Upgrade) {
+            return;
+        }
         let lacks = |tier, program: &CompiledProgram| {
-            (tier == Tier::Full && self.has_guessed_wrong(program))
+            let is_wanted = (tier == Tier::Full && self.has_guessed_wrong(program))
                 || program.may_find_memory(releases)
-                || (may_go_on && program.is_put_off())
+                || program.is_put_off();
+            is_wanted && !program.is_short(releases)
         };
         if self.cache.mark_lacking(lacks) {
             // So that EVMs look again, and bring the bytecode.
@@ -210,6 +214,23 @@ mod tests {
         assert!(service.ledger.pending.wait_none(later));
         assert_eq!(service.cache.tier(&key(1)), Some(Tier::Full));
         service.shut_down();
+    }
+
+    /// Each turn of housekeeping would make all EVMs look again, and none of them find room.
+    #[test]
+    fn nothing_is_marked_while_there_is_no_room() {
+        let service = paused(1, 1);
+        assert!(upgrade(&service, 0));
+        let freed = service.compilers.program(key(1), &code(1)).unwrap();
+        let program = service.cache.get(&key(0)).unwrap();
+        program.note_shortage(service.compilers.space.releases());
+        drop(freed);
+        let epoch = service.cache.epoch();
+        service.find_lacking();
+        assert_eq!(service.cache.epoch(), epoch);
+        service.pool.stop();
+        service.find_lacking();
+        assert_ne!(service.cache.epoch(), epoch, "there is room again");
     }
 
     /// A mark that came to nothing, for the queue had filled up by then, is found again.

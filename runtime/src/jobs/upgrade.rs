@@ -55,40 +55,48 @@ impl Upgrade {
         if !is_wanted {
             return None;
         }
-        let releases = service.compilers.space.releases();
         match self.advance(service) {
             Ok(false) => Some(self),
             Ok(true) => None,
             Err(failure) => {
-                self.give_up(&failure, releases);
+                self.give_up(service, &failure);
                 None
             }
         }
     }
 
-    /// Logs a failure of an attempt that began after so many releases of programs, and notes in the
-    /// program what it was short of.
-    fn give_up(&self, failure: &CompileFailure, releases: u64) {
-        let RuntimeCacheKey { code_hash, spec_id } = self.ticket.key();
+    /// Logs a failure. Where it says nothing of the code, it is noted in the program, which may
+    /// then be marked once more; if a helper was killed, only the first time.
+    fn give_up(&self, service: &CompileService, failure: &CompileFailure) {
+        let key = self.ticket.key();
+        let RuntimeCacheKey { code_hash, spec_id } = key;
         let program = self.resident.upgrade();
-        match failure {
-            CompileFailure::Helper(error) if error.is_circumstantial() || error.is_excusable() => {
-                if let Some(program) = program {
-                    program.note_put_off();
-                }
-                tracing::debug!(%code_hash, ?spec_id, %failure, "the program gets better later");
+        let program = program.as_deref();
+        let is_put_off = match failure {
+            CompileFailure::Helper(error) => {
+                error.is_circumstantial()
+                    || (error.is_excusable() && program.is_none_or(CompiledProgram::note_kill))
             }
-            shortage if shortage.is_shortage() => {
-                if let Some(program) = program {
-                    program.note_shortage(releases);
-                }
-                tracing::debug!(%code_hash, ?spec_id, %failure, "the program gets better later");
+            _ => false,
+        };
+        if let Some(program) = program {
+            if is_put_off {
+                program.note_put_off();
             }
+            if failure.is_shortage() {
+                // As of now: what the attempt itself evicted wasn't enough.
+                program.note_upgrade_shortage(service.compilers.space.releases());
+            }
+        }
+        if is_put_off || failure.is_shortage() {
+            // After the notes, which say when it may be marked.
+            service.cache.take_back_mark(&self.resident, &key);
+            tracing::debug!(%code_hash, ?spec_id, %failure, "the program gets better later");
+        } else if matches!(failure, CompileFailure::Helper(_)) {
             // The code has killed it: worth a line, once a contract.
-            CompileFailure::Helper(_) => {
-                tracing::warn!(%code_hash, ?spec_id, %failure, "the program stays as it is");
-            }
-            _ => tracing::debug!(%code_hash, ?spec_id, %failure, "the program stays as it is"),
+            tracing::warn!(%code_hash, ?spec_id, %failure, "the program stays as it is");
+        } else {
+            tracing::debug!(%code_hash, ?spec_id, %failure, "the program stays as it is");
         }
     }
 
