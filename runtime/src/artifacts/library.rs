@@ -18,7 +18,7 @@ use super::{
 use crate::{locks::lock, log_limit::LogLimit, lookup::RuntimeCacheKey, panics::panic_message};
 use alloy_primitives::map::DefaultHashBuilder;
 use cranevm_codegen::CompiledCode;
-use dashmap::DashSet;
+use dashmap::DashMap;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -32,8 +32,10 @@ pub(crate) struct Library {
     store: Arc<dyn ArtifactStore>,
     pub(crate) recipe: ArtifactRecipe,
     pub(crate) counters: ArtifactCounters,
-    /// Programs that the store has an artifact of, as far as is known.
-    index: DashSet<RuntimeCacheKey, DefaultHashBuilder>,
+    /// Programs that the store has an artifact of, as far as is known, each with the number of the
+    /// note that says so.
+    index: DashMap<RuntimeCacheKey, u64, DefaultHashBuilder>,
+    notes: AtomicU64,
     gate: RwLock<()>,
     /// Grows with each clear.
     generation: AtomicU64,
@@ -49,7 +51,8 @@ impl Library {
             store,
             recipe,
             counters: ArtifactCounters::default(),
-            index: DashSet::default(),
+            index: DashMap::default(),
+            notes: AtomicU64::new(0),
             gate: RwLock::default(),
             generation: AtomicU64::new(0),
             clear_wanted: AtomicBool::new(false),
@@ -65,12 +68,22 @@ impl Library {
 
     /// Whether the store is known to have an artifact of `key`.
     pub(crate) fn has(&self, key: &RuntimeCacheKey) -> bool {
-        self.index.contains(key)
+        self.index.contains_key(key)
     }
 
     /// Notes that the store has an artifact of `key`.
     pub(crate) fn note(&self, key: RuntimeCacheKey) {
-        self.index.insert(key);
+        self.index.insert(key, self.notes.fetch_add(1, SeqCst));
+    }
+
+    /// The newest note of `key`.
+    fn noted(&self, key: &RuntimeCacheKey) -> Option<u64> {
+        self.index.get(key).map(|note| *note)
+    }
+
+    /// Forgets a note, but none that came since: another thread may have stored the artifact.
+    fn forget(&self, key: &RuntimeCacheKey, note: Option<u64>) {
+        self.index.remove_if(key, |_, newest| Some(*newest) == note);
     }
 
     /// What a clear separates: see [`keep`](Self::keep).
@@ -94,10 +107,15 @@ impl Library {
         let artifact_key = self.recipe.key(key);
         // What is to be deleted mustn't be loaded.
         let _open = self.open().ok()?;
+        let note = self.noted(&key);
         match self.ask("load", |store| store.load(&artifact_key)) {
-            Ok(Some(stored)) => self.decode(&artifact_key, Some(code_len), &stored),
+            Ok(Some(stored)) => {
+                let code = self.decode(&artifact_key, Some(code_len), &stored);
+                // Another process may have stored it. Within the gate: a clear comes after.
+                code.inspect(|_| self.note(key))
+            }
             Ok(None) => {
-                self.index.remove(&key);
+                self.forget(&key, note);
                 None
             }
             Err(problem) => {
@@ -110,9 +128,7 @@ impl Library {
     /// Asks the store whether it still has what it is known to have of `key`. If it hasn't, or
     /// can't tell, that isn't known any more.
     pub(crate) fn look_for(&self, key: &RuntimeCacheKey) {
-        if !self.has(key) {
-            return;
-        }
+        let Some(note) = self.noted(key) else { return };
         let artifact_key = self.recipe.key(*key);
         let Ok(_open) = self.open() else { return };
         match self.ask("load", |store| store.load(&artifact_key)) {
@@ -120,7 +136,7 @@ impl Library {
             Ok(None) => {}
             Err(problem) => self.tell(&artifact_key, &problem),
         }
-        self.index.remove(key);
+        self.forget(key, Some(note));
     }
 
     /// [`load`](Self::load) of an artifact that [`list`](Self::list) told of.

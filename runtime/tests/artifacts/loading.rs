@@ -1,8 +1,8 @@
 //! What is loaded: by the next process, when it is missed, of which configuration.
 
 use crate::{
-    common::{PROBE, calling, eventually, is_resident, long_code, request, summing},
-    world::{OwnStore, backend, blocking, config, interpreted, kind, run},
+    common::{PROBE, calling, eventually, is_resident, long_code, numbered, request, summing},
+    world::{OwnStore, aot, backend, blocking, config, interpreted, kind, run},
 };
 use cranevm::{
     OptimizationLevel,
@@ -180,4 +180,22 @@ fn what_isnt_there_any_more_is_compiled() {
     store.clear().unwrap();
     backend.compile_jit_sync(request(&summing())).unwrap();
     assert_eq!((backend.stats().artifacts_stored, store.len()), (1, 1));
+}
+
+/// What another process has stored meanwhile is loaded when somebody wants it, and then known.
+#[test]
+fn what_another_backend_stored_is_loaded_once() {
+    let store = OwnStore::new();
+    let second = backend(RuntimeConfig { aot: false, ..blocking(&store) });
+    let wanted = numbered(1);
+    backend(blocking(&store)).prepare_aot_sync(aot(&wanted)).unwrap();
+    for _ in 0..2 {
+        second.prepare_aot_sync(aot(&wanted)).unwrap();
+        let stats = second.stats();
+        assert_eq!((stats.artifacts_loaded, stats.artifacts_stored), (1, 0));
+    }
+    second.clear_resident();
+    assert!(matches!(second.lookup(wanted.clone()), LookupDecision::Compiled(_)));
+    assert_eq!(kind(&second, &wanted), Some(ProgramKind::Aot));
+    assert_eq!(second.stats().compilations_dispatched, 0);
 }
