@@ -106,14 +106,11 @@ impl CompileService {
         Ok(())
     }
 
-    /// Has a thread of its own delete the artifacts: a store may take long, and a housekeeping thread
-    /// that waits for it would keep events and evictions waiting.
+    /// Has a thread of its own delete the artifacts: a store may take long, and a housekeeping
+    /// thread that waits for it would keep events and evictions waiting. Also after the end: this
+    /// may be called from within the store, which a clear waits for. Who drops the last handle
+    /// waits for the thread.
     pub(crate) fn start_clearing(self: &Arc<Self>) {
-        if self.pool.is_stopping() {
-            // Nobody waits for threads any more.
-            self.settle_artifacts();
-            return;
-        }
         if self.crew.is_clearing.swap(true, Ordering::SeqCst) {
             return;
         }

@@ -1,10 +1,11 @@
 //! Clears of the store, and of what is resident, with work under way.
 
 use crate::{
-    common::{LONG, numbered},
+    common::{LONG, eventually, numbered},
     world::{OwnStore, aot, backend, blocking, config, kind},
 };
 use cranevm::runtime::{LookupDecision, ProgramKind};
+use std::thread;
 
 #[test]
 fn what_is_to_be_deleted_isnt_used_until_it_is() {
@@ -44,22 +45,38 @@ fn a_clear_while_an_artifact_is_stored_is_no_failure() {
     *store.on_store.lock().unwrap() = None;
 }
 
+/// A clear waits for the store's calls, and one of these may be what asks for it.
+#[test]
+fn a_clear_after_the_end_waits_for_nothing() {
+    let store = OwnStore::new();
+    let backend = backend(config(&store));
+    backend.shut_down();
+    let clearing = backend.clone();
+    *store.on_store.lock().unwrap() = Some(Box::new(move || clearing.clear_persisted()));
+    let made = thread::spawn(move || backend.prepare_aot_sync(aot(&numbered(1))).is_ok());
+    eventually("it is stored", || made.is_finished());
+    assert!(made.join().unwrap());
+    eventually("it is deleted", || store.calls("clear") == 1 && store.len() == 0);
+    *store.on_store.lock().unwrap() = None;
+}
+
 /// However often it is asked for.
 #[cfg(target_os = "linux")]
 #[test]
 fn clears_of_a_slow_store_share_a_thread() {
-    use crate::common::{eventually, threads};
+    use crate::common::threads;
     use cranevm::runtime::RuntimeConfig;
-    use std::{thread, time::Duration};
+    use std::time::Duration;
 
     let store = OwnStore::new();
     let backend = backend(RuntimeConfig { thread_name: "clr-backend".into(), ..config(&store) });
     let held = store.clearing.lock().unwrap();
-    for _ in 0..50 {
+    backend.clear_persisted();
+    eventually("the store is at it", || store.calls("clear") == 1);
+    for _ in 1..50 {
         backend.clear_persisted();
         thread::sleep(Duration::from_millis(1));
     }
-    eventually("the store is at it", || store.calls("clear") == 1);
     assert_eq!(threads("clr-clear"), ["clr-clear"]);
     drop(held);
     eventually("it is done", || threads("clr-clear").is_empty());
