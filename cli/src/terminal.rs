@@ -47,9 +47,16 @@ fn coloured(colour: AnsiColor, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Prints an error to the standard error, as one line.
+/// Prints an error to the standard error, as one line. If that can't be written to, the exit code
+/// has to tell.
 pub(crate) fn error(error: impl Display) {
-    anstream::eprintln!("{}: {error}", red("error"));
+    let _unwritten = writeln!(anstream::stderr(), "{}: {error}", red("error"));
+}
+
+/// A name from a file, as text in a line: without control characters, which would end the line or
+/// colour what follows.
+pub(crate) fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// A progress bar on the standard error if that is a terminal, and else nothing.

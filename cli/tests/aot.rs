@@ -123,6 +123,56 @@ fn what_is_bad_is_found_pruned_and_built_again() {
     assert_eq!(world.json(&["prune"]).0[0], serde_json::json!({"deleted": 0, "kept": 3}));
 }
 
+/// One that stays doesn't keep the others.
+#[test]
+fn what_cant_be_pruned_is_told() {
+    let world = World::new();
+    world.aot(&["build", &world.contracts]);
+    let store = world.folder.path().join("store");
+    fs::create_dir_all(store.join("a.cranevm/full")).unwrap();
+    fs::write(store.join("b.cranevm"), "odd").unwrap();
+    let output = world.aot(&["prune"]);
+    let [text, errors] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(text.contains("deleted b.cranevm") && text.contains("1 deleted, 4 kept"), "{text}");
+    assert!(errors.contains("a.cranevm") && errors.contains("1 bad files"), "{errors}");
+}
+
+/// What can't be stored runs natively all the same, and the reason is told.
+#[test]
+fn what_cant_be_stored_is_told() {
+    let world = World::new();
+    world.aot(&["build", &world.contracts]);
+    for file in world.files() {
+        fs::remove_file(&file).unwrap();
+        fs::create_dir_all(file.join("full")).unwrap();
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_cranevm"))
+        .args(["run", "0x60035b6001900380600257", "--store", &world.store])
+        .output()
+        .unwrap();
+    let [text, errors] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(text.contains("the engines agree"), "{text}");
+    assert!(errors.starts_with("error: artifacts couldn't be stored: "), "{errors}");
+    let reason = "(os error";
+    assert_eq!(errors.matches(reason).count(), 1, "{errors}");
+}
+
+/// Names are anybody's: they don't end the line that they are in.
+#[test]
+fn names_are_printed_in_one_line() {
+    let world = World::new();
+    fs::write(&world.contracts, "{\"name\":\"b\\nb\\u001b[31m\",\"bytecode\":\"00\"}").unwrap();
+    let output = world.aot(&["build", &world.contracts]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    let (lines, _) = world.json(&["build", &world.contracts]);
+    assert_eq!(column(&lines, "name"), ["b\nb\u{1b}[31m"]);
+}
+
 /// A damaged artifact isn't skipped, but made again.
 #[test]
 fn a_bad_artifact_is_built_again_at_once() {

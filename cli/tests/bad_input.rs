@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::PathBuf,
     process::{Command, Output},
 };
@@ -60,6 +61,8 @@ fn values_of_options() {
     refuses(&["explain", "0x00", "--pc", "0xg"], &["--pc"]);
     refuses(&["explain", "0x00", "--pc", "7"], &["--pc", "no basic block"]);
     refuses(&["explain", "0x00", "--emit", "wat"], &["wat", "clif"]);
+    refuses(&["statetest", "absent", "--threads", "100000"], &["--threads", "100000", "1024"]);
+    refuses(&["run", "0x00", "--store", "/dev/null"], &["--store", "/dev/null"]);
 }
 
 #[test]
@@ -127,6 +130,36 @@ fn lists_of_contracts() {
     refuses(&["compile", "absent.jsonl"], &["absent.jsonl", "can't be read"]);
 }
 
+/// Compressed files may be several that were put together; what else follows one isn't passed over.
+#[test]
+fn compressed_lists_are_read_to_their_ends() {
+    use liblzma::write::XzEncoder;
+    let packed = |name: &str| {
+        let mut encoder = XzEncoder::new(Vec::new(), 1);
+        writeln!(encoder, r#"{{"name":"{name}","bytecode":"0x00"}}"#).unwrap();
+        encoder.finish().unwrap()
+    };
+    let folder = Folder::new();
+    let list = folder.file("two.jsonl.xz", [packed("a"), packed("b")].concat());
+    let output = cranevm(&["compile", "--json", &list]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text.contains("\"contracts\":2"), "{text}");
+    let list = folder.file("more.jsonl.xz", [packed("a"), b"and more".to_vec()].concat());
+    refuses(&["compile", &list], &["more.jsonl.xz"]);
+}
+
+#[test]
+fn targets_without_a_code_generator() {
+    for target in ["aarch64_be-unknown-linux-gnu", "s390x-unknown-linux-gnu"] {
+        let output = cranevm(&["compile", "0x00", "--target", target]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("no code generator"), "{text}");
+    }
+}
+
 #[test]
 fn state_tests() {
     let folder = Folder::new();
@@ -173,4 +206,9 @@ fn a_full_disk() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains("can't be written"), "{text}");
+
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cranevm"));
+    let status = command.args(["run", "zz"]).stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(2));
 }

@@ -8,7 +8,7 @@ use cranelift_codegen::{
     settings::{self, Configurable},
 };
 use std::fmt;
-use target_lexicon::{Architecture, OperatingSystem, Triple};
+use target_lexicon::{Aarch64Architecture, Architecture, OperatingSystem, Triple};
 
 /// Cranelift's code generator for this machine, with the extensions that its CPU has.
 pub(crate) fn host_builder() -> Result<isa::Builder, CompileError> {
@@ -17,6 +17,14 @@ pub(crate) fn host_builder() -> Result<isa::Builder, CompileError> {
 
 /// Cranelift's code generator for another machine, without assumptions on its CPU's extensions.
 pub(crate) fn builder_for(target: Triple) -> Result<isa::Builder, CompileError> {
+    let is_known = matches!(
+        target.architecture,
+        Architecture::X86_64 | Architecture::Aarch64(Aarch64Architecture::Aarch64)
+    );
+    if !is_known {
+        // Cranelift takes a big-endian aarch64 for one that it knows, and panics.
+        return Err(CompileError::UnsupportedTarget(target.to_string()));
+    }
     let unsupported = |error: LookupError| CompileError::UnsupportedTarget(error.to_string());
     let mut builder = isa::lookup(target).map_err(unsupported)?;
     sign_returns(&mut builder)?;

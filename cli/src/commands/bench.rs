@@ -11,6 +11,7 @@ use cranevm_cli::{
     CommandError, Engine, EngineRunner, Fixture,
     comparison::{self, Run},
     emulate::{EmulatedMachine, NoEmulator},
+    engine::EngineStore,
     measure::{self, Repeat, median, nanos},
     shipped, spec,
 };
@@ -153,8 +154,9 @@ impl Command {
         let compiled =
             self.measure_compilation(&code, spec, emulator).map_err(|error| at(&error))?;
         let interpreter = EngineRunner::interpreter();
-        let (engine, opt, store) = (self.engine.engine(), self.opt.level(), self.store.as_deref());
-        let native = EngineRunner::with_store(engine, opt, store).map_err(|e| at(&e))?;
+        let store = self.store.as_deref().map(EngineStore::open).transpose()?;
+        let (engine, opt) = (self.engine.engine(), self.opt.level());
+        let native = EngineRunner::with_store(engine, opt, store.as_ref()).map_err(|e| at(&e))?;
         let environment = fixture.environment(spec);
         let runs = comparison::run_interleaved(
             &[&interpreter, &native],
@@ -163,9 +165,8 @@ impl Command {
             self.repeat(),
         )
         .map_err(|error| at(&error))?;
-        let failed = native.compilations().failed;
-        if failed > 0 {
-            return Err(at(&format_args!("{failed} contract(s) couldn't be compiled")));
+        if let Some(problem) = native.problem() {
+            return Err(at(&problem));
         }
         let [interpreted, native] = &runs[..] else {
             return Err(at(&"a run is missing"));

@@ -22,7 +22,7 @@ pub(crate) fn for_each(
     let path = Path::new(argument);
     let open = || File::open(path).map_err(|error| InputError::io(path, &error));
     if argument.ends_with(".jsonl.xz") {
-        return lines(path, BufReader::new(XzDecoder::new(open()?)), take);
+        return lines(path, BufReader::new(XzDecoder::new_multi_decoder(open()?)), take);
     }
     if argument.ends_with(".jsonl") {
         return lines(path, BufReader::new(open()?), take);

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use cranevm_cli::{
     CommandError, Contract, Engine, EngineRunner, Fixture,
     comparison::{self, Run},
+    engine::EngineStore,
     hex,
     measure::{self, Repeat, nanos},
     observation::describe,
@@ -82,10 +83,9 @@ impl Command {
             Some(EngineArg::Helper) => &[Engine::Helper],
             Some(EngineArg::Aarch64) => &[Engine::Aarch64],
         };
+        let store = self.store.as_deref().map(EngineStore::open).transpose()?;
         let runners = (engines.iter())
-            .map(|engine| {
-                EngineRunner::with_store(*engine, self.opt.level(), self.store.as_deref())
-            })
+            .map(|engine| EngineRunner::with_store(*engine, self.opt.level(), store.as_ref()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| failed(&error))?;
         let environment = fixture.environment(spec);
@@ -201,12 +201,8 @@ impl Report<'_> {
         if self.differences.as_ref().is_some_and(|lines| !lines.is_empty()) {
             return Err(CommandError::Failed("the engines disagree".into()));
         }
-        let failed: u64 = self.runners.iter().map(|runner| runner.compilations().failed).sum();
-        if failed > 0 {
-            let message = format!("{failed} contract(s) couldn't be compiled and were interpreted");
-            return Err(CommandError::Failed(message));
-        }
-        Ok(())
+        let problem = self.runners.iter().find_map(|runner| runner.problem());
+        problem.map_or(Ok(()), |problem| Err(CommandError::Failed(problem)))
     }
 }
 

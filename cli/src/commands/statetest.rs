@@ -6,7 +6,7 @@ use crate::terminal::say;
 use clap::{Args, ValueEnum};
 use cranevm_cli::{
     CommandError, Engine, EngineRunner,
-    engine::EngineError,
+    engine::{EngineError, EngineStore},
     measure,
     statetest::{self, CaseFailure, Counts, Options, Report},
 };
@@ -71,8 +71,9 @@ impl EngineArg {
 impl Command {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CommandError> {
+        let store = self.store.as_deref().map(EngineStore::open).transpose()?;
         let runners = (self.engine.engines().into_iter())
-            .map(|engine| EngineRunner::with_store(engine, self.opt.level(), self.store.as_deref()))
+            .map(|engine| EngineRunner::with_store(engine, self.opt.level(), store.as_ref()))
             .collect::<Result<Vec<_>, EngineError>>()
             .map_err(|error| CommandError::Failed(error.to_string()))?;
         let start = Instant::now();
@@ -81,25 +82,24 @@ impl Command {
         let report = statetest::run_suite(&self.paths, &runners, options, &|_| bar.inc(1));
         bar.finish_and_clear();
         let report = report?;
-        let uncompiled: u64 = runners.iter().map(|runner| runner.compilations().failed).sum();
+        let problem = runners.iter().find_map(EngineRunner::problem);
         if self.json {
             print_json(&report)?;
         } else {
             print_text(&report, &runners, start);
         }
-        conclude(report, uncompiled)
+        conclude(report, problem)
     }
 }
 
-/// Failed cases weigh more than contracts that aren't compiled, and those more than malformed
+/// Failed cases weigh more than what went wrong beside them, and that more than malformed
 /// files. Malformed files are told one line each, the last one by whoever gets the error.
-fn conclude(mut report: Report, uncompiled: u64) -> Result<(), CommandError> {
+fn conclude(mut report: Report, problem: Option<String>) -> Result<(), CommandError> {
     let Counts { failed, cases, .. } = report.counts;
     let result = if failed > 0 {
         Err(CommandError::Failed(format!("{failed} of {cases} cases failed")))
-    } else if uncompiled > 0 {
-        let message = format!("{uncompiled} contracts couldn't be compiled and were interpreted");
-        Err(CommandError::Failed(message))
+    } else if let Some(problem) = problem {
+        Err(CommandError::Failed(problem))
     } else {
         report.malformed.pop().map_or(Ok(()), |error| Err(error.into()))
     };

@@ -5,14 +5,11 @@
 //! [`Session`] is one EVM with its database.
 
 mod native;
+mod store;
 
 use crate::emulate::EmulatedMachine;
 use alloy_primitives::Bytes;
-use cranevm::{
-    OptimizationLevel,
-    revm_evm::JitEvm,
-    runtime::{DirArtifactStore, JitBackend},
-};
+use cranevm::{OptimizationLevel, revm_evm::JitEvm, runtime::JitBackend};
 use revm::{
     Context, Database, DatabaseCommit, ExecuteCommitEvm, ExecuteEvm, MainBuilder, MainContext,
     MainnetEvm,
@@ -20,10 +17,11 @@ use revm::{
     context_interface::result::{EVMError, ExecutionResult},
     handler::MainnetContext,
 };
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, sync::Arc};
 
 pub use crate::observation::Outcome;
 pub use native::NativeSettings;
+pub use store::EngineStore;
 
 /// A way to run contracts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,6 +97,7 @@ pub struct EngineRunner {
     engine: Engine,
     /// `None` for the interpreter.
     backend: Option<JitBackend>,
+    store: Option<EngineStore>,
 }
 
 impl EngineRunner {
@@ -110,15 +109,15 @@ impl EngineRunner {
         Self::with_store(engine, opt, None)
     }
 
-    /// [`new`](Self::new), with a directory: what has an artifact there is loaded from it, and what
+    /// [`new`](Self::new), with a store: what has an artifact there is loaded from it, and what
     /// hasn't is compiled to one. The interpreter has no use for it.
     ///
     /// # Errors
-    /// If the backend can't be made, or the directory can't be used.
+    /// If the backend can't be made.
     pub fn with_store(
         engine: Engine,
         opt: OptimizationLevel,
-        directory: Option<&Path>,
+        store: Option<&EngineStore>,
     ) -> Result<Self, EngineError> {
         let settings = NativeSettings { opt_level: opt, ..NativeSettings::BASELINE };
         let settings = match engine {
@@ -133,19 +132,17 @@ impl EngineRunner {
             }
         };
         let failed = |error: cranevm::Error| EngineError { engine, reason: format!("{error:#}") };
-        let backend = match directory {
-            None => settings.backend(false).map_err(failed)?,
-            Some(directory) => {
-                let store = DirArtifactStore::open(directory).map_err(|e| failed(e.into()))?;
-                settings.backend_with(false, Some(Arc::new(store))).map_err(failed)?
-            }
+        let backend = match store {
+            None => settings.backend(false),
+            Some(store) => settings.backend_with(false, Some(Arc::new(store.clone()))),
         };
-        Ok(Self { engine, backend: Some(backend) })
+        let (backend, store) = (Some(backend.map_err(failed)?), store.cloned());
+        Ok(Self { engine, backend, store })
     }
 
     /// revm's interpreter, which always starts.
     pub const fn interpreter() -> Self {
-        Self { engine: Engine::Interpreter, backend: None }
+        Self { engine: Engine::Interpreter, backend: None, store: None }
     }
 
     /// Which engine it is.
@@ -172,6 +169,20 @@ impl EngineRunner {
         let Some(backend) = &self.backend else { return Compilations::default() };
         let stats = backend.stats();
         Compilations { succeeded: stats.compilations_succeeded, failed: stats.compilations_failed }
+    }
+
+    /// What went wrong beside the results so far, in a sentence; `None` if nothing did.
+    pub fn problem(&self) -> Option<String> {
+        // What can't be stored is counted as failed, but runs natively.
+        if let Some(reason) = self.store.as_ref().and_then(EngineStore::failure) {
+            return Some(format!("artifacts couldn't be stored: {reason}"));
+        }
+        match self.compilations().failed {
+            0 => None,
+            failed => {
+                Some(format!("{failed} contract(s) couldn't be compiled and were interpreted"))
+            }
+        }
     }
 
     /// Runs that compiled code handed over to the interpreter so far.

@@ -97,7 +97,7 @@ fn walk(path: &Path, each: &mut dyn FnMut(TestFile) -> bool) -> Result<(), Input
 fn read_archive(path: &Path, each: &mut dyn FnMut(TestFile) -> bool) -> Result<(), InputError> {
     let unreadable = |error: io::Error| InputError::io(path, &error);
     let file = File::open(path).map_err(unreadable)?;
-    let mut archive = tar::Archive::new(XzDecoder::new(BufReader::new(file)));
+    let mut archive = tar::Archive::new(XzDecoder::new_multi_decoder(BufReader::new(file)));
     for entry in archive.entries().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let inner = entry.path().map_err(unreadable)?.into_owned();

@@ -29,6 +29,9 @@ use std::{
 
 /// Stack of a thread that runs tests, in bytes.
 const STACK_BYTES: usize = 64 << 20;
+/// Most threads; each has a stack of its own, and more than cores gain nothing.
+const MAX_THREADS: usize = 1024;
+
 /// Files read from an archive ahead of the threads.
 const FILES_AHEAD: usize = 32;
 /// Compiled code that the engines together may hold, in bytes, before it is dropped.
@@ -61,6 +64,10 @@ pub fn run_suite(
 ) -> Result<Report, InputError> {
     let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let threads = options.threads.unwrap_or(cores).get();
+    if threads > MAX_THREADS {
+        let problem = format!("{threads} are more than the {MAX_THREADS} that can be started");
+        return Err(InputError::new("--threads", problem));
+    }
     let total = Mutex::new(Report::default());
     let (sender, receiver) = sync_channel(FILES_AHEAD);
     let receiver = Mutex::new(receiver);

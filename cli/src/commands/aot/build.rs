@@ -6,7 +6,7 @@
 use super::recipe;
 use crate::{
     commands::{Opt, contract_list},
-    terminal::{self, say},
+    terminal::{self, printable, say},
 };
 use alloy_primitives::{Bytes, keccak256};
 use clap::Args;
@@ -196,11 +196,13 @@ impl Batch {
                     let line = terminal::json(&row)?;
                     bar.suspend(|| say!("{line}"));
                 } else if let Some(error) = row.error {
-                    bar.suspend(|| say!("{}: {}: {error}", terminal::red(row.status), row.name));
+                    bar.suspend(|| {
+                        say!("{}: {}: {error}", terminal::red(row.status), printable(row.name))
+                    });
                 } else if let Some(ns) = row.compile_ns {
                     let time = measure::time(Duration::from_nanos(ns));
                     let bytes = measure::count(row.artifact_bytes.unwrap_or(0) as u64);
-                    bar.suspend(|| say!("{:<48} {time:>10} {bytes:>10} B", row.name));
+                    bar.suspend(|| say!("{:<48} {time:>10} {bytes:>10} B", printable(row.name)));
                 }
                 turn += 1;
             }
@@ -244,7 +246,7 @@ impl Batch {
         let key = &artifact.manifest.artifact_key;
         match self.store.store(key, &artifact.manifest, &artifact.bytes) {
             Ok(()) => Outcome::Built { bytes: artifact.bytes.len(), time },
-            Err(error) => Outcome::Failed(format!("{error:#}")),
+            Err(error) => Outcome::Failed(error.to_string()),
         }
     }
 }

@@ -51,7 +51,8 @@ impl Command {
             bytes += row.artifact_bytes.unwrap_or(0);
             let number = |number: Option<u64>| number.map(measure::count).unwrap_or_default();
             table.add_row([
-                row.code_hash.map_or(row.file, |hash| hash.to_string()),
+                row.code_hash
+                    .map_or_else(|| terminal::printable(&row.file), |hash| hash.to_string()),
                 row.spec.unwrap_or_default(),
                 row.opt.unwrap_or_default(),
                 number(row.bytecode_len.map(u64::from)),

@@ -27,16 +27,20 @@ impl Command {
     pub(crate) fn run(self) -> Result<(), CommandError> {
         let store = self.args.open()?;
         let entries = store.entries().map_err(failed)?;
-        let mut deleted = 0;
+        let (mut deleted, mut undeletable) = (0, 0);
         for entry in &entries {
             let Some((status, sentence)) = fault(entry) else { continue };
-            store.delete_entry(entry).map_err(failed)?;
+            if let Err(error) = store.delete_entry(entry) {
+                undeletable += 1;
+                terminal::error(error);
+                continue;
+            }
             deleted += 1;
             let file = &file_name(entry);
             if self.args.json {
                 say!("{}", terminal::json(&Row { file, status })?);
             } else {
-                say!("deleted {file}: {sentence}");
+                say!("deleted {}", terminal::printable(&format!("{file}: {sentence}")));
             }
         }
         let summary = Summary { deleted, kept: entries.len() - deleted };
@@ -45,6 +49,9 @@ impl Command {
         } else {
             say!("{} deleted, {} kept", summary.deleted, summary.kept);
         }
-        Ok(())
+        match undeletable {
+            0 => Ok(()),
+            files => Err(CommandError::Failed(format!("{files} bad files can't be deleted"))),
+        }
     }
 }

@@ -28,7 +28,8 @@ impl Command {
                 let line = terminal::json(&Row { file, status })?;
                 bar.suspend(|| say!("{line}"));
             } else if let Some((reason, sentence)) = fault {
-                bar.suspend(|| say!("{}: {file}: {sentence}", terminal::red(reason)));
+                let text = terminal::printable(&format!("{file}: {sentence}"));
+                bar.suspend(|| say!("{}: {text}", terminal::red(reason)));
             }
             bar.inc(1);
         }

@@ -199,7 +199,7 @@ fn text_line(row: &Row<'_>, time: Duration) -> String {
     };
     format!(
         "{:<48} {:>7} B {:>10} {:>8} B {:>7} {:>9.3}  {status}",
-        row.name,
+        terminal::printable(row.name),
         row.bytecode_len,
         measure::time(time),
         row.code_bytes,
