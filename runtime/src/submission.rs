@@ -37,8 +37,19 @@ pub(crate) enum Origin {
     Artifact,
 }
 
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Accepted,
+    /// The code can't be compiled, or the program is there or in the making.
+    Needless,
+    /// No room, no workers, or no helper for them.
+    Refused,
+}
+
 impl CompileService {
-    /// Asks the pool to compile `code`; `false` if there is no need or no room. Never waits.
+    /// Asks the pool to compile `code`; `false` if there is no need, or no room, which is counted.
+    /// Never waits.
     pub(crate) fn submit(
         self: &Arc<Self>,
         key: RuntimeCacheKey,
@@ -46,16 +57,30 @@ impl CompileService {
         origin: Origin,
         cold: Option<Arc<Cold>>,
     ) -> bool {
+        let answer = self.ask_pool(key, code, origin, cold);
+        if answer == Answer::Refused {
+            self.count_refused(origin);
+        }
+        answer == Answer::Accepted
+    }
+
+    fn ask_pool(
+        self: &Arc<Self>,
+        key: RuntimeCacheKey,
+        code: Bytes,
+        origin: Origin,
+        cold: Option<Arc<Cold>>,
+    ) -> Answer {
         let tuning = self.tuning();
         let goal = if origin == Origin::Artifact { Goal::Artifact } else { Goal::Program };
         if !self.is_eligible(&key, &code) || self.known_for(goal, &key).is_some() {
-            return false;
+            return Answer::Needless;
         }
         let kind = self.kind_for(goal);
         let kept_since = self.library_generation();
         let generation = self.cache.generation();
         let Boarding::Lead(lead) = self.flights(kind).board(key, generation, false) else {
-            return false;
+            return Answer::Needless;
         };
         let rests = self.helpers.as_ref().is_some_and(Helpers::is_resting);
         let ticket = match self.start_workers() {
@@ -82,18 +107,15 @@ impl CompileService {
             };
             self.pool.push(band, job).is_ok()
         });
-        if !accepted {
-            self.count_refused(origin);
-        }
-        accepted
+        if accepted { Answer::Accepted } else { Answer::Refused }
     }
 
-    /// Asks for an artifact, for a caller who makes it if there is no room. Isn't counted then.
+    /// Asks for an artifact, for a caller who makes it if there is no room: that isn't counted.
     pub(crate) fn submit_quietly(self: &Arc<Self>, key: RuntimeCacheKey, code: Bytes) {
         let has_room = self.ledger.pending.has_room(self.tuning().jit_max_pending_jobs)
             && self.pool.has_room(Band::Urgent);
-        if has_room && self.tuning().jit_worker_count > 0 {
-            self.submit(key, code, Origin::Artifact, None);
+        if has_room {
+            self.ask_pool(key, code, Origin::Artifact, None);
         }
     }
 

@@ -195,3 +195,15 @@ fn what_somebody_else_deleted_is_made_again() {
     store.fail(None);
     made(4);
 }
+
+/// The caller makes what no worker does.
+#[test]
+fn a_batch_after_the_end_is_made_by_its_caller() {
+    let store = OwnStore::new();
+    let backend = backend(config(&store));
+    backend.shut_down();
+    let results = backend.prepare_aot_batch_sync(vec![aot(&numbered(1)), aot(&numbered(2))]);
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let stats = backend.stats();
+    assert_eq!((stats.artifacts_stored, stats.commands_dropped), (2, 0));
+}
