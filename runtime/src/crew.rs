@@ -25,18 +25,12 @@ use std::{
 #[derive(Default)]
 pub(crate) struct Crew {
     threads: Arc<Threads>,
-    /// Which threads were started.
-    started: Mutex<Started>,
-    /// The same as `started.workers`, without the lock.
+    /// Held by who starts threads, and for nothing else: what is logged may call the backend.
+    starting: Mutex<()>,
     has_workers: AtomicBool,
+    keeps_house: AtomicBool,
     /// Whether a thread clears the store, or was started to.
     is_clearing: AtomicBool,
-}
-
-#[derive(Default)]
-struct Started {
-    workers: bool,
-    housekeeping: bool,
 }
 
 impl Crew {
@@ -47,7 +41,7 @@ impl Crew {
 
     /// Whether there is a housekeeping thread.
     pub(crate) fn keeps_house(&self) -> bool {
-        lock(&self.started).housekeeping
+        self.keeps_house.load(Ordering::Acquire)
     }
 }
 
@@ -60,49 +54,62 @@ impl CompileService {
         if self.crew.has_workers() {
             return Ok(true);
         }
-        let count = self.tuning().jit_worker_count;
-        let mut started = lock(&self.crew.started);
-        if started.workers || count == 0 || self.pool.is_stopping() {
-            return Ok(started.workers);
+        match self.spawn_workers() {
+            (0, Some(error)) => return Err(self.told(error)),
+            (running, Some(error)) => {
+                tracing::warn!(%error, running, "fewer workers than configured");
+            }
+            (_, None) => {}
         }
-        let mut running = 0;
+        if self.crew.has_workers() {
+            // Without it compilation goes on; what that costs is in the message.
+            self.start_keeping_house();
+        }
+        Ok(self.crew.has_workers())
+    }
+
+    /// Starts the workers, if there are none; how many, and why no more.
+    fn spawn_workers(self: &Arc<Self>) -> (usize, Option<RuntimeError>) {
+        let _alone = lock(&self.crew.starting);
+        let (mut running, count) = (0, self.tuning().jit_worker_count);
+        if self.crew.has_workers() || self.pool.is_stopping() {
+            return (0, None);
+        }
         for (index, station) in Station::several(count).into_iter().enumerate() {
             let service = Arc::clone(self);
             let name = thread_name(&self.config.thread_name, index);
             let body = move || work(&service, station);
             match self.crew.threads.spawn(name, COMPILER_STACK, body) {
                 Ok(()) => running += 1,
-                Err(error) if running == 0 => return Err(self.told(error)),
                 Err(error) => {
-                    tracing::warn!(%error, running, "fewer workers than configured");
-                    break;
+                    self.crew.has_workers.store(running > 0, Ordering::Release);
+                    return (running, Some(error));
                 }
             }
         }
-        started.workers = true;
-        self.crew.has_workers.store(true, Ordering::Release);
-        if let Err(error) = self.start_housekeeping(&mut started) {
-            // Compilation goes on without; what it costs is in the message.
-            self.told(error);
-        }
-        Ok(true)
+        self.crew.has_workers.store(running > 0, Ordering::Release);
+        (running, None)
     }
 
-    /// Starts the housekeeping thread alone, for what callers compile themselves.
+    /// Starts the housekeeping thread, if it isn't there yet; alone for what callers compile
+    /// themselves.
     pub(crate) fn start_keeping_house(self: &Arc<Self>) {
-        if let Err(error) = self.start_housekeeping(&mut lock(&self.crew.started)) {
+        if !self.crew.keeps_house()
+            && let Err(error) = self.spawn_housekeeping()
+        {
             self.told(error);
         }
     }
 
-    fn start_housekeeping(self: &Arc<Self>, started: &mut Started) -> Result<(), RuntimeError> {
-        if started.housekeeping || self.pool.is_stopping() {
+    fn spawn_housekeeping(self: &Arc<Self>) -> Result<(), RuntimeError> {
+        let _alone = lock(&self.crew.starting);
+        if self.crew.keeps_house() || self.pool.is_stopping() {
             return Ok(());
         }
         let service = Arc::clone(self);
         let name = self.config.thread_name.clone();
         self.crew.threads.spawn(name, 0, move || housekeeping::run(&service))?;
-        started.housekeeping = true;
+        self.crew.keeps_house.store(true, Ordering::Release);
         Ok(())
     }
 

@@ -36,13 +36,18 @@ impl CompileService {
         if budget == 0 || self.held_bytes() <= budget {
             return;
         }
-        let _alone = lock(&self.evicting);
-        let candidates = self.cache.oldest_first();
-        let resident: u64 = candidates.iter().map(|candidate| candidate.bytes).sum();
-        // The newest stays: if it alone is beyond the budget, it would be compiled again and again.
-        if let Some((_newest, older)) = candidates.split_last() {
-            self.evict(older, resident.saturating_sub(budget), "budget");
+        let mut evicted = Evicted::default();
+        {
+            let _alone = lock(&self.evicting);
+            let candidates = self.cache.oldest_first();
+            let resident: u64 = candidates.iter().map(|candidate| candidate.bytes).sum();
+            // The newest stays: if it alone is beyond the budget, it would be compiled again and
+            // again.
+            if let Some((_newest, older)) = candidates.split_last() {
+                self.evict(older, resident.saturating_sub(budget), &mut evicted);
+            }
         }
+        evicted.tell("budget");
     }
 
     /// Bytes that resident programs may take; 0: as many as there are. Where the system reserved
@@ -86,9 +91,16 @@ impl CompileService {
         else {
             return false;
         };
+        let mut evicted = Evicted::default();
+        let helps = self.evict_for(*requested as u64, kept, &mut evicted);
+        evicted.tell("room");
+        helps
+    }
+
+    /// Evicts programs until so many bytes of code are free, within limits; whether any are.
+    fn evict_for(&self, wanted: u64, kept: &Weak<CompiledProgram>, evicted: &mut Evicted) -> bool {
         let _alone = lock(&self.evicting);
         let before = self.compilers.space.code_bytes();
-        let wanted = *requested as u64;
         // The thread that this was left to may be at a callback.
         self.free_forgotten();
         // Programs that others hold free nothing until these let go, and pages may lie scattered: a
@@ -101,7 +113,7 @@ impl CompileService {
             if freed >= wanted || given >= wanted.saturating_mul(GIVEN_FOR_ROOM) {
                 break;
             }
-            self.evict(round, u64::MAX, "room");
+            self.evict(round, u64::MAX, evicted);
             given += round.iter().map(|candidate| candidate.bytes).sum::<u64>();
         }
         self.compilers.space.code_bytes() < before
@@ -109,35 +121,56 @@ impl CompileService {
 
     /// Evicts what hasn't been used for `idle`, as of a sweep at `now` since the backend began.
     pub(crate) fn evict_idle(&self, idle: Duration, now: Duration) {
-        let _alone = lock(&self.evicting);
-        // What is used from now on notes another time than what was used before.
-        self.cache.tick();
-        let idle = self.cache.unused_for(idle, now);
-        self.evict(&idle, u64::MAX, "idle");
+        let mut evicted = Evicted::default();
+        {
+            let _alone = lock(&self.evicting);
+            // What is used from now on notes another time than what was used before.
+            self.cache.tick();
+            let idle = self.cache.unused_for(idle, now);
+            self.evict(&idle, u64::MAX, &mut evicted);
+        }
+        evicted.tell("idle");
     }
 
-    /// Evicts the first of `candidates` until they amount to `bytes`.
-    fn evict(&self, candidates: &[Candidate], bytes: u64, why: &'static str) {
-        let (mut evicted, mut freed) = (0, 0);
+    /// Evicts the first of `candidates` until they amount to `bytes`, and adds them up.
+    fn evict(&self, candidates: &[Candidate], bytes: u64, evicted: &mut Evicted) {
+        let (mut programs, mut freed) = (0, 0);
         for candidate in candidates {
             if freed >= bytes {
                 break;
             }
             if self.cache.evict(candidate) {
                 freed += candidate.bytes;
-                evicted += 1;
+                programs += 1;
             }
         }
-        if evicted > 0 {
+        if programs > 0 {
             self.cache.bump_epoch();
-            self.ledger.counters.evictions.add(evicted);
-            tracing::debug!(evicted, bytes = freed, why, "evicted programs");
+            self.ledger.counters.evictions.add(programs);
         }
+        evicted.programs += programs;
+        evicted.bytes += freed;
     }
 
     /// Bytes held by all programs of this backend, wherever they are.
     fn held_bytes(&self) -> u64 {
         self.compilers.space.code_bytes() + self.compilers.space.data_bytes()
+    }
+}
+
+/// What was evicted, to be told of when no lock is held: what is logged may call the backend.
+#[derive(Default)]
+struct Evicted {
+    programs: u64,
+    bytes: u64,
+}
+
+impl Evicted {
+    fn tell(&self, why: &'static str) {
+        let Self { programs, bytes } = *self;
+        if programs > 0 {
+            tracing::debug!(evicted = programs, bytes, why, "evicted programs");
+        }
     }
 }
 
