@@ -15,7 +15,7 @@ use super::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno, ioctl_fionbio},
-    process::{Pid, Signal, kill_process_group},
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
 };
 use std::{
     ffi::OsString,
@@ -41,6 +41,9 @@ const PIPE_BYTES: usize = 1 << 20;
 
 /// Longest time that the end of a killed process is waited for.
 const DYING: Duration = Duration::from_secs(2);
+
+/// Longest time from the end of a helper's pipe to its own, if it ends.
+const LAST_STEPS: Duration = Duration::from_millis(100);
 
 /// How helpers are started.
 #[derive(Debug)]
@@ -208,7 +211,9 @@ impl Process {
 
     /// Kills it, and says what `broken` it was by.
     pub(super) fn end(&mut self, broken: Broken, limit: Duration) -> HelperError {
-        let status = self.kill();
+        // Else the status tells of the signal that comes now.
+        let ends_itself = matches!(broken, Broken::Ended) && self.has_ended_soon();
+        let status = self.kill().filter(|_| ends_itself);
         match broken {
             Broken::TimedOut => HelperError::TimedOut { limit },
             Broken::Stopped | Broken::Ended => ended(status),
@@ -301,6 +306,23 @@ impl Process {
         match read {
             Ok(_) if Instant::now() >= deadline => Err(Broken::TimedOut),
             read => read.map(drop),
+        }
+    }
+
+    /// Whether it ends within [`LAST_STEPS`]. Its status isn't taken.
+    fn has_ended_soon(&self) -> bool {
+        let Some(child) = &self.child else { return false };
+        let id = WaitId::Pid(Pid::from_child(child));
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let (start, mut pause) = (Instant::now(), Duration::from_micros(50));
+        loop {
+            match waitid(id.clone(), options) {
+                Ok(Some(_)) => return true,
+                Ok(None) | Err(Errno::INTR) if start.elapsed() < LAST_STEPS => thread::sleep(pause),
+                // An error: somebody else took it.
+                Ok(None) | Err(_) => return false,
+            }
+            pause = (pause * 2).min(Duration::from_millis(10));
         }
     }
 

@@ -134,6 +134,14 @@ fn a_program_that_is_no_helper() {
     let error = not_ready(&backend, numbered(1));
     assert!(matches!(&error, HelperError::Ended { status } if status.contains('0')), "{error}");
     is_interpreted(&backend);
+    // It lives on with its pipes closed, and what kills it is the backend, not somebody.
+    let path = folder.0.join("hangs-up");
+    fs::write(&path, "#!/bin/sh\nexec sleep 600 <&- >&-\n").unwrap();
+    set_mode(&path, 0o755);
+    let backend = backend_of(path);
+    let error = not_ready(&backend, numbered(1));
+    assert!(matches!(error, HelperError::Ended { .. }), "{error}");
+    is_interpreted(&backend);
 }
 
 fn a_helper_that_does_not_become_ready() {
