@@ -69,7 +69,7 @@ impl CompileService {
         if goal == Goal::Artifact {
             self.look_for_stored(&key);
         }
-        let (lead, generation) = match self.board(goal, key, deadline) {
+        let (lead, generation) = match self.board(goal, key, kept_since, deadline) {
             ControlFlow::Continue(part) => part,
             ControlFlow::Break(attempt) => return attempt,
         };
@@ -99,12 +99,14 @@ impl CompileService {
         self.settled_for(goal, &key, attempt)
     }
 
-    /// Waits for who compiles `key` until `deadline`; or gives the caller the lead and the generation
-    /// that it compiles in. There is no lead where a pause holds who has it.
+    /// Waits for who compiles `key` until `deadline`; or gives the caller the lead and the
+    /// generation that it compiles in. There is no lead where a pause holds who has it.
+    /// `kept_since` is the library's generation when it was asked for.
     fn board(
         &self,
         goal: Goal,
         key: RuntimeCacheKey,
+        kept_since: u64,
         deadline: Instant,
     ) -> ControlFlow<Attempt, (Option<Lead>, u64)> {
         let flights = self.flights(self.kind_for(goal));
@@ -121,7 +123,8 @@ impl CompileService {
             if let Some(lead) = flights.take_over(key, generation, &flight) {
                 return ControlFlow::Continue((Some(lead), generation));
             }
-            match flight.wait(deadline.min(Instant::now() + PATIENCE)) {
+            let landed = flight.wait(deadline.min(Instant::now() + PATIENCE));
+            match landed.filter(|landed| self.settles(landed, goal, &key, kept_since)) {
                 // Its leader's time was over, or it was called off: that says nothing of this one.
                 Some(Err(failure)) if failure.is_circumstantial() && Instant::now() < deadline => {}
                 // Its leader may be a worker that a pause holds between two chunks.
@@ -132,6 +135,25 @@ impl CompileService {
                     return ControlFlow::Break(self.settled_for(goal, &key, attempt));
                 }
             }
+        }
+    }
+
+    /// Whether what another's attempt came to settles what is wanted: its leader may have wanted
+    /// any program, where this one wants the artifact. A clear of the store since `kept_since` takes
+    /// nothing back.
+    fn settles(
+        &self,
+        landed: &Attempt,
+        goal: Goal,
+        key: &RuntimeCacheKey,
+        kept_since: u64,
+    ) -> bool {
+        match (goal, landed) {
+            (Goal::Artifact, Ok(program)) => {
+                program.kind == ProgramKind::Aot
+                    && (self.has_stored(key) || self.library_generation() != kept_since)
+            }
+            _ => true,
         }
     }
 
@@ -260,7 +282,9 @@ fn timed_out() -> Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{compiler_pool::CompilerPool, config::RuntimeConfig};
+    use crate::{
+        artifacts::RuntimeArtifactStore, compiler_pool::CompilerPool, config::RuntimeConfig,
+    };
     use alloy_primitives::keccak256;
     use cranevm_codegen::CompilerOptions;
     use revm::primitives::hardfork::SpecId;
@@ -300,6 +324,32 @@ mod tests {
             lead.land(Err(Arc::new(CompileFailure::TimedOut)));
             assert!(follower.join().unwrap().is_ok());
         });
+    }
+
+    /// Who leads may be content with a program that was compiled to memory.
+    #[test]
+    fn who_wants_an_artifact_isnt_content_with_a_program() {
+        let store = Arc::new(RuntimeArtifactStore::new().unwrap());
+        let config =
+            RuntimeConfig { aot: true, store: Some(Arc::clone(&store) as _), ..Default::default() };
+        let service = Arc::new(CompileService::new(config, CompilerOptions::default()));
+        let program = Arc::new(service.compilers.program(key(FIRST), FIRST).unwrap());
+        let generation = service.cache.generation();
+        service.cache.publish(&program, Tier::Full, generation);
+        let Boarding::Lead(lead) = service.artifact_flights.board(key(FIRST), generation, true)
+        else {
+            panic!("must lead")
+        };
+        std::thread::scope(|scope| {
+            let follower =
+                scope.spawn(|| service.program(Goal::Artifact, key(FIRST), FIRST, later()));
+            // Whether the follower waits by now or comes later, it makes the artifact.
+            std::thread::sleep(Duration::from_millis(50));
+            lead.land(Ok(program));
+            let made = follower.join().unwrap().unwrap();
+            assert_eq!((made.kind, store.len()), (ProgramKind::Aot, 1));
+        });
+        service.shut_down();
     }
 
     #[test]
