@@ -198,7 +198,12 @@ mod tests {
         time::Instant,
     };
 
-    const PAGE: usize = 4096;
+    /// Bytes of code memory that the least program takes.
+    fn page() -> usize {
+        let pool = CompilerPool::new(CompilerOptions::default(), 0, 1 << 20);
+        let _smallest = pool.program(key(&[STOP]), &[STOP]).unwrap();
+        pool.space.code_bytes() as usize
+    }
 
     fn service(compilers: CompilerPool, resident_code_cache_bytes: usize) -> Arc<CompileService> {
         let tuning = RuntimeTuning {
@@ -234,17 +239,18 @@ mod tests {
 
     #[test]
     fn a_reservation_that_was_cut_lowers_the_budget_to_half_of_it() {
-        for configured in [0, 1 << 30, 4 * PAGE] {
+        let page = page();
+        for configured in [0, 1 << 30, 4 * page] {
             let cut =
-                CompilerPool::with_cut_reserve(CompilerOptions::default(), 16 * PAGE, 1 << 30);
+                CompilerPool::with_cut_reserve(CompilerOptions::default(), 16 * page, 1 << 30);
             let service = service(cut, configured);
             for n in 0..16 {
                 let code = [PUSH1, n, STOP];
                 service.program(Goal::Program, key(&code), &code, later()).unwrap();
             }
-            let limit = if configured == 4 * PAGE { 4 * PAGE } else { 8 * PAGE } as u64;
+            let limit = if configured == 4 * page { 4 * page } else { 8 * page } as u64;
             let held = service.held_bytes();
-            assert!(held <= limit && held > limit - 2 * PAGE as u64, "{held} of {limit}");
+            assert!(held <= limit && held > limit - 2 * page as u64, "{held} of {limit}");
             assert_eq!(service.ledger.counters.compilations_failed.get(), 0);
         }
     }
@@ -258,7 +264,7 @@ mod tests {
             large.space.code_bytes() as usize
         };
         // Room for the start beside what somebody holds.
-        let service = service(CompilerPool::new(options, 0, start_bytes + 60 * PAGE), 0);
+        let service = service(CompilerPool::new(options, 0, start_bytes + 60 * page()), 0);
         let hold = |n: u8| service.compilers.program(key(&[n]), &[n]).unwrap();
         let mut held: Vec<_> = (0..60).map(hold).collect();
         assert!(service.submit(key(&code), code.clone(), Origin::Explicit, None));
@@ -305,7 +311,7 @@ mod tests {
             ..RuntimeConfig::default()
         };
         let mut service = CompileService::new(config, CompilerOptions::default());
-        service.compilers = CompilerPool::new(CompilerOptions::default(), 0, ROOM * PAGE);
+        service.compilers = CompilerPool::new(CompilerOptions::default(), 0, ROOM * page());
         let service = Arc::new(service);
         let fill = |first: usize| {
             for n in first..first + ROOM {
