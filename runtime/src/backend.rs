@@ -124,7 +124,8 @@ impl JitBackend {
     /// Like [`lookup`](Self::lookup), but compiles on a miss, on this thread, and waits for other
     /// threads that are at it, 30 s at most. Ignores whether the backend is enabled. Code that
     /// failed before isn't tried again until the next `clear_*`, or, if it failed for want of code
-    /// memory, until a program is freed.
+    /// memory, until a program is freed. Where somebody killed the helper process, it is tried a
+    /// second time.
     pub fn lookup_blocking(&self, request: LookupRequest) -> LookupDecision {
         match self.service() {
             Some(service) => service.lookup_blocking(&request),
@@ -149,8 +150,9 @@ impl JitBackend {
 
     /// Asks the workers to compile `request`, before what is merely hot. Never waits. Ignores
     /// whether the backend is enabled. Nothing happens if the program is there or in the making, or
-    /// the code is ineligible or failed before. Where there is no room, or there are no workers,
-    /// the request is counted in [`commands_dropped`](RuntimeStatsSnapshot::commands_dropped).
+    /// the code is ineligible or failed before, as for [`lookup_blocking`](Self::lookup_blocking).
+    /// Where there is no room, or there are no workers, the request is counted in
+    /// [`commands_dropped`](RuntimeStatsSnapshot::commands_dropped).
     pub fn compile_jit(&self, request: LookupRequest) {
         if let Some(service) = self.service() {
             service.submit(request.key, request.code, Origin::Explicit, None);
@@ -210,8 +212,8 @@ impl JitBackend {
     }
 
     /// Makes an artifact on this thread, unless the store has it, which is asked; if another thread
-    /// is at it, waits for that. Takes at most 30 s, and the time for one chunk of code. `Ok` means that the
-    /// artifact is stored and its program was published.
+    /// is at it, waits for that. Takes at most 30 s, and the time for one chunk of code. `Ok` means
+    /// that the artifact is stored and its program was published.
     ///
     /// # Errors
     /// [`RuntimeError::NoStore`], and those of [`compile_jit_sync`](Self::compile_jit_sync); where

@@ -1,7 +1,7 @@
 //! From a request to a resident program, on the calling thread.
 //!
-//! Order of an attempt: compile and load, publish (or remember the failure), wake who waits for it,
-//! then account and tell `on_compilation`. So whoever hears of a program can look it up.
+//! Order of an attempt: compile and load, publish (or remember the failure), account and tell
+//! `on_compilation`, wake who waits for it. So whoever hears of a program can look it up.
 
 use crate::{
     aot::Goal,
@@ -139,8 +139,8 @@ impl CompileService {
     }
 
     /// Whether what another's attempt came to settles what is wanted: its leader may have wanted
-    /// any program, where this one wants the artifact. A clear of the store since `kept_since` takes
-    /// nothing back.
+    /// any program, where this one wants the artifact. A clear of the store since `kept_since`
+    /// takes nothing back.
     fn settles(
         &self,
         landed: &Attempt,
@@ -203,8 +203,8 @@ impl CompileService {
         Work { key, options: self.compilers.options(tier), code }
     }
 
-    /// Compiles a whole contract for a caller: on this thread with the workers' help, or in a helper
-    /// process.
+    /// Compiles a whole contract for a caller: on this thread with the workers' help, or in a
+    /// helper process.
     pub(crate) fn compile_whole(
         &self,
         tier: Tier,

@@ -262,11 +262,12 @@ pub enum JitMode {
     InProcess,
     /// In helper processes, so that a crash of the compiler, code that takes it too long, or all
     /// the memory that it may take cost one compilation: of a contract, which is interpreted until
-    /// a `clear_*`. Where somebody killed the helper, it is tried a second time. There is one helper for each worker that has something to compile, and up to
-    /// four for threads that compile by themselves (blocking lookups, `compile_jit_sync`), as many
-    /// as there are workers. They are started when needed, and end with the backend, or with the
-    /// process, however that ends. Contracts are compiled whole at each level. What a helper makes
-    /// is verified before it becomes executable.
+    /// a `clear_*`. Where somebody killed the helper, it is tried a second time. There is one
+    /// helper for each worker that has something to compile, and up to four for threads that
+    /// compile by themselves (blocking lookups, `compile_jit_sync`), as many as there are workers.
+    /// They are started when needed, and end with the backend, or with the process, however that
+    /// ends. Contracts are compiled whole at each level. What a helper makes is verified before it
+    /// becomes executable.
     ///
     /// Where helpers can't be started, or fail several times on end, nothing is compiled for up to
     /// ten seconds, and then it is tried again; requests meanwhile are refused and counted, or

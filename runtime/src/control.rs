@@ -105,8 +105,10 @@ impl JitBackend {
     }
 
     /// Waits until nothing is queued or compiling, at whatever level, and `on_compilation` has
-    /// heard of everything; `false` if that isn't so within `timeout`. While the backend is paused,
-    /// queued work stays. Mustn't be called from `on_compilation`, which it would wait for.
+    /// heard of everything; `false` if that isn't so within `timeout`. Upgrades that were put off
+    /// aren't waited for: see
+    /// [`pending_jobs`](crate::runtime::RuntimeStatsSnapshot::pending_jobs). While the backend is
+    /// paused, queued work stays. Mustn't be called from `on_compilation`, which it would wait for.
     pub fn wait_idle(&self, timeout: Duration) -> bool {
         let Some(service) = self.service() else { return true };
         let deadline = deadline_in(timeout);

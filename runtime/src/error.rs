@@ -79,8 +79,8 @@ pub enum RuntimeError {
     },
     /// This process was started to be a helper, and runs the program instead.
     #[error(
-        "this process was started as a helper of a backend, but goes on as the program itself: call \
-         maybe_run_jit_helper first in main, or set jit_helper_path to a program that does"
+        "this process was started as a helper of a backend, but goes on as the program itself: \
+         call maybe_run_jit_helper first in main, or set jit_helper_path to a program that does"
     )]
     HelperRunsTheProgram,
     /// The compiler failed.
@@ -107,11 +107,11 @@ pub enum CompileFailure {
     /// [`JitBackend::compile_jit_sync`](crate::runtime::JitBackend::compile_jit_sync).
     #[error("compilation took longer than the time allowed for it")]
     TimedOut,
-    /// Nobody compiles it any more: the backend ended, or a `clear_*` came before the work began.
+    /// Nobody compiles it any more: the backend ended, or a `clear_*` came before the work ended.
     #[error("the compilation was given up: the backend ended or was cleared")]
     Abandoned,
-    /// The bytecode isn't what its key says. Noticed where an artifact is made, for that would serve
-    /// others; lookups trust the key.
+    /// The bytecode isn't what its key says. Noticed where an artifact is made, for that would
+    /// serve others; lookups trust the key.
     #[error("the code's hash is {found}, not the one of its key: no artifact is made of it")]
     WrongHash {
         /// Keccak-256 of the code.

@@ -51,7 +51,8 @@ impl CompileService {
     }
 
     /// Bytes that resident programs may take; 0: as many as there are. Where the system reserved
-    /// less than was asked for, half of that, for the reason of [`reserve_for`](crate::code_space::reserve_for).
+    /// less than was asked for, half of that, for the reason of
+    /// [`reserve_for`](crate::code_space::reserve_for).
     fn budget(&self) -> u64 {
         let configured = self.tuning().resident_code_cache_bytes as u64;
         match self.compilers.space.cut_reserve() {

@@ -25,13 +25,16 @@ pub struct RuntimeStatsSnapshot {
     pub commands_dropped: u64,
     /// Programs resident now.
     pub resident_entries: u64,
-    /// Contracts that are called often, waiting for a worker now, and events waiting for `on_compilation`.
+    /// Contracts that are called often, waiting for a worker now, and events waiting for
+    /// `on_compilation`.
     pub events_queued: u64,
     /// What is more urgent, waiting for a worker now: explicit requests, contracts that burn much
     /// gas, and callers' requests for help.
     pub command_queue_len: u64,
     /// Contracts accepted for compilation, waiting or under way, at whatever level. 0 means that
-    /// all is compiled that was asked for.
+    /// all is compiled that was asked for, but for upgrades that were put off: for want of memory,
+    /// of a helper process, or of room in their queue. Those aren't counted until there may be
+    /// some.
     pub pending_jobs: u64,
     /// Bytes of executable memory held by this backend's programs, resident or kept by callers;
     /// whole pages.

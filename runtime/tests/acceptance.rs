@@ -1,5 +1,5 @@
-//! What clients of this interface take for granted, one test for each thing: these are the runtime's
-//! of the eight in the list of what users want. The first is `client_surface.rs`.
+//! What clients of this interface take for granted, one test for each thing: these are the
+//! runtime's of the eight in the list of what users want. The first is `client_surface.rs`.
 
 mod common;
 
@@ -36,8 +36,8 @@ use std::{
 #[allow(dead_code, unreachable_pub, reason = "of another crate; these tests use a part")]
 mod hostile;
 
-/// Number 2. Ten thousand control calls on a backend that never started take no second; what is compiled
-/// and enabled afterwards stays.
+/// Number 2. Ten thousand control calls on a backend that never started take no second; what is
+/// compiled and enabled afterwards stays.
 #[test]
 fn acceptance_2_control_calls_before_the_start_do_nothing_later() {
     let backend = JitBackend::new(RuntimeConfig::default()).unwrap();
@@ -60,8 +60,8 @@ fn acceptance_2_control_calls_before_the_start_do_nothing_later() {
     assert!((0..10).all(is_hit), "nothing was wiped late");
 }
 
-/// Number 3. Clears while jobs are in flight: the count of pending jobs returns to 0, and who waits for a
-/// program in the new generation isn't released without it.
+/// Number 3. Clears while jobs are in flight: the count of pending jobs returns to 0, and who waits
+/// for a program in the new generation isn't released without it.
 #[test]
 fn acceptance_3_clears_with_jobs_in_flight() {
     let backend = backend(RuntimeTuning::default());
@@ -108,9 +108,9 @@ fn recursive() -> Vec<u8> {
     code
 }
 
-/// Number 4. One EVM object: its first call is interpreted. The program is published while ten frames of
-/// the same hash are on the stack. The frames that were suspended then end as the interpreter would
-/// have ended them, and each frame begun later is native.
+/// Number 4. One EVM object: its first call is interpreted. The program is published while ten
+/// frames of the same hash are on the stack. The frames that were suspended then end as the
+/// interpreter would have ended them, and each frame begun later is native.
 #[test]
 fn acceptance_4_one_evm_upgrades_at_its_next_frame() {
     let code = recursive();
@@ -146,8 +146,8 @@ fn acceptance_4_one_evm_upgrades_at_its_next_frame() {
     assert_eq!(found.state, expected.state);
 }
 
-/// Number 5. A change of fork inside one EVM, through a handler of the chain's own, never runs the old
-/// fork's code, nor does a host with a schedule of its own run code compiled for the fork's.
+/// Number 5. A change of fork inside one EVM, through a handler of the chain's own, never runs the
+/// old fork's code, nor does a host with a schedule of its own run code compiled for the fork's.
 #[test]
 fn acceptance_5_rules_of_the_moment_apply() {
     let config = RuntimeConfig { blocking: true, ..Default::default() };
@@ -169,8 +169,8 @@ fn acceptance_5_rules_of_the_moment_apply() {
     }
 }
 
-/// Number 7. No channel, no worker, hostile code of 48 KiB: errors or interpretation, never a panic, never
-/// a hang.
+/// Number 7. No channel, no worker, hostile code of 48 KiB: errors or interpretation, never a
+/// panic, never a hang.
 #[test]
 fn acceptance_7_nothing_panics_or_hangs() {
     let tuning = RuntimeTuning {
@@ -223,7 +223,8 @@ impl<CTX> Inspector<CTX, EthInterpreter> for Steps {
     }
 }
 
-/// Number 8. An inspector with step hooks sees every step, with the backend enabled and the code hot.
+/// Number 8. An inspector with step hooks sees every step, with the backend enabled and the code
+/// hot.
 #[test]
 fn acceptance_8_an_inspector_sees_every_step() {
     let code = common::summing();

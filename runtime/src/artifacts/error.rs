@@ -30,7 +30,8 @@ pub enum StoreError {
     },
     /// The directory is another user's, who could have code run in this process.
     #[error(
-        "{path}: belongs to user {owner}, whose files would be run here; use a directory of your own",
+        "{path}: belongs to user {owner}, whose files would be run here; use a directory of your \
+         own",
         path = .path.display()
     )]
     ForeignOwner {

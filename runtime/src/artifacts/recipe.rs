@@ -82,8 +82,8 @@ impl ArtifactRecipe {
         Ok(ArtifactCompiler { recipe: self.clone(), compiler: Compiler::new(self.options)? })
     }
 
-    /// [`compiler`](Self::compiler), for artifacts that another machine loads. Nothing is assumed of
-    /// its CPU beyond what all of its kind have.
+    /// [`compiler`](Self::compiler), for artifacts that another machine loads. Nothing is assumed
+    /// of its CPU beyond what all of its kind have.
     ///
     /// # Errors
     /// If no code is generated for `target`.

@@ -78,8 +78,9 @@ pub(crate) fn deadline_in(limit: Duration) -> Instant {
 /// exit; `Continue`, that this is an ordinary process.
 ///
 /// # Errors
-/// In a helper process: a pipe to the backend that fails, or [`RuntimeError::Unsupported`](crate::runtime::RuntimeError::Unsupported) if this
-/// crate was built without its compiler.
+/// In a helper process: a pipe to the backend that fails, or
+/// [`RuntimeError::Unsupported`](crate::runtime::RuntimeError::Unsupported) if this crate was built
+/// without its compiler.
 pub fn maybe_run_jit_helper() -> eyre::Result<ControlFlow<()>> {
     if env::var_os(MARKER).is_none() {
         return Ok(ControlFlow::Continue(()));
