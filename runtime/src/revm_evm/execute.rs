@@ -52,10 +52,6 @@ where
     /// `false`, and nothing done, if it is none of the backend's business.
     fn run_top_frame(&mut self) -> bool {
         let Self { inner, backend, finder } = self;
-        if !backend.enabled() {
-            finder.forget();
-            return false;
-        }
         let (context, instructions, _, frames) = inner.all_mut();
         let frame = frames.get();
         finder.rules.doubt_unless_kept::<EVM>();
@@ -165,17 +161,20 @@ where
     fn frame_run(
         &mut self,
     ) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
-        if !self.run_top_frame() {
-            return self.inner.frame_run();
+        // A disabled backend costs this look, and no call.
+        if !self.backend.enabled() {
+            self.finder.forget();
+        } else if self.run_top_frame() {
+            let (context, _, _, frames) = self.inner.all_mut();
+            let frame = frames.get();
+            let action = frame.interpreter.take_next_action();
+            let next = frame.process_next_action(context, action);
+            if let Ok(ItemOrResult::Result(_)) = next {
+                frame.set_finished(true);
+            }
+            return next;
         }
-        let (context, _, _, frames) = self.inner.all_mut();
-        let frame = frames.get();
-        let action = frame.interpreter.take_next_action();
-        let next = frame.process_next_action(context, action);
-        if let Ok(ItemOrResult::Result(_)) = next {
-            frame.set_finished(true);
-        }
-        next
+        self.inner.frame_run()
     }
 
     #[inline(always)]
