@@ -5,9 +5,9 @@
 //! builtin of this process run before the stub returns.
 //!
 //! More is checked than results: that the stack is aligned at each call, that registers which
-//! belong to the caller come back as they were, that signed addresses come back as they were signed
-//! and, by filling the registers that a callee may change with junk at each call, that compiled code
-//! expects nothing of them.
+//! belong to the caller come back as they were, that addresses are what was signed, and, by filling
+//! the registers that a callee may change with junk at each call, that compiled code expects
+//! nothing of them.
 
 use super::{
     registers::{self as register, ARGUMENTS, JUNK, PRESERVED, SCRATCH, marks},

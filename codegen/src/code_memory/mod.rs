@@ -21,7 +21,8 @@
 //! nobody executes a function after its `LoadedCode` is dropped.
 //!
 //! Cost: three system calls a contract (writable, executable, reserved again; by thread the last
-//! alone) plus one page fault a page. One lock, held for a few map operations, never by code that only runs contracts.
+//! alone) plus one page fault a page. One lock, held for a few map operations, never by code that
+//! only runs contracts.
 
 mod error;
 #[cfg(feature = "cranelift")]

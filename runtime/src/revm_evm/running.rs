@@ -1,8 +1,8 @@
 //! Running a frame: natively, in the interpreter, and from one into the other.
 //!
 //! Interpretation goes on in **slices**, so that a frame can be looked at while it runs. A slice is
-//! revm's own `Interpreter::step`, a bounded number of times, with the EVM's own tables; between two
-//! slices the frame is in a state of revm's. A slice costs what processors have to learn anew: with
+//! revm's own `Interpreter::step`, a bounded number of times, with the EVM's own tables; between
+//! two slices the frame is in a state of revm's. A slice costs what processors have to learn anew: with
 //! the loop's exit, the history by which they predict which instruction comes next is lost, for
 //! some hundreds of instructions. For the same reason the loop has one call, as revm's has: copies
 //! of it would be learnt one by one. Between slices,
