@@ -44,6 +44,7 @@ fn regressions() -> Vec<Regression> {
     list.extend(loops());
     list.extend(doomed_frames());
     list.extend(deep_loops());
+    list.extend(debts());
     list
 }
 
@@ -111,6 +112,15 @@ fn doomed_frames() -> Vec<Regression> {
             ..Regression::new(name, SpecId::CANCUN, doomed_frame())
         })
         .into()
+}
+
+/// SLOAD leaves less gas than the rest of its block has been charged.
+fn debts() -> Vec<Regression> {
+    let name = "a debt that no later instruction of the block settles";
+    let code = hex!("60075460051a61000b57005b00");
+    (23_095..23_130)
+        .map(|gas| Regression { gas, ..Regression::new(name, SpecId::OSAKA, code) })
+        .collect()
 }
 
 /// Stack heights that differ by 900 words within a loop.

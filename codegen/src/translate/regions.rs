@@ -204,6 +204,7 @@ pub(super) fn is_plain(opcode: Opcode) -> bool {
             | Opcode::NOT
             | Opcode::ISZERO
             | Opcode::CLZ
+            | Opcode::BYTE
             | Opcode::EQ
             | Opcode::LT
             | Opcode::GT
@@ -236,6 +237,17 @@ mod tests {
         assert!(!plain.is_empty());
         for opcode in plain {
             assert!(!opcode.effects().intersects(Effects::FAILS), "{opcode}");
+        }
+    }
+
+    /// What isn't plain settles debts of gas: an opcode that compiled code computes must be.
+    #[test]
+    fn computed_opcodes_are_plain() {
+        for opcode in (0..=u8::MAX).map(Opcode::new) {
+            if opcode.is_computed() && opcode != Opcode::STOP && opcode != Opcode::EXP {
+                let is_assigned = opcode.info().is_some();
+                assert_eq!(is_plain(opcode), is_assigned, "{opcode}");
+            }
         }
     }
 }
