@@ -48,6 +48,8 @@ pub struct CompiledCode {
     pub functions: Vec<Vec<u8>>,
     /// Entry points by ordinal.
     pub entries: Vec<CompiledEntry>,
+    /// Bytes of memory that a frame must have where it is entered elsewhere than at its start.
+    pub initial_memory: u32,
     /// What runs the code if it is another machine's.
     #[cfg(feature = "cranelift")]
     #[doc(hidden)]

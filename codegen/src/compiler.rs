@@ -199,6 +199,7 @@ impl Compiler {
             force_hand_over: self.options.force_hand_over,
             functions,
             entries: compiled_entries(&program),
+            initial_memory: program.initial_memory(),
             emulator: self.options.emulator,
             timings,
             report: CompileReport {

@@ -6,6 +6,7 @@
 
 use alloy_primitives::{U256, hex};
 use cranevm_tests::{
+    assembly::Assembly,
     case::{Case, TARGET, Transaction},
     check::Checker,
     parallel,
@@ -45,6 +46,7 @@ fn regressions() -> Vec<Regression> {
     list.extend(doomed_frames());
     list.extend(deep_loops());
     list.extend(debts());
+    list.extend(first_blocks());
     list
 }
 
@@ -120,6 +122,30 @@ fn debts() -> Vec<Regression> {
     let code = hex!("60075460051a61000b57005b00");
     (23_095..23_130)
         .map(|gas| Regression { gas, ..Regression::new(name, SpecId::OSAKA, code) })
+        .collect()
+}
+
+/// The contract's first bytes are run as the start and, once more, as part of a path. A frame that
+/// enters the path in its middle hasn't grown memory where the path's own first part would have.
+fn first_blocks() -> Vec<Regression> {
+    let name = "memory that the contract's first block grows, in a copy of that block";
+    let mut start = Assembly::new();
+    let (head, path) = (start.new_label(), start.new_label());
+    // Reads word 0, which grows memory, and stores where that word says.
+    let start = start.label(head).push_label(path).push(0).op(DUP2).push(1).push(0).op(MLOAD);
+    let start = start.op(MSTORE).op(JUMP).raw(vec![STOP; 244]).label(path);
+    // Makes that word one of an offset far away, and goes to the start's code by a constant.
+    let code = |offset: u32| {
+        let asm = start.clone().push(7).push(offset).op(MSTORE);
+        asm.push(offset + 32).push(0).op(MSTORE).op(JUMP).code()
+    };
+    [0x80, 0x1000, 0x3f00_0000]
+        .into_iter()
+        .flat_map(|offset| (21_000..21_700).step_by(3).map(move |gas| (offset, gas)))
+        .map(|(offset, gas)| Regression {
+            gas,
+            ..Regression::new(name, SpecId::OSAKA, code(offset))
+        })
         .collect()
 }
 

@@ -150,7 +150,7 @@ impl EvmCompilerFn {
         // SAFETY: a live program has its header before the trampoline, pointing to its tables.
         let tables = unsafe { self.tables() };
         debug_assert_eq!(tables.spec_id, interpreter.runtime_flag.spec_id);
-        let Some(mut ordinal) = tables.any_ordinal(interpreter.bytecode.pc()) else {
+        let Some(mut ordinal) = entry_for(tables, interpreter) else {
             return NativeRun::NotEntered;
         };
         loop {
@@ -206,6 +206,12 @@ impl EvmCompilerFn {
         }
         outcome
     }
+}
+
+/// Where a frame can be entered as it is.
+#[inline(always)]
+fn entry_for(tables: &ProgramTables, interpreter: &Interpreter<EthInterpreter>) -> Option<u32> {
+    tables.entry_for(interpreter.bytecode.pc(), interpreter.memory.len())
 }
 
 /// After an exit that leaves the frame in the middle: goes on unwinding, or gives the interpreter
@@ -311,7 +317,7 @@ fn step_to_entry<H: Host>(
             }
             return None;
         }
-        if let Some(ordinal) = tables.any_ordinal(interpreter.bytecode.pc()) {
+        if let Some(ordinal) = entry_for(tables, interpreter) {
             return Some(ordinal);
         }
     }

@@ -37,6 +37,8 @@ pub(super) struct ProgramTables {
     /// By function: frames that met it absent.
     pub(super) absent_hits: Box<[AtomicU32]>,
     pub(super) entries: Box<[CompiledEntry]>,
+    /// Bytes of memory that there must be to enter elsewhere than at the start.
+    initial_memory: u64,
     /// (pc, ordinal) of the entry points at which a frame begins or resumes, by pc.
     resume: Box<[(u32, u32)]>,
     /// Runs that were handed over to the interpreter.
@@ -72,6 +74,7 @@ impl ProgramTables {
             absent_stub: address(CompiledCode::ABSENT_STUB as usize),
             absent_hits: code.functions.iter().map(|_| AtomicU32::new(0)).collect(),
             entries: code.entries.clone().into_boxed_slice(),
+            initial_memory: code.initial_memory.into(),
             resume: resume.into_boxed_slice(),
             hand_overs: AtomicU64::new(0),
         }
@@ -86,7 +89,7 @@ impl ProgramTables {
 
     /// The ordinal of any entry point at this pc. The stack is in memory there.
     #[inline]
-    pub(super) fn any_ordinal(&self, pc: usize) -> Option<u32> {
+    fn any_ordinal(&self, pc: usize) -> Option<u32> {
         if pc == 0 {
             return Some(0);
         }
@@ -94,6 +97,16 @@ impl ProgramTables {
             Some(&ordinal) if ordinal != 0 => Some(u32::from(ordinal) - 1),
             _ => self.resume_ordinal(pc),
         }
+    }
+
+    /// The ordinal of the entry point at which a frame with this pc and so many bytes of memory may
+    /// be entered. Compiled code takes for granted that memory reaches as far as the contract's
+    /// first block makes it, so a frame that hasn't executed that (it left compiled code before the
+    /// block, or a chain's own instruction took memory away) goes on interpreted.
+    #[inline]
+    pub(super) fn entry_for(&self, pc: usize, memory_len: usize) -> Option<u32> {
+        let reaches = pc == 0 || memory_len as u64 >= self.initial_memory;
+        self.any_ordinal(pc).filter(|_| reaches)
     }
 
     /// Whether there is an entry point at this pc whose chunk is there. If there is a chunk and it

@@ -37,6 +37,8 @@ pub struct Header {
     pub entries: u32,
     /// Functions: the trampoline, the stub of absent chunks, and the chunks.
     pub functions: u32,
+    /// Bytes of memory that a frame must have where it is entered elsewhere than at its start.
+    pub initial_memory: u32,
     /// The crate that compiled it, with its version.
     pub compiler: String,
     /// Cranelift's version.
@@ -81,6 +83,7 @@ impl Header {
             code_len: reader.u32()?,
             entries: reader.u32()?,
             functions: reader.u32()?,
+            initial_memory: reader.u32()?,
             compiler: reader.text()?.to_owned(),
             cranelift: reader.text()?.to_owned(),
             target: reader.text()?.to_owned(),
@@ -102,7 +105,7 @@ impl Header {
             &self.spec,
             &self.options,
         ];
-        LENGTHS.end + 3 * 32 + 3 * 4 + texts.iter().map(|text| 2 + text.len()).sum::<usize>()
+        LENGTHS.end + 3 * 32 + 4 * 4 + texts.iter().map(|text| 2 + text.len()).sum::<usize>()
     }
 
     /// What an artifact of `code` says of itself, but for its length.
@@ -116,6 +119,7 @@ impl Header {
             code_len: code.code_len,
             entries: code.entries.len() as u32,
             functions: code.functions.len() as u32,
+            initial_memory: code.initial_memory,
             compiler: compiler_name().to_owned(),
             cranelift: cranelift.clone(),
             target: machine.triple.clone(),
@@ -134,7 +138,7 @@ impl Header {
         for hash in [self.abi, self.code_hash, self.gas_schedule] {
             out.extend_from_slice(hash.as_slice());
         }
-        for number in [self.code_len, self.entries, self.functions] {
+        for number in [self.code_len, self.entries, self.functions, self.initial_memory] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         for text in [

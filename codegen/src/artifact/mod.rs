@@ -6,7 +6,7 @@
 //! magic, format version          the same in every version
 //! lengths of header and file
 //! ABI hash, bytecode hash, hash of the fork's prices
-//! bytes of bytecode, number of entry points, number of functions
+//! bytes of bytecode, number of entry points, number of functions, bytes of memory at entry
 //! compiler, Cranelift, target, CPU features, fork, options        texts
 //! entry points                   pc, function, flags: 9 bytes each
 //! lengths of the functions       4 bytes each
@@ -48,7 +48,7 @@ use revm_primitives::hardfork::SpecId;
 const MAGIC: [u8; 8] = *b"\x8fcvm\r\n\x1a\n";
 
 /// Version of the format. To be raised with each change of it.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Bytes of the hash at the end.
 const HASH_LEN: usize = 32;

@@ -77,6 +77,7 @@ pub(super) fn read(
         force_hand_over: expected.options.force_hand_over,
         functions,
         entries,
+        initial_memory: header.initial_memory,
         #[cfg(feature = "cranelift")]
         emulator: expected.options.emulator,
         timings: CompileTimings::default(),

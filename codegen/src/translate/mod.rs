@@ -103,7 +103,7 @@ pub(crate) fn translate_chunk(
         default_call_conv: target.default_call_conv,
         b: builder,
         regions: Regions::find(program, chunk),
-        initial_memory: program.initial_memory(),
+        initial_memory: program.initial_memory().into(),
         blocks: vec![None; blocks],
         headers: vec![None; blocks],
         repeats: vec![false; blocks],
@@ -146,7 +146,8 @@ struct Translator<'a, 'f> {
     default_call_conv: CallConv,
     b: FunctionBuilder<'f>,
     regions: Regions,
-    /// Bytes of memory that are there in all blocks but the contract's first.
+    /// Bytes of memory that there are in all blocks but the contract's first:
+    /// [`Program::initial_memory`].
     initial_memory: u64,
     /// Cranelift's block of each of the chunk's basic blocks that are translated.
     blocks: Vec<Option<ir::Block>>,
@@ -256,7 +257,7 @@ impl Translator<'_, '_> {
         self.terminate(block);
     }
 
-    /// Starts a leader: nothing is known but that the contract's first block has run.
+    /// Starts a leader: nothing is known but how far memory reaches at least.
     fn start_region(&mut self, block: Block, clif: ir::Block) {
         let &[stack, gas] = self.b.block_params(clif) else {
             unreachable!("a leader has two parameters")

@@ -15,6 +15,9 @@ use alloy_primitives::U256;
 use cranelift_entity::{PrimaryMap, packed_option::PackedOption};
 use revm_primitives::hardfork::SpecId;
 
+/// Offsets from here on don't count as [`Program::initial_memory`]: real code begins with low ones.
+const MAX_INITIAL_MEMORY: u32 = 1 << 16;
+
 /// An analysed contract, ready for translation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -315,21 +318,22 @@ impl Program {
         self.blocks.values().filter(|data| data.is_jumpdest && data.entry.is_none())
     }
 
-    /// Bytes of memory that are there in every block but the first: what the first block accesses
-    /// at constant offsets. Memory never shrinks.
-    pub fn initial_memory(&self) -> u64 {
-        let mut len = 0u64;
-        let first = Block::from_u32(0);
-        // Only those of its first segment: after a hand-over, a frame may enter at the second.
-        let end_pc = self.blocks[first].end_pc;
-        for inst in self.block_insts(first).filter(|&inst| self.insts[inst].pc < end_pc) {
+    /// Bytes of memory that there are wherever compiled code is, but in the first block: what that
+    /// block accesses at constant offsets.
+    ///
+    /// Who comes from the first block has executed all of it, and memory never shrinks. Who comes
+    /// from outside may not have: such a frame is entered only if its memory reaches so far.
+    pub fn initial_memory(&self) -> u32 {
+        let mut len = 0;
+        for inst in self.block_insts(Block::from_u32(0)) {
             let width = match self.insts[inst].opcode {
                 Opcode::MLOAD | Opcode::MSTORE => 32,
                 Opcode::MSTORE8 => 1,
                 _ => continue,
             };
             let offset = self.as_const(self.args(inst)[0]).and_then(|at| u32::try_from(at).ok());
-            len = len.max(offset.map_or(0, |offset| u64::from(offset) + width));
+            let offset = offset.filter(|&offset| offset < MAX_INITIAL_MEMORY);
+            len = len.max(offset.map_or(0, |offset| offset + width));
         }
         len.next_multiple_of(32)
     }

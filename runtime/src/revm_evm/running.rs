@@ -167,9 +167,10 @@ impl<H: Host> Running<'_, H> {
                 Stop::Ended => return is_entered,
                 Stop::UsedUp => pause = (2 * pause).min(MAX_PAUSE),
                 Stop::AtEntry => {
-                    is_entered = true;
                     pause = 1;
-                    if self.enter(program) == NativeRun::Ended {
+                    let run = self.enter(program);
+                    is_entered |= run != NativeRun::NotEntered;
+                    if run == NativeRun::Ended {
                         return is_entered;
                     }
                 }
