@@ -93,7 +93,8 @@ pub(crate) fn run(
     times.time(Pass::SumGas, || sum_gas(&mut program, &decoded, flow));
     check(&program, Stage::GasSummed, options)?;
     if !skip.contains(PassSet::DEDUP) {
-        times.time(Pass::Dedup, || dedup(&mut program));
+        let cold = &threaded.cold;
+        times.time(Pass::Dedup, || dedup(&mut program, &decoded, flow, cold));
         check(&program, Stage::GasSummed, options)?;
     }
     if !skip.contains(PassSet::RESOLVE_JUMPS) {

@@ -47,6 +47,7 @@ fn regressions() -> Vec<Regression> {
     list.extend(deep_loops());
     list.extend(debts());
     list.extend(first_blocks());
+    list.extend(merged_blocks());
     list
 }
 
@@ -146,6 +147,22 @@ fn first_blocks() -> Vec<Regression> {
             gas,
             ..Regression::new(name, SpecId::OSAKA, code(offset))
         })
+        .collect()
+}
+
+/// Two blocks that need one word and do the same with it, but not in the same order: the interpreter
+/// loads the slot before it finds the stack empty, or doesn't.
+fn merged_blocks() -> Vec<Regression> {
+    let name = "blocks of equal effect that fail at different places";
+    let mut asm = Assembly::new();
+    let (early, late) = (asm.new_label(), asm.new_label());
+    let asm = asm.push_label(early).op(ISZERO).op(POP).push_label(late).op(CALLDATASIZE).op(ADD);
+    let asm = asm.op(JUMP).raw(vec![STOP; 244]);
+    let asm = asm.label(early).ops(&[POP, CALLER, PUSH0, SLOAD, POP, POP, STOP]);
+    let code = asm.label(late).ops(&[CALLER, POP, PUSH0, SLOAD, POP, POP, STOP]).code();
+    (21_000..23_400)
+        .step_by(7)
+        .map(|gas| Regression { gas, ..Regression::new(name, SpecId::OSAKA, code.clone()) })
         .collect()
 }
 

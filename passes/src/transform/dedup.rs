@@ -1,13 +1,16 @@
 //! Merges identical blocks: jumps to any of them lead to the first.
 //!
-//! Two blocks are identical if they have the same stack bounds, gas, instructions on the same
-//! operands, outputs and terminator. Whether compiled code enters one or the other then makes no
-//! difference; nor does it to the interpreter, should compiled code hand over at the first one's
-//! pc. Constants that aren't used, such as the target of a static jump, may differ: so blocks that
-//! differ in a jump to one of two merged blocks are merged in the next round.
+//! Two blocks are identical if compiled code does the same in both, and so does the interpreter, to
+//! which compiled code hands over at the first one's pc. For compiled code they need the same
+//! instructions on the same operands, outputs and terminator. The interpreter may fail at each
+//! opcode, and what it did before can be observed, so they need the same opcodes in the same order:
+//! then stack, gas and memory fail at the same place. The constants pushed may differ where they
+//! aren't used, as the target of a static jump isn't: so blocks that differ in a jump to one of two
+//! merged blocks are merged in the next round.
 //!
 //! Only blocks that end are merged, and that begin with JUMPDEST. A block that hands over isn't
-//! merged: an opcode that a chain adds may look at the bytes that follow it.
+//! merged: an opcode that a chain adds may look at the bytes that follow it. Nor is one that isn't
+//! compiled, from which nothing is gained: who goes there hands over at its own pc.
 //!
 //! A merged block keeps its instructions, but isn't translated any more; its entry point leads to
 //! the first block ([`BlockData::merged_into`](crate::ir::program::BlockData::merged_into)).
@@ -16,16 +19,32 @@
 //! rounds. Blocks of equal hash are compared with the first of them only, so no choice of blocks
 //! makes it more; blocks that merely collide aren't merged.
 
+use crate::analysis::control_flow::ControlFlow;
+use crate::decode::{Decoded, Form, Instruction};
 use crate::ir::entities::{Block, Value};
+use crate::ir::opcode::Opcode;
 use crate::ir::program::{JumpTarget, Program, Terminator, ValueDef};
 use cranelift_entity::{EntityRef, EntitySet};
 
 /// Rounds at most. The second merges what jumps to merged blocks, and so on.
 const MAX_ROUNDS: usize = 3;
 
-/// Merges identical blocks of a program that has its stack bounds and gas, but no chunks.
-pub(crate) fn dedup(program: &mut Program) {
-    let mut keys = Keys { continuations: continuations(program), ..Keys::default() };
+/// Merges identical blocks of a program that has its stack bounds and gas, but no chunks. Those in
+/// `cold` won't be compiled.
+pub(crate) fn dedup(
+    program: &mut Program,
+    decoded: &Decoded,
+    flow: &ControlFlow,
+    cold: &EntitySet<Block>,
+) {
+    let mut keys = Keys {
+        source: Source { decoded, flow },
+        cold,
+        continuations: continuations(program),
+        hashes: Vec::new(),
+        first: Vec::new(),
+        other: Vec::new(),
+    };
     for round in 0..MAX_ROUNDS {
         keys.collect(program, round > 0);
         if !keys.merge(program) {
@@ -45,9 +64,17 @@ fn continuations(program: &Program) -> EntitySet<Block> {
     found
 }
 
+/// What blocks are in the bytecode.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    decoded: &'a Decoded,
+    flow: &'a ControlFlow,
+}
+
 /// Buffers of one round.
-#[derive(Default)]
-struct Keys {
+struct Keys<'a> {
+    source: Source<'a>,
+    cold: &'a EntitySet<Block>,
     /// Hash and block.
     hashes: Vec<(u64, Block)>,
     first: Vec<u64>,
@@ -56,7 +83,7 @@ struct Keys {
     continuations: EntitySet<Block>,
 }
 
-impl Keys {
+impl Keys<'_> {
     /// Hashes the blocks that may be merged, or only those that end with a static jump.
     fn collect(&mut self, program: &Program, only_jumps: bool) {
         self.hashes.clear();
@@ -65,9 +92,10 @@ impl Keys {
             let is_wanted = is_static_jump || !only_jumps;
             if is_wanted
                 && data.merged_into.is_none()
+                && !self.cold.contains(block)
                 && is_mergeable(program, &self.continuations, block)
             {
-                write_key(program, block, &mut self.first);
+                write_key(program, self.source, block, &mut self.first);
                 self.hashes.push((hash(&self.first), block));
             }
         }
@@ -80,10 +108,10 @@ impl Keys {
         for group in self.hashes.chunk_by(|a, b| a.0 == b.0) {
             let [(_, first), others @ ..] = group else { continue };
             if !others.is_empty() {
-                write_key(program, *first, &mut self.first);
+                write_key(program, self.source, *first, &mut self.first);
             }
             for (_, other) in others {
-                write_key(program, *other, &mut self.other);
+                write_key(program, self.source, *other, &mut self.other);
                 if self.first == self.other {
                     program.blocks[*other].merged_into = (*first).into();
                     found = true;
@@ -131,15 +159,11 @@ fn redirect(program: &mut Program) {
 }
 
 /// Writes a block as words that are equal for identical blocks only.
-fn write_key(program: &Program, block: Block, key: &mut Vec<u64>) {
+fn write_key(program: &Program, source: Source<'_>, block: Block, key: &mut Vec<u64>) {
     let data = &program.blocks[block];
     key.clear();
-    let stack = data.stack;
-    key.push(
-        u64::from(stack.needed) | u64::from(stack.growth) << 16 | (stack.delta as u16 as u64) << 32,
-    );
+    write_opcodes(source, block, key);
     key.push(data.insts.len() as u64 | (data.outputs.len() as u64) << 32);
-    key.push(data.gas);
     for inst in program.block_insts(block) {
         let inst_data = &program.insts[inst];
         key.push(u64::from(inst_data.opcode.get()) | (inst_data.height as u16 as u64) << 8);
@@ -165,6 +189,35 @@ fn write_key(program: &Program, block: Block, key: &mut Vec<u64>) {
     }
 }
 
+/// Writes a block's opcodes, which decide what each does to the stack's height and to the static
+/// gas: all that matters of them beside the values.
+fn write_opcodes(Source { decoded, flow }: Source<'_>, block: Block, key: &mut Vec<u64>) {
+    let shape = &flow.blocks[block];
+    key.push(flow.instruction_count(shape).into());
+    let mut half = None;
+    for instruction in flow.instructions(decoded, shape) {
+        let kind = u64::from(kind(instruction));
+        match half.take() {
+            Some(first) => key.push(first << 32 | kind),
+            None => half = Some(kind),
+        }
+    }
+    key.extend(half);
+}
+
+/// An opcode with its depths. PUSHes of any length are of one kind, but for PUSH0, which costs less.
+fn kind(instruction: &Instruction) -> u32 {
+    let Instruction { opcode, form, .. } = *instruction;
+    let is_push = (Opcode::PUSH1..=Opcode::PUSH32).contains(&opcode);
+    let opcode = if is_push { Opcode::PUSH1 } else { opcode };
+    let depths = match form {
+        Form::Dup(depth) => [depth, 0],
+        Form::Exchange(upper, lower) => [upper, lower],
+        _ => [0, 0],
+    };
+    u32::from_be_bytes([0, opcode.get(), depths[0], depths[1]])
+}
+
 /// Writes what a value is: an input by its slot, a result by its place in the block.
 fn write_value(program: &Program, value: Value, first_inst: u32, key: &mut Vec<u64>) {
     match program.values[value].def {
@@ -182,4 +235,54 @@ fn hash(words: &[u64]) -> u64 {
     words.iter().fold(words.len() as u64, |hash, &word| {
         (hash.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ir::opcode::Opcode;
+    use crate::{PassOptions, analyze};
+
+    /// Whether two blocks with these opcodes, which a computed jump may lead to, become one.
+    fn are_merged(first: &[u8], second: &[u8]) -> bool {
+        const TARGETS: u16 = 0x101;
+        let second_at = TARGETS + 1 + first.len() as u16;
+        let mut code = Vec::new();
+        // Offsets that something is computed of may be jumped to.
+        for target in [TARGETS, second_at] {
+            code.push(Opcode::PUSH2.get());
+            code.extend(target.to_be_bytes());
+            code.push(Opcode::ISZERO.get());
+        }
+        code.extend([Opcode::ADD, Opcode::JUMP].map(Opcode::get));
+        code.resize(TARGETS.into(), 0);
+        for block in [first, second] {
+            code.push(Opcode::JUMPDEST.get());
+            code.extend(block);
+        }
+        let options = PassOptions { verify: true, ..PassOptions::default() };
+        let program = analyze(&code, &options).expect("short code");
+        program.blocks.values().any(|data| data.merged_into.is_some())
+    }
+
+    const CALLER: u8 = Opcode::CALLER.get();
+    const POP: u8 = Opcode::POP.get();
+    const STOP: u8 = Opcode::STOP.get();
+
+    #[test]
+    fn equal_blocks_are_merged() {
+        assert!(are_merged(&[CALLER, POP, POP, STOP], &[CALLER, POP, POP, STOP]));
+        let push = [Opcode::PUSH1, Opcode::PUSH2].map(Opcode::get);
+        let (short, long) = ([push[0], 9, POP, STOP], [push[1], 0, 8, POP, STOP]);
+        assert!(are_merged(&short, &long), "what is pushed isn't used");
+    }
+
+    #[test]
+    fn blocks_that_fail_in_different_places_stay_two() {
+        // As much stack, gas and effect, in another order.
+        assert!(!are_merged(&[CALLER, POP, POP, STOP], &[POP, CALLER, POP, STOP]));
+        let (msize, address) = (Opcode::MSIZE.get(), Opcode::ADDRESS.get());
+        assert!(!are_merged(&[msize, POP, STOP], &[address, POP, STOP]));
+        let zero = Opcode::PUSH0.get();
+        assert!(!are_merged(&[Opcode::PUSH1.get(), 0, POP, STOP], &[zero, POP, STOP]));
+    }
 }
