@@ -19,8 +19,8 @@ use std::{any::Any, marker::PhantomData, sync::atomic::AtomicPtr};
 #[derive(Debug)]
 pub struct EvmContext<'a> {
     /// Gas left: at entry, at exit, and around each builtin that reads or charges gas. Static gas
-    /// of the rest of the running block is already taken off.
-    pub(crate) gas: u64,
+    /// of the rest of the running block is already taken off; below zero, that is owed.
+    pub(crate) gas: i64,
     /// One past the top word of the EVM stack, at entry and at exit.
     pub(crate) stack_top: *mut U256,
     /// Ordinal of the entry point to enter, or of the absent one at exit.
@@ -64,8 +64,6 @@ pub struct EvmContext<'a> {
     pub(crate) host: *mut (),
     /// The EVM's instruction table, type-erased like the host.
     pub(crate) instructions: *const (),
-    /// Whether less gas is left than is charged ahead: see `GasWindow`.
-    pub(crate) in_debt: bool,
     /// The payload of a panic that a builtin caught.
     pub(crate) panic: Option<Box<dyn Any + Send>>,
     pub(crate) _borrows: PhantomData<&'a mut ()>,

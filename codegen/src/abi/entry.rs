@@ -199,8 +199,13 @@ impl EvmCompilerFn {
         // SAFETY: the trampoline of a live program; the context's pointers are valid during the
         // call, and no reference to what they point to is used until it returns.
         let status = unsafe { (self.0)(NonNull::from(&mut *context)) };
-        let outcome = Outcome::from_status(status);
-        interpreter.gas.set_remaining(context.gas);
+        let mut outcome = Outcome::from_status(status);
+        let gas = u64::try_from(context.gas);
+        if gas.is_err() && outcome != Outcome::Panicked {
+            // Wherever the code was left: what is owed, revm would have run out of before.
+            outcome = Outcome::Ended(InstructionResult::OutOfGas);
+        }
+        interpreter.gas.set_remaining(gas.unwrap_or(0));
         if !matches!(outcome, Outcome::Ended(_)) {
             leave_unfinished(tables, interpreter, &mut context, outcome);
         }
@@ -208,9 +213,13 @@ impl EvmCompilerFn {
     }
 }
 
-/// Where a frame can be entered as it is.
+/// Where a frame can be entered as it is, if anywhere. Gas is signed in compiled code, so a frame
+/// with more of it than that can tell is interpreted.
 #[inline(always)]
 fn entry_for(tables: &ProgramTables, interpreter: &Interpreter<EthInterpreter>) -> Option<u32> {
+    if interpreter.gas.remaining() > i64::MAX as u64 {
+        return None;
+    }
     tables.entry_for(interpreter.bytecode.pc(), interpreter.memory.len())
 }
 
@@ -262,7 +271,7 @@ fn new_context<'a, H: Host>(
     host: &mut H,
     instructions: &InstructionTable<EthInterpreter, H>,
 ) -> EvmContext<'a> {
-    let gas = interpreter.gas.remaining();
+    let gas = interpreter.gas.remaining().cast_signed();
     let stack = interpreter.stack.data_mut();
     let (stack_base, stack_len) = (stack.as_mut_ptr(), stack.len());
     let (memory_base, memory_len) = memory_of(interpreter);
@@ -296,7 +305,6 @@ fn new_context<'a, H: Host>(
         interpreter,
         host: ptr::from_mut(host).cast(),
         instructions: ptr::from_ref(instructions).cast(),
-        in_debt: false,
         panic: None,
         _borrows: PhantomData,
     }

@@ -28,9 +28,7 @@ enum Violation {
     #[error("the stack pointer is {offset} bytes above the stack's start")]
     StackPointer { offset: isize },
     #[error("{gas} gas are left of {limit}")]
-    Gas { gas: u64, limit: u64 },
-    #[error("gas is owed at the start of a block")]
-    Debt,
+    Gas { gas: i64, limit: u64 },
     #[error("memory or calldata aren't where, or as long, as compiled code has it")]
     Memory,
     #[error("memory has {found} bytes, and {known} are known to be there")]
@@ -46,7 +44,8 @@ struct BlockStart {
     pc: usize,
     code_len: usize,
     stack_top: usize,
-    gas: u64,
+    /// Below zero, where more was charged ahead than there was.
+    gas: i64,
     /// Bytes of memory that compiled code takes to be there.
     known_memory: u64,
 }
@@ -69,7 +68,13 @@ pub(crate) unsafe extern "C" fn check_invariants(
     // SAFETY: compiled code holds no reference; the context is a running one.
     let context = unsafe { &mut *context };
     let (pc, code_len) = (place as u32 as usize, (place >> 32) as usize);
-    let start = BlockStart { pc, code_len, stack_top: stack_top as usize, gas, known_memory };
+    let start = BlockStart {
+        pc,
+        code_len,
+        stack_top: stack_top as usize,
+        gas: gas.cast_signed(),
+        known_memory,
+    };
     let status = caught(context, |context| {
         // SAFETY: the context's interpreter is valid while it runs.
         let interpreter = unsafe { &mut *context.interpreter };
@@ -100,8 +105,8 @@ fn check(
     require(is_word && is_inside, Violation::StackPointer { offset })?;
 
     let (gas, limit) = (start.gas, interpreter.gas.limit());
-    require(gas <= limit, Violation::Gas { gas, limit })?;
-    require(!context.in_debt, Violation::Debt)?;
+    let is_left = gas < 0 || gas.cast_unsigned() <= limit;
+    require(is_left, Violation::Gas { gas, limit })?;
 
     require(context.is_fresh(interpreter), Violation::Memory)?;
     let found = context.memory_len;

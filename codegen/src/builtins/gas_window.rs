@@ -5,36 +5,34 @@ use revm_interpreter::{
     Host, InstructionExecResult, InstructionResult, Interpreter, interpreter::EthInterpreter,
 };
 
+/// Memory up to this length may be paid for: 2 TiB cost all gas that a frame can have here. revm's
+/// prices saturate far beyond, and its lengths wrap, so what is longer isn't left to it.
+const MAX_MEMORY: u64 = 1 << 42;
+
 /// The exact gas at one instruction: what compiled code keeps, plus the static gas of the
 /// instructions after it, which compiled code has charged ahead.
 ///
 /// **Debt.** An instruction may leave less than what is charged ahead: then the frame is bound to
 /// run out of gas later in the block, but revm still runs the instructions up to there, and what
-/// they load of the state can be observed (EIP-7928). So where more such instructions follow, the
-/// gas goes below zero, and the one at which the exact gas is negative ends the frame. The block's
-/// last one never leaves a debt.
+/// they load of the state can be observed (EIP-7928). So the gas goes below zero. Every instruction
+/// that may charge looks at the exact gas first: if that is negative, an instruction before it has
+/// run out of gas. So does every head of a block that charges, and whoever leaves compiled code
+/// (`EvmCompilerFn::go_on`). Nobody has to know which instruction of a block is the last.
 pub(crate) struct GasWindow {
     /// Gas left, as revm counts it.
     remaining: u64,
-    gas_after: u64,
-    may_owe: bool,
+    /// Static gas charged for what comes after the instruction.
+    ahead: u64,
 }
 
 impl GasWindow {
-    /// Set in the operand of a builtin where a later instruction of the block settles a debt.
-    pub(crate) const MAY_OWE: u64 = 1 << 63;
-
-    /// The window of the instruction with this operand; `None`, and no gas left, if a debt has come
-    /// due before it.
+    /// The window of an instruction after which so much static gas is charged already; `None` if a
+    /// debt has come due before it.
     #[inline]
-    pub(super) fn open(context: &mut EvmContext<'_>, operand: u64) -> Option<Self> {
-        let (gas_after, may_owe) = (operand & !Self::MAY_OWE, operand & Self::MAY_OWE != 0);
-        let remaining = context.gas.wrapping_add(gas_after);
-        if context.in_debt && remaining.cast_signed() < 0 {
-            context.gas = 0;
-            return None;
-        }
-        Some(Self { remaining, gas_after, may_owe })
+    pub(super) fn open(context: &EvmContext<'_>, ahead: u64) -> Option<Self> {
+        // Gas charged ahead was there: the sum is at most what the frame was entered with.
+        let remaining = u64::try_from(context.gas.wrapping_add_unsigned(ahead)).ok()?;
+        Some(Self { remaining, ahead })
     }
 
     /// Gas left, as revm counts it.
@@ -73,9 +71,12 @@ impl GasWindow {
         offset: usize,
         len: usize,
     ) -> InstructionExecResult {
-        let end = (offset as u64).checked_add(len as u64);
-        if end.is_some_and(|end| end <= context.memory_len) {
+        let end = (offset as u64).saturating_add(len as u64);
+        if end <= context.memory_len {
             return Ok(());
+        }
+        if end > MAX_MEMORY {
+            return Err(InstructionResult::MemoryOOG);
         }
         let params = host.gas_params();
         self.with_interpreter(interpreter, |own| own.resize_memory(params, offset, len))?;
@@ -86,18 +87,17 @@ impl GasWindow {
     /// Decides how compiled code goes on after an instruction with this result.
     #[inline]
     pub(super) fn close(self, context: &mut EvmContext<'_>, result: InstructionExecResult) -> u64 {
-        if let Err(error) = result {
-            context.gas = self.remaining;
-            return error as u64;
+        let remaining = self.remaining.cast_signed();
+        match result {
+            Ok(()) => {
+                context.gas = remaining.wrapping_sub_unsigned(self.ahead);
+                STATUS_CONTINUE
+            }
+            Err(error) => {
+                context.gas = remaining;
+                error as u64
+            }
         }
-        let (gas, owes) = self.remaining.overflowing_sub(self.gas_after);
-        if owes && !self.may_owe {
-            context.gas = self.remaining;
-            return OUT_OF_GAS;
-        }
-        context.in_debt = owes;
-        context.gas = gas;
-        STATUS_CONTINUE
     }
 }
 

@@ -24,7 +24,7 @@ unsafe fn grow<H: Host, const LEN: usize>(
 ) -> StatusAndGas {
     // SAFETY: compiled code holds no reference; the context is a running one.
     let context = unsafe { &mut *context };
-    context.gas = gas;
+    context.gas = gas.cast_signed();
     let status = caught(context, |context| {
         // SAFETY: the context's pointers are valid while it runs.
         let (interpreter, host) =
@@ -38,7 +38,7 @@ unsafe fn grow<H: Host, const LEN: usize>(
         };
         gas.close(context, grown)
     });
-    StatusAndGas { status, gas: context.gas }
+    StatusAndGas { status, gas: context.gas.cast_unsigned() }
 }
 
 /// Grows memory so that the word at `offset` lies within.

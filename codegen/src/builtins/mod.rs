@@ -27,7 +27,6 @@ mod storage;
 mod table;
 
 pub use delegate::delegated_instructions;
-pub(crate) use gas_window::GasWindow;
 pub use own::first_replaced;
 #[cfg(feature = "cranelift")]
 pub(crate) use table::BuiltinResults;

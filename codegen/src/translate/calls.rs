@@ -120,9 +120,9 @@ impl Translator<'_, '_> {
     /// Calls a builtin that charges gas and may fail.
     pub(super) fn call_charged(&mut self, inst: Inst, builtin: Builtin) {
         let data = &self.program.insts[inst];
-        let (opcode, window) = (data.opcode, self.gas_window(inst));
+        let (opcode, ahead) = (data.opcode, self.gas_after(inst));
         let top = self.place_arguments(inst);
-        let status = self.call_delegate(builtin, top, opcode, window);
+        let status = self.call_delegate(builtin, top, opcode, ahead);
         self.check_status(status);
         self.state.gas = Some(self.load_context(types::I64, offsets::GAS));
         self.result_in_slot(inst);

@@ -1,18 +1,15 @@
 //! The head of a block: its static gas and stack bounds, and the exits that abnormal runs take.
 //!
 //! The checks come before anything of the block runs, so a failing one hands over, with the stack
-//! written to memory, and revm's interpreter finds out what is wrong. Exits are shared by all
-//! blocks of a chunk.
+//! written to memory, and revm's interpreter finds out what is wrong. A head that charges nothing
+//! needs no check even where gas may be owed: nothing in such a block can be observed before the
+//! gas is looked at again. Exits are shared by all blocks of a chunk.
 
-use super::{STACK_WORD, Translator, regions::is_plain};
-use crate::{
-    abi::{STATUS_HAND_OVER, offsets},
-    builtins::GasWindow,
-};
+use super::{STACK_WORD, Translator};
+use crate::abi::{STATUS_HAND_OVER, offsets};
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, condcodes::IntCC, types};
 use cranevm_passes::ir::{
     entities::{Block, Inst},
-    opcode::Opcode,
     program::StackEffect,
 };
 use revm_interpreter::interpreter::STACK_LIMIT;
@@ -43,7 +40,8 @@ impl Translator<'_, '_> {
         let outside = bounds.and_then(|bounds| self.stack_check(bounds));
         let too_little = (plan.charge > 0).then(|| {
             let charge = self.b.ins().iconst(types::I64, plan.charge as i64);
-            self.b.ins().icmp(IntCC::UnsignedLessThan, gas, charge)
+            // Signed, for gas that is owed is below zero.
+            self.b.ins().icmp(IntCC::SignedLessThan, gas, charge)
         });
         match (outside, too_little) {
             // One branch is quicker to compile, two are quicker to run.
@@ -71,22 +69,6 @@ impl Translator<'_, '_> {
     /// Static gas charged for what comes after an instruction, in its block and in the region.
     pub(super) fn gas_after(&self, inst: Inst) -> u64 {
         self.program.insts[inst].gas_after + self.plans[self.current].gas_rest
-    }
-
-    /// The operand of a builtin that opens a gas window: the static gas after the instruction, and
-    /// whether a later instruction of the block settles a debt.
-    pub(super) fn gas_window(&self, inst: Inst) -> u64 {
-        let may_owe = self.last_window.is_some_and(|last| inst < last);
-        self.gas_after(inst) | if may_owe { GasWindow::MAY_OWE } else { 0 }
-    }
-
-    /// The block's last instruction that always opens a gas window.
-    pub(super) fn find_last_window(&self, block: Block) -> Option<Inst> {
-        self.program.block_insts(block).rev().find(|&inst| {
-            let opcode = self.program.insts[inst].opcode;
-            let only_to_grow = matches!(opcode, Opcode::MLOAD | Opcode::MSTORE | Opcode::MSTORE8);
-            !is_plain(opcode) && !only_to_grow
-        })
     }
 
     /// Gives back what was charged ahead for another way out of the block.

@@ -105,7 +105,7 @@ impl Translator<'_, '_> {
     /// Makes sure that the accessed bytes are in memory; where they are.
     fn memory_pointer(&mut self, inst: Inst, offset: Value, access: Access) -> (ir::Value, i32) {
         let word = self.use_word(offset);
-        let window = self.gas_window(inst);
+        let ahead = self.gas_after(inst);
         let immediate = word
             .as_const()
             .and_then(|offset| u64::try_from(offset).ok())
@@ -114,7 +114,7 @@ impl Translator<'_, '_> {
             let end = at + access.bytes();
             if end > self.state.known_memory {
                 let low = self.b.ins().iconst(types::I64, at as i64);
-                self.grow_unless(&Bound::Reaches(end), low, None, access, window);
+                self.grow_unless(&Bound::Reaches(end), low, None, access, ahead);
                 self.state.known_memory = end.next_multiple_of(32);
             }
             return (self.memory_base(), at as i32);
@@ -125,7 +125,7 @@ impl Translator<'_, '_> {
             Access::Word => offsets::MEMORY_WORDS_END,
             Access::Byte => offsets::MEMORY_LEN,
         };
-        self.grow_unless(&Bound::Below(low, limit), low, high, access, window);
+        self.grow_unless(&Bound::Below(low, limit), low, high, access, ahead);
         self.refine(offset, Word::narrow(low, word.bits.min(MEMORY_OFFSET_BITS)));
         let base = self.memory_base();
         (self.b.ins().iadd(base, low), 0)
@@ -168,7 +168,7 @@ impl Translator<'_, '_> {
         low: ir::Value,
         high: Option<ir::Value>,
         access: Access,
-        window: u64,
+        ahead: u64,
     ) {
         let (grow, go_on) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(grow);
@@ -182,12 +182,12 @@ impl Translator<'_, '_> {
 
         self.b.switch_to_block(grow);
         let high = high.unwrap_or_else(|| self.b.ins().iconst(types::I64, 0));
-        let window = self.b.ins().iconst(types::I64, window as i64);
+        let ahead = self.b.ins().iconst(types::I64, ahead as i64);
         let builtin = match access {
             Access::Word => Builtin::GrowWord,
             Access::Byte => Builtin::GrowByte,
         };
-        let args = [self.context(), low, high, window, gas];
+        let args = [self.context(), low, high, ahead, gas];
         let [status, gas] = self.call_for_two(builtin, &args);
         let fail = self.fail_block();
         let gas = [BlockArg::Value(gas)];

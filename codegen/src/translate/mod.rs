@@ -118,7 +118,6 @@ pub(crate) fn translate_chunk(
         state: std::mem::take(&mut scratch.state),
         pending_stores: Vec::new(),
         pending_edges: Vec::new(),
-        last_window: None,
         shared: Shared::default(),
         zero_constant: None,
         current_block: Block::from_u32(0),
@@ -159,8 +158,6 @@ struct Translator<'a, 'f> {
     headers: Vec<Option<loops::LoopHeader>>,
     /// By block: whether it goes back to its region's header with the same height of the stack.
     repeats: Vec<bool>,
-    /// The last instruction of the block that settles a debt of gas.
-    last_window: Option<Inst>,
     /// The block being translated.
     current_block: Block,
     /// Its position in the chunk.
@@ -245,7 +242,6 @@ impl Translator<'_, '_> {
         self.mark(self.program.blocks[block].pc);
         self.begin_block(block);
         self.assert_invariants(block);
-        self.last_window = self.find_last_window(block);
         self.emit_head(block, bounds);
         let last = self.last_of_terminator(block);
         for inst in self.program.block_insts(block) {
