@@ -18,7 +18,7 @@ use cranelift_codegen::{
 };
 use cranelift_entity::EntityRef;
 use cranevm_passes::{
-    PassOptions, ThreadLimits, analyze, analyze_timed,
+    AnalysisError, PassOptions, ThreadLimits, analyze, analyze_timed,
     ir::{
         entities::Chunk,
         program::{JumpStats, Program},
@@ -265,7 +265,7 @@ impl Compiler {
         program: &Program,
         chunk: Chunk,
     ) -> Result<ChunkListing, CompileError> {
-        let clif = self.translate_only(program, chunk);
+        let clif = self.translate_only(program, chunk)?;
         let compiled = self.finish(place(program, chunk), &mut CompileTimings::default())?;
         let optimized_clif = self.context.func.display().to_string();
         let locations = compiled.buffer.get_srclocs_sorted().iter();
@@ -278,9 +278,16 @@ impl Compiler {
     }
 
     /// Cranelift's IR of one chunk, which isn't compiled: for one that Cranelift refuses.
-    pub fn translate_only(&mut self, program: &Program, chunk: Chunk) -> String {
-        self.translate(program, chunk, true);
-        self.context.func.display().to_string()
+    ///
+    /// # Errors
+    /// If the options ask for verification, a defect of the translation.
+    pub fn translate_only(
+        &mut self,
+        program: &Program,
+        chunk: Chunk,
+    ) -> Result<String, CompileError> {
+        self.translate(program, chunk, true)?;
+        Ok(self.context.func.display().to_string())
     }
 
     fn compile_timed(
@@ -293,17 +300,24 @@ impl Compiler {
             return Ok(Vec::new());
         }
         let start = Instant::now();
-        self.translate(program, chunk, false);
+        self.translate(program, chunk, false)?;
         self.clif_instructions += self.context.func.dfg.num_insts() as u32;
         timings.translate += start.elapsed();
         Ok(self.finish(place(program, chunk), timings)?.code_buffer().to_vec())
     }
 
-    fn translate(&mut self, program: &Program, chunk: Chunk, marks: bool) {
+    fn translate(
+        &mut self,
+        program: &Program,
+        chunk: Chunk,
+        marks: bool,
+    ) -> Result<(), CompileError> {
         self.context.clear();
         let target = self.isa.frontend_config();
         let func = &mut self.context.func;
-        translate_chunk(program, chunk, &self.options, marks, target, func, &mut self.scratch);
+        let scratch = &mut self.scratch;
+        translate_chunk(program, chunk, &self.options, marks, target, func, scratch)
+            .map_err(|defect| AnalysisError::from(defect).into())
     }
 
     /// Compiles the function in the context, and makes sure that it can be loaded anywhere. `place`

@@ -11,6 +11,7 @@
 //! Cost: one table look-up per instruction; eight bytes of memory per instruction and a bit
 //! and a half per byte of code.
 
+use crate::ir::implementation::Implementation;
 use crate::ir::opcode::Opcode;
 use revm_primitives::hardfork::SpecId;
 
@@ -128,40 +129,41 @@ fn immediate_len(opcode: Opcode, form: Form) -> usize {
     }
 }
 
-/// Whether an opcode is still an instruction once the stack is lifted.
-pub(crate) fn stays_instruction(opcode: Opcode, spec: SpecId) -> bool {
-    matches!(form_of(opcode, 0, spec), Form::Compute | Form::Exit | Form::Suspend)
+fn form_of(opcode: Opcode, immediate: u8, spec: SpecId) -> Form {
+    let Some(info) = opcode.info().filter(|info| info.is_active(spec)) else {
+        return Form::HandOver;
+    };
+    match info.implementation {
+        Implementation::Stack => stack_form(opcode, immediate),
+        Implementation::Jump => Form::Jump,
+        Implementation::Branch => Form::Branch,
+        Implementation::Stop => Form::Stop,
+        Implementation::Exit => Form::Exit,
+        Implementation::Suspend => Form::Suspend,
+        Implementation::HandOver => Form::HandOver,
+        Implementation::Native
+        | Implementation::Words
+        | Implementation::Memory
+        | Implementation::Charged
+        | Implementation::Delegated => Form::Compute,
+    }
 }
 
-fn form_of(opcode: Opcode, immediate: u8, spec: SpecId) -> Form {
-    if !opcode.is_active(spec) {
-        return Form::HandOver;
-    }
+/// The form of an opcode of which no instruction is left.
+fn stack_form(opcode: Opcode, immediate: u8) -> Form {
     match opcode {
         Opcode::JUMPDEST => Form::JumpDest,
-        Opcode::PC | Opcode::CODESIZE | Opcode::PUSH0 => Form::Push,
         Opcode::POP => Form::Pop,
-        Opcode::JUMP => Form::Jump,
-        Opcode::JUMPI => Form::Branch,
-        Opcode::STOP => Form::Stop,
-        Opcode::RETURN | Opcode::REVERT | Opcode::SELFDESTRUCT => Form::Exit,
-        Opcode::CREATE
-        | Opcode::CALL
-        | Opcode::CALLCODE
-        | Opcode::DELEGATECALL
-        | Opcode::CREATE2
-        | Opcode::STATICCALL => Form::Suspend,
-        Opcode::INVALID => Form::HandOver,
         Opcode::DUPN => decode_single(immediate).map_or(Form::HandOver, |n| Form::Dup(n - 1)),
         Opcode::SWAPN => decode_single(immediate).map_or(Form::HandOver, |n| Form::Exchange(0, n)),
         Opcode::EXCHANGE => {
             decode_pair(immediate).map_or(Form::HandOver, |(n, m)| Form::Exchange(n, m))
         }
         _ => match opcode.get() {
-            0x60..=0x7f => Form::Push,
             byte @ 0x80..=0x8f => Form::Dup(byte - 0x80),
             byte @ 0x90..=0x9f => Form::Exchange(0, byte - 0x8f),
-            _ => Form::Compute,
+            // PUSH, PC and CODESIZE.
+            _ => Form::Push,
         },
     }
 }

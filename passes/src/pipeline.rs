@@ -1,10 +1,13 @@
 //! The passes, in the order they run: the only place that says so.
 
-use crate::analysis::{control_flow::find_blocks, resolve_jumps::resolve_jumps};
+use crate::analysis::{
+    control_flow::{ControlFlow, find_blocks},
+    resolve_jumps::resolve_jumps,
+};
 use crate::chunks::cut_chunks;
-use crate::decode::decode;
-use crate::ir::program::Program;
-use crate::ir::verify::{Stage, verify};
+use crate::decode::{Decoded, decode};
+use crate::ir::program::{Program, Span};
+use crate::ir::verify::{Source, Stage, verify, verify_source};
 use crate::sections::{gas::sum_gas, stack::bound_stack};
 use crate::timing::PassTimes;
 use crate::transform::{dedup::dedup, lift_stack::lift_stack, thread_jumps::thread_jumps};
@@ -87,32 +90,43 @@ pub(crate) fn run(
     let flow = &threaded.flow;
     let mut program =
         times.time(Pass::LiftStack, || lift_stack(code, spec_id, &decoded, flow, skip));
-    check(&program, Stage::Lifted, options)?;
+    let source = options.verify.then(|| source(code, &decoded, flow));
+    let check = |program: &Program, stage| match &source {
+        Some(source) => verify(program, stage).and_then(|()| verify_source(program, source, stage)),
+        None => Ok(()),
+    };
+    check(&program, Stage::Lifted)?;
     times.time(Pass::BoundStack, || bound_stack(&mut program, &decoded, flow));
-    check(&program, Stage::StackBounded, options)?;
+    check(&program, Stage::StackBounded)?;
     times.time(Pass::SumGas, || sum_gas(&mut program, &decoded, flow));
-    check(&program, Stage::GasSummed, options)?;
+    check(&program, Stage::GasSummed)?;
     if !skip.contains(PassSet::DEDUP) {
         let cold = &threaded.cold;
         times.time(Pass::Dedup, || dedup(&mut program, &decoded, flow, cold));
-        check(&program, Stage::GasSummed, options)?;
+        check(&program, Stage::GasSummed)?;
     }
     if !skip.contains(PassSet::RESOLVE_JUMPS) {
         times.time(Pass::ResolveJumps, || {
             let likely = resolve_jumps(&program, flow, &decoded.jumpdests);
             program.set_likely_targets(likely.spans, likely.pool);
         });
-        check(&program, Stage::GasSummed, options)?;
+        check(&program, Stage::GasSummed)?;
     }
     times.time(Pass::CutChunks, || cut_chunks(&mut program, &threaded, options))?;
-    check(&program, Stage::Complete, options)?;
+    check(&program, Stage::Complete)?;
     Ok((program, times))
 }
 
-/// Verifies what the passes so far have established, if the options ask for it.
-fn check(program: &Program, stage: Stage, options: &PassOptions) -> Result<(), AnalysisError> {
-    if options.verify {
-        verify(program, stage)?;
-    }
-    Ok(())
+/// The bytecode as the verifier reads it.
+fn source<'a>(code: &'a [u8], decoded: &Decoded, flow: &ControlFlow) -> Source<'a> {
+    let pc_of = |index: u32| {
+        let instruction = decoded.instructions.get(index as usize);
+        instruction.map_or(code.len() as u32, |instruction| instruction.pc)
+    };
+    let run = |span: &Span| Span { start: pc_of(span.start), end: pc_of(span.end) };
+    let segments = flow.blocks.values().map(|shape| {
+        let segments = &flow.segments[shape.segments.start as usize..shape.segments.end as usize];
+        segments.iter().map(run).collect()
+    });
+    Source { code, segments: segments.collect() }
 }

@@ -15,6 +15,10 @@ words_builtin! {
     /// `SAR`: revm's `bitwise::sar`.
     sar(amount at 1, value at 2) = shifted_right_signed
 }
+words_builtin! {
+    /// `BYTE`: revm's `bitwise::byte`.
+    byte(index at 1, value at 2) = byte_at
+}
 
 /// The shift amount, or `None` where it shifts everything out.
 fn in_range(amount: U256) -> Option<usize> {
@@ -32,6 +36,12 @@ fn shifted_left(amount: U256, value: U256) -> U256 {
         2 => [0, 0, l0 << bits, left(l1, l0, bits)],
         _ => [0, 0, 0, l0 << bits],
     })
+}
+
+/// The byte at an index, counted from the most significant one.
+fn byte_at(index: U256, value: U256) -> U256 {
+    let index = usize::try_from(index).ok().filter(|&index| index < 32);
+    index.map_or(U256::ZERO, |index| U256::from(value.byte(31 - index)))
 }
 
 /// The upper limb of two, shifted left by less than 64.
@@ -73,6 +83,18 @@ fn shifted_right_with(amount: usize, value: U256, fill: u64) -> U256 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_counted_from_the_top() {
+        let bytes: [u8; 32] = std::array::from_fn(|at| at as u8 + 1);
+        let value = U256::from_be_bytes(bytes);
+        for (at, byte) in bytes.into_iter().enumerate() {
+            assert_eq!(byte_at(U256::from(at), value), U256::from(byte));
+        }
+        for beyond in [U256::from(32), U256::from(1) << 64, U256::MAX] {
+            assert_eq!(byte_at(beyond, value), U256::ZERO);
+        }
+    }
 
     #[test]
     fn shifts_agree_with_the_words_own() {

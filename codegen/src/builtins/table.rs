@@ -1,9 +1,13 @@
-//! The table of builtins: the sole list of their names, signatures and order.
+//! The table of builtins: the sole list of their names, signatures, order, and opcodes.
 //!
 //! The order is part of the ABI: compiled code calls through an offset.
 
 use super::{assertions, copy, delegate, exponent, keccak, log, math, memory, shift, storage};
 use crate::abi::EvmContext;
+#[cfg(feature = "cranelift")]
+use cranevm_passes::ir::opcode::Opcode;
+#[cfg(feature = "cranelift")]
+use revm_bytecode::opcode;
 use revm_interpreter::Host;
 use revm_primitives::U256;
 
@@ -93,7 +97,8 @@ impl CallByNumbers for DelegateFn {
 }
 
 macro_rules! builtins {
-    ($($(#[$doc:meta])* $variant:ident = $field:ident: $signature:ident($ty:ty) => $function:expr;)*) => {
+    ($($(#[$doc:meta])* $variant:ident $(for $opcode:ident)? = $field:ident:
+        $signature:ident($ty:ty) => $function:expr;)*) => {
         /// A builtin.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Builtin {
@@ -105,6 +110,15 @@ macro_rules! builtins {
             pub(crate) const fn signature(self) -> Signature {
                 match self {
                     $(Self::$variant => Signature::$signature,)*
+                }
+            }
+
+            /// The builtin of an opcode that has one.
+            #[cfg(feature = "cranelift")]
+            const fn for_opcode(byte: u8) -> Option<Self> {
+                match byte {
+                    $($(opcode::$opcode => Some(Self::$variant),)?)*
+                    _ => None,
                 }
             }
 
@@ -165,55 +179,55 @@ macro_rules! builtins {
 
 builtins! {
     /// `DIV`
-    Div = div: Words(WordsFn) => math::div;
+    Div for DIV = div: Words(WordsFn) => math::div;
     /// `SDIV`
-    Sdiv = sdiv: Words(WordsFn) => math::sdiv;
+    Sdiv for SDIV = sdiv: Words(WordsFn) => math::sdiv;
     /// `MOD`
-    Mod = rem: Words(WordsFn) => math::rem;
+    Mod for MOD = rem: Words(WordsFn) => math::rem;
     /// `SMOD`
-    Smod = smod: Words(WordsFn) => math::smod;
+    Smod for SMOD = smod: Words(WordsFn) => math::smod;
     /// `ADDMOD`
-    Addmod = addmod: Words(WordsFn) => math::addmod;
+    Addmod for ADDMOD = addmod: Words(WordsFn) => math::addmod;
     /// `MULMOD`
-    Mulmod = mulmod: Words(WordsFn) => math::mulmod;
+    Mulmod for MULMOD = mulmod: Words(WordsFn) => math::mulmod;
     /// `SIGNEXTEND` by an amount that isn't constant
-    Signextend = signextend: Words(WordsFn) => math::signextend;
+    Signextend for SIGNEXTEND = signextend: Words(WordsFn) => math::signextend;
     /// `SHL` by an amount that isn't constant
-    Shl = shl: Words(WordsFn) => shift::shl;
+    Shl for SHL = shl: Words(WordsFn) => shift::shl;
     /// `SHR` by an amount that isn't constant
-    Shr = shr: Words(WordsFn) => shift::shr;
+    Shr for SHR = shr: Words(WordsFn) => shift::shr;
     /// `SAR` by an amount that isn't constant
-    Sar = sar: Words(WordsFn) => shift::sar;
+    Sar for SAR = sar: Words(WordsFn) => shift::sar;
     /// `EXP`: charges by the exponent's bytes.
-    Exp = exp: Delegate(DelegateFn) => exponent::exp::<H>;
+    Exp for EXP = exp: Delegate(DelegateFn) => exponent::exp::<H>;
     /// `KECCAK256`
-    Keccak256 = keccak256: Delegate(DelegateFn) => keccak::keccak256::<H>;
+    Keccak256 for KECCAK256 = keccak256: Delegate(DelegateFn) => keccak::keccak256::<H>;
     /// `SLOAD`
-    Sload = sload: Delegate(DelegateFn) => storage::sload::<H>;
+    Sload for SLOAD = sload: Delegate(DelegateFn) => storage::sload::<H>;
     /// `SSTORE`
-    Sstore = sstore: Delegate(DelegateFn) => storage::sstore::<H>;
+    Sstore for SSTORE = sstore: Delegate(DelegateFn) => storage::sstore::<H>;
     /// `TLOAD`
-    Tload = tload: Delegate(DelegateFn) => storage::tload::<H>;
+    Tload for TLOAD = tload: Delegate(DelegateFn) => storage::tload::<H>;
     /// `TSTORE`
-    Tstore = tstore: Delegate(DelegateFn) => storage::tstore::<H>;
+    Tstore for TSTORE = tstore: Delegate(DelegateFn) => storage::tstore::<H>;
     /// `LOG0`
-    Log0 = log0: Delegate(DelegateFn) => log::log0::<H>;
+    Log0 for LOG0 = log0: Delegate(DelegateFn) => log::log0::<H>;
     /// `LOG1`
-    Log1 = log1: Delegate(DelegateFn) => log::log1::<H>;
+    Log1 for LOG1 = log1: Delegate(DelegateFn) => log::log1::<H>;
     /// `LOG2`
-    Log2 = log2: Delegate(DelegateFn) => log::log2::<H>;
+    Log2 for LOG2 = log2: Delegate(DelegateFn) => log::log2::<H>;
     /// `LOG3`
-    Log3 = log3: Delegate(DelegateFn) => log::log3::<H>;
+    Log3 for LOG3 = log3: Delegate(DelegateFn) => log::log3::<H>;
     /// `LOG4`
-    Log4 = log4: Delegate(DelegateFn) => log::log4::<H>;
+    Log4 for LOG4 = log4: Delegate(DelegateFn) => log::log4::<H>;
     /// `CALLDATACOPY`
-    Calldatacopy = calldatacopy: Delegate(DelegateFn) => copy::calldatacopy::<H>;
+    Calldatacopy for CALLDATACOPY = calldatacopy: Delegate(DelegateFn) => copy::calldatacopy::<H>;
     /// `CODECOPY`
-    Codecopy = codecopy: Delegate(DelegateFn) => copy::codecopy::<H>;
+    Codecopy for CODECOPY = codecopy: Delegate(DelegateFn) => copy::codecopy::<H>;
     /// `RETURNDATACOPY`
-    Returndatacopy = returndatacopy: Delegate(DelegateFn) => copy::returndatacopy::<H>;
+    Returndatacopy for RETURNDATACOPY = returndatacopy: Delegate(DelegateFn) => copy::returndatacopy::<H>;
     /// `MCOPY`
-    Mcopy = mcopy: Delegate(DelegateFn) => copy::mcopy::<H>;
+    Mcopy for MCOPY = mcopy: Delegate(DelegateFn) => copy::mcopy::<H>;
     /// Grows memory so that a word at an offset lies within.
     GrowWord = grow_word: Memory(MemoryFn) => memory::grow_word::<H>;
     /// Grows memory so that a byte at an offset lies within.
@@ -227,6 +241,19 @@ builtins! {
     /// Panics if what compiled code relies on doesn't hold: `(context, stack top, gas, pc and code
     /// length, known memory)`.
     CheckInvariants = check_invariants: Memory(MemoryFn) => assertions::check_invariants;
+    /// `BYTE` by an index that isn't constant
+    Byte for BYTE = byte: Words(WordsFn) => shift::byte;
+}
+
+#[cfg(feature = "cranelift")]
+impl Builtin {
+    /// The builtin of an opcode that the opcode table gives one.
+    ///
+    /// # Panics
+    /// If there is none: tests ask for all of them.
+    pub(crate) fn of(opcode: Opcode) -> Self {
+        Self::for_opcode(opcode.get()).unwrap_or_else(|| panic!("{opcode} has no builtin"))
+    }
 }
 
 impl BuiltinTable {
@@ -234,5 +261,24 @@ impl BuiltinTable {
     #[inline(always)]
     pub(crate) fn grow_word(&self) -> MemoryFn {
         self.grow_word
+    }
+}
+
+#[cfg(all(test, feature = "cranelift"))]
+mod tests {
+    use super::*;
+    use cranevm_passes::ir::implementation::Implementation;
+
+    #[test]
+    fn opcodes_have_the_builtins_that_their_table_says() {
+        for opcode in (0..=u8::MAX).map(Opcode::new) {
+            let expected = match opcode.implementation() {
+                Implementation::Words => Some(Signature::Words),
+                Implementation::Charged => Some(Signature::Delegate),
+                _ => None,
+            };
+            let found = Builtin::for_opcode(opcode.get()).map(Builtin::signature);
+            assert_eq!(found, expected, "{opcode}");
+        }
     }
 }

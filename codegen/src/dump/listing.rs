@@ -11,6 +11,7 @@ use crate::{
 };
 use cranevm_passes::ir::{
     entities::{Block, Chunk},
+    opcode::Opcode,
     program::Program,
 };
 use revm_bytecode::opcode::OpCode;
@@ -71,7 +72,8 @@ impl<'a> Listing<'a> {
         let mut text = String::new();
         for (pc, opcode) in opcodes(self.code, data.pc..data.end_pc) {
             // Writing to a string can't fail, here and below.
-            let _ = writeln!(text, "  {pc:#06x}  {opcode}");
+            let how = Opcode::new(self.code[pc as usize]).implementation();
+            let _ = writeln!(text, "  {pc:#06x}  {opcode:<24}  {how}");
             text.push_str(&self.rows(Some(pc), forms));
         }
         if !self.forms.contains(&Form::Ir) {

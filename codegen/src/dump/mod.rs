@@ -151,7 +151,10 @@ fn failed_chunk(
     chunk: Chunk,
     error: &CompileError,
 ) {
-    text.line(compiler.translate_only(program, chunk));
+    // What isn't translated at all has the same error.
+    if let Ok(clif) = compiler.translate_only(program, chunk) {
+        text.line(clif);
+    }
     text.line(error);
 }
 

@@ -80,8 +80,9 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// Calls a builtin that can't fail: words in, a word out.
-    fn call_words(&mut self, inst: Inst, builtin: Builtin) {
+    /// Calls the opcode's builtin, which can't fail: words in, a word out.
+    pub(super) fn call_words(&mut self, inst: Inst) {
+        let builtin = Builtin::of(self.program.insts[inst].opcode);
         let top = self.place_arguments(inst);
         self.call(builtin, &[top]);
         self.result_in_slot(inst);
@@ -93,28 +94,6 @@ impl Translator<'_, '_> {
         let go_on = self.b.create_block();
         self.b.ins().brif(status, fail, &[BlockArg::Value(status)], go_on, &[]);
         self.b.switch_to_block(go_on);
-    }
-
-    /// Calls the builtin that stands for revm's instruction, or delegates.
-    pub(super) fn call_instruction(&mut self, inst: Inst) {
-        let builtin = match self.program.insts[inst].opcode {
-            Opcode::KECCAK256 => Builtin::Keccak256,
-            Opcode::SLOAD => Builtin::Sload,
-            Opcode::SSTORE => Builtin::Sstore,
-            Opcode::TLOAD => Builtin::Tload,
-            Opcode::TSTORE => Builtin::Tstore,
-            Opcode::LOG0 => Builtin::Log0,
-            Opcode::LOG1 => Builtin::Log1,
-            Opcode::LOG2 => Builtin::Log2,
-            Opcode::LOG3 => Builtin::Log3,
-            Opcode::LOG4 => Builtin::Log4,
-            Opcode::CALLDATACOPY => Builtin::Calldatacopy,
-            Opcode::CODECOPY => Builtin::Codecopy,
-            Opcode::RETURNDATACOPY => Builtin::Returndatacopy,
-            Opcode::MCOPY => Builtin::Mcopy,
-            _ => Builtin::Delegate,
-        };
-        self.call_charged(inst, builtin);
     }
 
     /// Calls a builtin that charges gas and may fail.
@@ -151,24 +130,6 @@ impl Translator<'_, '_> {
         self.call(builtin, &args).expect("the signature has a result")
     }
 
-    /// Arithmetic by a builtin.
-    pub(super) fn math(&mut self, inst: Inst) {
-        let builtin = match self.program.insts[inst].opcode {
-            Opcode::DIV => Builtin::Div,
-            Opcode::MOD => Builtin::Mod,
-            Opcode::SDIV => Builtin::Sdiv,
-            Opcode::SMOD => Builtin::Smod,
-            Opcode::ADDMOD => Builtin::Addmod,
-            Opcode::MULMOD => Builtin::Mulmod,
-            Opcode::SHL => Builtin::Shl,
-            Opcode::SHR => Builtin::Shr,
-            Opcode::SAR => Builtin::Sar,
-            Opcode::SIGNEXTEND => Builtin::Signextend,
-            _ => return self.call_instruction(inst),
-        };
-        self.call_words(inst, builtin);
-    }
-
     /// DIV and MOD: by a constant power of two they are a shift or a mask.
     pub(super) fn division(&mut self, inst: Inst) {
         let is_div = self.program.insts[inst].opcode == Opcode::DIV;
@@ -181,7 +142,7 @@ impl Translator<'_, '_> {
                     bitwise::and(x, Word::constant(divisor - U256::from(1)), b)
                 }
             }),
-            _ => self.math(inst),
+            _ => self.call_words(inst),
         }
     }
 
@@ -193,7 +154,7 @@ impl Translator<'_, '_> {
     ) {
         match self.known_constant(self.program.args(inst)[0]) {
             Some(constant) => self.binary(inst, |_, word, b| op(constant, word, b)),
-            None => self.math(inst),
+            None => self.call_words(inst),
         }
     }
 }

@@ -10,10 +10,10 @@
 //! each way that writes them back has code for all of them. A block that goes back to its loop's
 //! header leaves nothing unwritten but the loop's own words.
 
-use super::{Translator, regions::is_plain};
+use super::Translator;
 use cranevm_passes::{
     analysis::regions::Kind,
-    ir::{entities::Block, opcode::Opcode, program::Terminator},
+    ir::{entities::Block, implementation::Implementation, program::Terminator},
 };
 
 /// Most words that stay unwritten on an edge.
@@ -54,9 +54,12 @@ impl Translator<'_, '_> {
         let terminator = &self.program.blocks[successor].terminator;
         !matches!(terminator, Terminator::Suspend { .. } | Terminator::HandOver { .. })
             && self.program.block_insts(successor).all(|inst| {
-                let opcode = self.program.insts[inst].opcode;
-                let is_memory = matches!(opcode, Opcode::MLOAD | Opcode::MSTORE | Opcode::MSTORE8);
-                is_memory || is_plain(opcode)
+                let implementation = self.program.insts[inst].opcode.implementation();
+                // Some of these call on rare paths, or short builtins.
+                matches!(
+                    implementation,
+                    Implementation::Native | Implementation::Words | Implementation::Memory
+                )
             })
     }
 

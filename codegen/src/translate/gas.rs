@@ -30,7 +30,7 @@ pub(super) struct Exits {
 impl Translator<'_, '_> {
     /// Emits a block's checks, and charges its static gas and that of the blocks charged with it.
     pub(super) fn emit_head(&mut self, block: Block, bounds: Option<StackEffect>) {
-        let plan = self.plans[self.current];
+        let plan = self.plan();
         if self.counts_blocks {
             let out_of_budget = self.budget_check();
             let uncharged = self.gas_with(if plan.is_charged { plan.total } else { 0 });
@@ -68,7 +68,7 @@ impl Translator<'_, '_> {
 
     /// Static gas charged for what comes after an instruction, in its block and in the region.
     pub(super) fn gas_after(&self, inst: Inst) -> u64 {
-        self.program.insts[inst].gas_after + self.plans[self.current].gas_rest
+        self.program.insts[inst].gas_after + self.plan().gas_rest
     }
 
     /// Gives back what was charged ahead for another way out of the block.

@@ -112,7 +112,9 @@ impl Translator<'_, '_> {
             .filter(|&offset| offset < MAX_IMMEDIATE_OFFSET);
         if let Some(at) = immediate {
             let end = at + access.bytes();
-            if end > self.state.known_memory {
+            if end <= self.state.known_memory {
+                self.unchecked.push(inst);
+            } else {
                 let low = self.b.ins().iconst(types::I64, at as i64);
                 self.grow_unless(&Bound::Reaches(end), low, None, access, ahead);
                 self.state.known_memory = end.next_multiple_of(32);

@@ -1,7 +1,7 @@
 //! From a chunk of an analysed program to a Cranelift function.
 //!
-//! Each basic block is walked once: its head (`gas`), its instructions (the table in
-//! [`Translator::instruction`] says how each opcode is done), its terminator (`control`). Values
+//! Each basic block is walked once: its head (`gas`), its instructions (each as the opcode table
+//! says), its terminator (`control`). Values
 //! stay in SSA within a block and go to the EVM stack's memory at its end, unless a loop carries
 //! them. What only one opcode needs is in the file of its family.
 
@@ -33,11 +33,16 @@ use cranelift_codegen::{
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranevm_passes::{
     PassSet,
-    analysis::regions::{Kind, Regions},
+    analysis::{
+        head_plans::HeadPlans,
+        regions::{Kind, Regions},
+    },
     ir::{
         entities::{Block, Chunk, Inst, Value},
+        implementation::Implementation,
         opcode::Opcode,
         program::Program,
+        verify::{VerifyError, verify_charges, verify_reach},
     },
 };
 use gas::Exits;
@@ -77,6 +82,9 @@ pub(crate) fn chunk_signature() -> ir::Signature {
 
 /// Translates one chunk into `func`, which is empty but for its name. With `marks`, each
 /// instruction's pc is its source location.
+///
+/// # Errors
+/// If the options ask for verification, what was charged for and left unchecked without reason.
 pub(crate) fn translate_chunk(
     program: &Program,
     chunk: Chunk,
@@ -85,8 +93,10 @@ pub(crate) fn translate_chunk(
     target: TargetFrontendConfig,
     func: &mut ir::Function,
     scratch: &mut Scratch,
-) {
+) -> Result<(), VerifyError> {
     func.signature = chunk_signature();
+    let regions = Regions::find(program, chunk);
+    let plans = HeadPlans::of(program, chunk, &regions);
     let blocks = program.chunks[chunk].blocks.len();
     let mut builder = FunctionBuilder::new(func, &mut scratch.builder);
     let head = builder.create_block();
@@ -102,7 +112,7 @@ pub(crate) fn translate_chunk(
         keeps_dead_stores: options.skipped_passes().contains(PassSet::DEAD_STORES),
         default_call_conv: target.default_call_conv,
         b: builder,
-        regions: Regions::find(program, chunk),
+        regions,
         initial_memory: program.initial_memory().into(),
         blocks: vec![None; blocks],
         headers: vec![None; blocks],
@@ -110,7 +120,8 @@ pub(crate) fn translate_chunk(
         known: vec![Known::default(); blocks],
         leader_stack: None,
         current: 0,
-        plans: Vec::new(),
+        plans,
+        unchecked: Vec::new(),
         links: Vec::new(),
         exits: Exits::default(),
         signatures: [None; Signature::COUNT],
@@ -125,7 +136,15 @@ pub(crate) fn translate_chunk(
     translator.run(head);
     scratch.state = std::mem::take(&mut translator.state);
     translator.b.seal_all_blocks();
-    translator.b.finalize(target);
+    let Translator { b, plans, mut unchecked, .. } = translator;
+    b.finalize(target);
+    if options.verify {
+        // Regions are translated in an order of their own.
+        unchecked.sort_unstable();
+        verify_charges(program, chunk, &plans)?;
+        verify_reach(program, chunk, &unchecked, program.initial_memory())?;
+    }
+    Ok(())
 }
 
 /// The translation of one chunk.
@@ -163,7 +182,9 @@ struct Translator<'a, 'f> {
     /// Its position in the chunk.
     current: usize,
     /// By block: what its head does.
-    plans: Vec<regions::HeadPlan>,
+    plans: HeadPlans,
+    /// Accesses to memory without a check.
+    unchecked: Vec<Inst>,
     /// Blocks still to be emitted that go on in another chunk.
     links: Vec<control::Link>,
     exits: Exits,
@@ -191,7 +212,6 @@ impl Translator<'_, '_> {
         if self.optimises {
             self.find_loops();
         }
-        self.plans = self.plan_heads();
         for index in 0..self.regions.order.len() {
             self.translate_block(self.block_at(self.regions.order[index]));
         }
@@ -219,7 +239,7 @@ impl Translator<'_, '_> {
         self.current = self.index_of(block);
         let clif = self.clif_block(block);
         let header = self.headers[self.current].take();
-        let bounds = self.plans[self.current].bounds;
+        let bounds = self.plan().bounds;
         let kind = self.kind(block);
         if kind == Kind::Leader || header.is_none() {
             self.b.switch_to_block(clif);
@@ -279,16 +299,24 @@ impl Translator<'_, '_> {
         self.blocks[self.index_of(block)].expect("only blocks that are reached are gone to")
     }
 
-    /// How each opcode is done: natively by a function of its family, by a builtin, or delegated.
+    /// Does an instruction as the opcode table says.
     fn instruction(&mut self, inst: Inst) {
         let opcode = self.program.insts[inst].opcode;
+        match opcode.implementation() {
+            Implementation::Native => self.native(inst, opcode),
+            Implementation::Words => self.words(inst, opcode),
+            Implementation::Memory => self.access_memory(inst, opcode),
+            Implementation::Charged => self.call_charged(inst, Builtin::of(opcode)),
+            Implementation::Delegated => self.call_charged(inst, Builtin::Delegate),
+            other => unreachable!("{opcode} is no instruction within a block: {other}"),
+        }
+    }
+
+    fn native(&mut self, inst: Inst, opcode: Opcode) {
         match opcode {
             Opcode::ADD => self.binary(inst, arithmetic::add),
             Opcode::SUB => self.binary(inst, arithmetic::sub),
             Opcode::MUL => self.binary(inst, arithmetic::mul),
-            Opcode::DIV | Opcode::MOD => self.division(inst),
-            Opcode::SDIV | Opcode::SMOD | Opcode::ADDMOD | Opcode::MULMOD => self.math(inst),
-            Opcode::EXP => self.call_charged(inst, Builtin::Exp),
             Opcode::AND => self.binary(inst, bitwise::and),
             Opcode::OR => self.binary(inst, bitwise::or),
             Opcode::XOR => self.binary(inst, bitwise::xor),
@@ -300,23 +328,30 @@ impl Translator<'_, '_> {
             Opcode::GT => self.binary(inst, |x, y, b| bitwise::less_than(y, x, b)),
             Opcode::SLT => self.binary(inst, bitwise::signed_less_than),
             Opcode::SGT => self.binary(inst, |x, y, b| bitwise::signed_less_than(y, x, b)),
+            Opcode::CALLDATALOAD => self.calldataload(inst),
+            _ => self.environment(inst),
+        }
+    }
+
+    /// Natively, where a constant operand allows it, else by a builtin.
+    fn words(&mut self, inst: Inst, opcode: Opcode) {
+        match opcode {
+            Opcode::DIV | Opcode::MOD => self.division(inst),
             Opcode::SHL => self.by_constant(inst, bitwise::shl),
             Opcode::SHR => self.by_constant(inst, bitwise::shr),
             Opcode::SAR => self.by_constant(inst, bitwise::sar),
             Opcode::BYTE => self.by_constant(inst, bitwise::byte),
             Opcode::SIGNEXTEND => self.by_constant(inst, bitwise::sign_extend),
+            _ => self.call_words(inst),
+        }
+    }
+
+    fn access_memory(&mut self, inst: Inst, opcode: Opcode) {
+        match opcode {
             Opcode::MLOAD => self.mload(inst),
             Opcode::MSTORE => self.mstore(inst),
             Opcode::MSTORE8 => self.mstore8(inst),
-            Opcode::CALLDATALOAD => self.calldataload(inst),
-            Opcode::MSIZE
-            | Opcode::CALLDATASIZE
-            | Opcode::RETURNDATASIZE
-            | Opcode::GAS
-            | Opcode::ADDRESS
-            | Opcode::CALLER
-            | Opcode::CALLVALUE => self.environment(inst),
-            _ => self.call_instruction(inst),
+            _ => unreachable!("{opcode} isn't an access to memory"),
         }
     }
 

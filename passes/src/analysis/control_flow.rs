@@ -12,7 +12,7 @@
 //!
 //! Cost: one look at each instruction.
 
-use crate::analysis::weight::{MAX_BLOCK_WEIGHT, weight};
+use crate::analysis::weight::MAX_BLOCK_WEIGHT;
 use crate::decode::{Decoded, Form, Instruction};
 use crate::ir::entities::Block;
 use crate::ir::program::Span;
@@ -157,7 +157,7 @@ fn block_extent(rest: &[Instruction], limit: usize) -> (usize, Ending) {
             Form::Suspend => Ending::Suspend,
             Form::HandOver => Ending::HandOver,
             _ => {
-                heavy += weight(instruction.opcode);
+                heavy += instruction.opcode.weight();
                 continue;
             }
         };

@@ -4,7 +4,7 @@
 //! constants along static edges, and along the jumps that it has predicted, through an abstract
 //! stack for each block: of each of the top words at the block's entry, the set of the JUMPDESTs
 //! that it may be, or nothing. A block entered from several places has the union; a set that grows
-//! beyond [`MAX_TARGETS`] tells nothing any more.
+//! beyond [`MAX_LIKELY_TARGETS`] tells nothing any more.
 //!
 //! The result is a prediction, not a fact: contexts are mixed, jumps of which nothing is known are
 //! taken to go nowhere, and the work is bounded by giving up. Who uses it must compare at run time,
@@ -17,13 +17,10 @@ use crate::analysis::control_flow::ControlFlow;
 use crate::decode::JumpDests;
 use crate::ir::entities::{Block, Value};
 use crate::ir::opcode::Opcode;
-use crate::ir::program::{JumpTarget, Program, Span, Terminator, ValueDef};
+use crate::ir::program::{JumpTarget, MAX_LIKELY_TARGETS, Program, Span, Terminator, ValueDef};
 use alloy_primitives::U256;
 use cranelift_entity::{EntityRef, SecondaryMap, packed_option::PackedOption};
 use std::collections::VecDeque;
-
-/// Most targets that are predicted for a jump.
-pub const MAX_TARGETS: usize = 8;
 
 /// Words of the stack that are followed.
 const DEPTH: usize = 24;
@@ -103,13 +100,13 @@ struct Sets {
     /// Number of blocks of the program: sets of one block have no entry in `sets`.
     blocks: u32,
     /// Ascending blocks, ended by `None`.
-    sets: Vec<[PackedOption<Block>; MAX_TARGETS]>,
+    sets: Vec<[PackedOption<Block>; MAX_LIKELY_TARGETS]>,
 }
 
 impl Sets {
     /// The blocks of a set, ascending; none of the unknown set.
     fn blocks(&self, set: Set) -> impl Iterator<Item = Block> + use<> {
-        let mut blocks = [PackedOption::default(); MAX_TARGETS];
+        let mut blocks = [PackedOption::default(); MAX_LIKELY_TARGETS];
         match set.0.checked_sub(self.blocks + 1) {
             Some(index) => blocks = self.sets[index as usize],
             None if set == Set::UNKNOWN => {}
@@ -126,7 +123,7 @@ impl Sets {
         if b == Set::UNKNOWN {
             return b;
         }
-        let mut union = [PackedOption::default(); MAX_TARGETS];
+        let mut union = [PackedOption::default(); MAX_LIKELY_TARGETS];
         let (mut left, mut right) = (self.blocks(a).peekable(), self.blocks(b).peekable());
         let (mut len, mut is_new) = (0, false);
         loop {
@@ -369,10 +366,10 @@ mod tests {
 
     #[test]
     fn as_many_targets_as_fit_a_set() {
-        for count in 1..=MAX_TARGETS as u8 {
+        for count in 1..=MAX_LIKELY_TARGETS as u8 {
             assert_eq!(predicted(&calls(count, &[])), usize::from(count));
         }
-        assert_eq!(predicted(&calls(MAX_TARGETS as u8 + 1, &[])), 0);
+        assert_eq!(predicted(&calls(MAX_LIKELY_TARGETS as u8 + 1, &[])), 0);
     }
 
     #[test]
@@ -409,7 +406,7 @@ mod tests {
             bound_stack(&mut program, &decoded, &flow);
             let likely = resolve_jumps(&program, &flow, &decoded.jumpdests);
             assert!(likely.visits <= u32::from(MAX_VISITS) * program.blocks.len() as u32);
-            assert!(likely.pool.len() <= MAX_TARGETS * program.blocks.len());
+            assert!(likely.pool.len() <= MAX_LIKELY_TARGETS * program.blocks.len());
         }
     }
 }

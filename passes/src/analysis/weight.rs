@@ -1,8 +1,7 @@
 //! What compiling costs, estimated before it is done.
 //!
 //! Compile time follows the instructions of Cranelift's IR, and of an opcode becomes between none
-//! and fifty of them. A **weight** is that number for operands of which nothing is known, from
-//! counts of translated code. It bounds what hostile code can make of few bytes:
+//! and fifty of them. A **weight** is that number, which the opcode table has of each. It bounds what hostile code can make of few bytes:
 //!
 //! - a block, in which values live long, to [`MAX_BLOCK_WEIGHT`], or twice that where jumps are
 //!   followed: register allocation takes more than linear time in a block;
@@ -44,32 +43,6 @@ impl Default for WorkLimit {
     }
 }
 
-/// Weight of an opcode.
-pub(crate) const fn weight(opcode: Opcode) -> u32 {
-    match opcode {
-        Opcode::MUL => 48,
-        Opcode::MSTORE => 32,
-        Opcode::MSTORE8 | Opcode::CALLDATALOAD | Opcode::CLZ => 24,
-        // The result lives long.
-        Opcode::MLOAD => 40,
-        Opcode::JUMPI => 40,
-        Opcode::CREATE
-        | Opcode::CALL
-        | Opcode::CALLCODE
-        | Opcode::DELEGATECALL
-        | Opcode::CREATE2
-        | Opcode::STATICCALL => 28,
-        Opcode::SHL | Opcode::SHR | Opcode::SAR | Opcode::BYTE | Opcode::SIGNEXTEND => 20,
-        Opcode::AND | Opcode::OR | Opcode::XOR | Opcode::NOT | Opcode::EQ | Opcode::ISZERO => 6,
-        Opcode::JUMP | Opcode::JUMPDEST => 6,
-        Opcode::MSIZE | Opcode::GAS | Opcode::CALLDATASIZE | Opcode::RETURNDATASIZE => 2,
-        // PUSH, DUP, SWAP and their like move words, if anything.
-        _ if matches!(opcode.get(), 0x5f..=0x9f | 0xe6..=0xe8) => 2,
-        Opcode::POP | Opcode::PC | Opcode::CODESIZE => 1,
-        _ => 14,
-    }
-}
-
 /// As how many a number of opcodes counts whose weight is `weight`.
 pub(crate) fn size(opcodes: u32, weight: u32) -> u32 {
     opcodes.max(weight / WEIGHT_PER_OPCODE)
@@ -77,12 +50,12 @@ pub(crate) fn size(opcodes: u32, weight: u32) -> u32 {
 
 /// Weight of a lifted block.
 pub(crate) fn block_weight(program: &Program, block: Block) -> u32 {
-    let insts = program.block_insts(block).map(|inst| weight(program.insts[inst].opcode));
+    let insts = program.block_insts(block).map(|inst| program.insts[inst].opcode.weight());
     let outputs = program.outputs(block).len() as u32;
     let terminator = match program.blocks[block].terminator {
-        Terminator::Branch { target: JumpTarget::Dynamic(_), .. } => weight(Opcode::JUMPI),
-        Terminator::Branch { .. } => weight(Opcode::JUMPI) / 4,
-        Terminator::Jump(_) => weight(Opcode::JUMP),
+        Terminator::Branch { target: JumpTarget::Dynamic(_), .. } => Opcode::JUMPI.weight(),
+        Terminator::Branch { .. } => Opcode::JUMPI.weight() / 4,
+        Terminator::Jump(_) => Opcode::JUMP.weight(),
         // Counted as an instruction, or little.
         _ => 0,
     };

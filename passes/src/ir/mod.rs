@@ -2,6 +2,7 @@
 
 pub mod effects;
 pub mod entities;
+pub mod implementation;
 pub mod opcode;
 pub mod program;
 pub mod text;

@@ -15,6 +15,9 @@ use alloy_primitives::U256;
 use cranelift_entity::{PrimaryMap, packed_option::PackedOption};
 use revm_primitives::hardfork::SpecId;
 
+/// Most targets that are predicted for a jump.
+pub const MAX_LIKELY_TARGETS: usize = 8;
+
 /// Offsets from here on don't count as [`Program::initial_memory`]: real code begins with low ones.
 const MAX_INITIAL_MEMORY: u32 = 1 << 16;
 

@@ -32,13 +32,24 @@
 //! (JUMPDESTs) and nowhere else, cold blocks have none, that of a merged block is among those of
 //! the chunk that it leads to, and their flags are exact.
 //!
+//! Beside these, which see the program alone, [`verify_source`] compares it with the bytecode,
+//! [`verify_charges`] what the heads of blocks charge, and [`verify_reach`] the accesses to memory
+//! that compiled code doesn't check.
+//!
 //! Cost: linear in the program.
 
 mod bounds;
+mod charges;
 mod dataflow;
+mod reach;
+mod source;
 #[cfg(test)]
 mod tests;
 mod units;
+
+pub use charges::verify_charges;
+pub use reach::verify_reach;
+pub use source::{Source, verify_source};
 
 use super::entities::{Block, Chunk, Entry, Inst, Value};
 use super::program::Program;
@@ -167,6 +178,24 @@ pub enum Defect {
     OutputMissing { found: usize, expected: usize },
     #[error("its gas is less than that of what follows")]
     GasGrows,
+    #[error("its stack bounds aren't those of its opcodes")]
+    StackBounds,
+    #[error("its gas isn't the static gas of its opcodes")]
+    BlockGas,
+    #[error("it isn't where its block's opcodes are, or other gas than said comes after it")]
+    GasAfter,
+    #[error("its head charges something else than it and what is charged with it cost")]
+    ChargeTotal,
+    #[error("its gas is said to be charged before it, and there are other ways to it")]
+    ChargedElsewhere,
+    #[error("it charges ahead for other blocks, and its instructions may spend that")]
+    PrepaysWhileSpending,
+    #[error("on the way to {0} something else is charged ahead than {0} takes for charged")]
+    ChargeLost(Block),
+    #[error("it accesses memory without a check, and may lie outside")]
+    OutsideMemory,
+    #[error("it doesn't make sure of the memory that all other blocks rely on")]
+    InitialMemory,
     #[error("chunks or entries exist before they are made")]
     TooEarly,
     #[error("its blocks don't begin where those of the chunk before end, or there are none")]

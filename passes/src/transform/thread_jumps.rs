@@ -23,7 +23,7 @@
 use crate::analysis::control_flow::{BlockShape, ControlFlow, Ending};
 use crate::analysis::failure::failing_blocks;
 use crate::analysis::references::{References, find_references};
-use crate::analysis::weight::{MAX_BLOCK_WEIGHT, weight as weight_of};
+use crate::analysis::weight::MAX_BLOCK_WEIGHT;
 use crate::decode::{Decoded, Form, Instruction};
 use crate::ir::entities::Block;
 use crate::ir::program::Span;
@@ -301,7 +301,7 @@ impl Threader<'_> {
         path.instructions += self.flow.instruction_count(&original);
         path.leaf_blocks = path.leaf_blocks.saturating_sub(1);
         for instruction in self.flow.instructions(self.decoded, &original) {
-            *weight += weight_of(instruction.opcode);
+            *weight += instruction.opcode.weight();
             self.simulate(offsets, instruction);
         }
         let next = original.next.expand();

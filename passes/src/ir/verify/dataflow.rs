@@ -1,12 +1,12 @@
 //! Blocks, instructions and values: order, extent, definitions and uses.
 
 use super::{Defect, Entity, VerifyError, ensure};
-use crate::analysis::resolve_jumps::MAX_TARGETS;
-use crate::decode::stays_instruction;
 use crate::ir::effects::Effects;
 use crate::ir::entities::{Block, Inst, Value};
+use crate::ir::opcode::OpcodeInfo;
 use crate::ir::program::{
-    BlockData, InstData, JumpTarget, Output, Program, Span, Terminator, ValueDef,
+    BlockData, InstData, JumpTarget, MAX_LIKELY_TARGETS, Output, Program, Span, Terminator,
+    ValueDef,
 };
 use crate::ir::width::{WORD_BITS, constant_bits, result_bits};
 use cranelift_entity::{SecondaryMap, packed_option::PackedOption};
@@ -94,7 +94,7 @@ impl Checker<'_> {
                 | Terminator::Branch { target: JumpTarget::Dynamic(_), .. }
         );
         let is_ordered = targets.windows(2).all(|pair| pair[0] < pair[1]);
-        let are_few = targets.len() <= MAX_TARGETS && (is_computed || targets.is_empty());
+        let are_few = targets.len() <= MAX_LIKELY_TARGETS && (is_computed || targets.is_empty());
         ensure(is_ordered && are_few, entity, Defect::LikelyTargets)?;
         for &target in targets {
             let data = self.program.blocks.get(target);
@@ -128,8 +128,10 @@ impl Checker<'_> {
         data: &InstData,
     ) -> Result<(), VerifyError> {
         let entity = Entity::Inst(inst);
-        let stays = stays_instruction(data.opcode, self.program.spec_id);
-        let Some(info) = data.opcode.info().filter(|_| stays) else {
+        let is_there = |info: &&OpcodeInfo| {
+            info.implementation.is_instruction() && info.is_active(self.program.spec_id)
+        };
+        let Some(info) = data.opcode.info().filter(is_there) else {
             return Err(VerifyError { entity, defect: Defect::NotAnInstruction });
         };
         let ends = Effects::ENDS_FRAME.union(Effects::SUSPENDS).union(Effects::JUMPS);

@@ -90,7 +90,7 @@ impl MemoryWords {
 
     /// Notes any other instruction.
     pub(super) fn other(&mut self, opcode: Opcode) {
-        if !opcode.is_computed() {
+        if !opcode.implementation().computes() {
             self.words.clear();
         }
     }

@@ -1,0 +1,183 @@
+//! Blocks against the bytecode that they are made of: stack bounds, static gas, what of it comes
+//! after each instruction, and which blocks may be one.
+//!
+//! The bytes are read anew, and only the opcode table is shared with the passes.
+
+use super::{Defect, Entity, Stage, VerifyError, ensure};
+use crate::ir::entities::Block;
+use crate::ir::implementation::Implementation;
+use crate::ir::opcode::{Opcode, OpcodeInfo};
+use crate::ir::program::{Program, Span, StackEffect, Terminator};
+
+/// The bytecode, and where each block is in it.
+#[derive(Clone, Debug)]
+pub struct Source<'a> {
+    /// The bytecode, without padding.
+    pub code: &'a [u8],
+    /// By block: its runs of whole instructions, as offsets in the code.
+    pub segments: Vec<Vec<Span>>,
+}
+
+/// An opcode as the bytes have it.
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    pc: u32,
+    opcode: Opcode,
+    /// The byte after it.
+    next: u8,
+}
+
+/// Verifies a program of a source as far as the passes have come.
+///
+/// # Errors
+///
+/// The first block that isn't what its bytes are.
+pub fn verify_source(
+    program: &Program,
+    source: &Source<'_>,
+    stage: Stage,
+) -> Result<(), VerifyError> {
+    for (block, data) in program.blocks.iter() {
+        let mut opcodes = read(source, block);
+        if let Terminator::HandOver { .. } = data.terminator {
+            // It is the interpreter that executes the last one.
+            opcodes.pop();
+        }
+        let entity = Entity::Block(block);
+        let is_bounded = stage < Stage::StackBounded || data.stack == stack(&opcodes);
+        ensure(is_bounded, entity, Defect::StackBounds)?;
+        if stage >= Stage::GasSummed {
+            check_gas(program, block, &opcodes)?;
+        }
+        if let Some(goal) = data.merged_into.expand() {
+            let other = read(source, goal);
+            // Neither hands over: such blocks aren't merged.
+            let is_alike = opcodes.len() == other.len()
+                && opcodes.iter().zip(&other).all(|(one, other)| one.is_like(other));
+            ensure(is_alike, entity, Defect::MergedInto(goal))?;
+        }
+    }
+    Ok(())
+}
+
+/// The opcodes of a block.
+fn read(source: &Source<'_>, block: Block) -> Vec<Read> {
+    let mut opcodes = Vec::new();
+    for span in &source.segments[block.as_u32() as usize] {
+        let mut pc = span.start;
+        while pc < span.end {
+            let byte = |at: u32| source.code.get(at as usize).copied().unwrap_or(0);
+            let opcode = Opcode::new(byte(pc));
+            opcodes.push(Read { pc, opcode, next: byte(pc + 1) });
+            pc += 1 + opcode.info().map_or(0, |info| u32::from(info.immediate));
+        }
+    }
+    opcodes
+}
+
+impl Read {
+    /// Whether stack and gas go the same way.
+    fn is_like(&self, other: &Self) -> bool {
+        let pushes = |opcode| (Opcode::PUSH1..=Opcode::PUSH32).contains(&opcode);
+        let has_depth = matches!(self.opcode, Opcode::DUPN | Opcode::SWAPN | Opcode::EXCHANGE);
+        (self.opcode == other.opcode || (pushes(self.opcode) && pushes(other.opcode)))
+            && (!has_depth || self.next == other.next)
+    }
+
+    /// Words that must be there, and by how many the height changes.
+    fn effect(&self, info: &OpcodeInfo) -> (i32, i32) {
+        let change = i32::from(info.outputs) - i32::from(info.inputs);
+        let needed = match self.opcode {
+            // EIP-8024: the depths in the immediate.
+            Opcode::DUPN => (i32::from(self.next) + 145) % 256,
+            Opcode::SWAPN => (i32::from(self.next) + 145) % 256 + 1,
+            Opcode::EXCHANGE => {
+                let (high, low) =
+                    (i32::from(self.next ^ 0x8f) >> 4, i32::from(self.next ^ 0x8f) & 15);
+                if high < low { low + 2 } else { 30 - high }
+            }
+            _ => info.inputs.into(),
+        };
+        (needed, change)
+    }
+}
+
+/// The bounds of a block of these opcodes.
+fn stack(opcodes: &[Read]) -> StackEffect {
+    let (mut lowest, mut highest, mut height) = (0, 0, 0);
+    for read in opcodes {
+        let Some(info) = read.opcode.info() else { continue };
+        let (needed, change) = read.effect(info);
+        lowest = lowest.min(height - needed);
+        // The arguments of a call are still there when the block is over.
+        if info.implementation != Implementation::Suspend {
+            height += change;
+        }
+        highest = highest.max(height);
+    }
+    StackEffect { needed: -lowest as u16, growth: highest as u16, delta: height as i16 }
+}
+
+/// Checks a block's gas, and what of it comes after its instructions.
+fn check_gas(program: &Program, block: Block, opcodes: &[Read]) -> Result<(), VerifyError> {
+    let mut after = 0;
+    let mut insts = program.block_insts(block).rev().peekable();
+    for read in opcodes.iter().rev() {
+        // Some opcodes are no instruction any more; those that are, are in order.
+        insts.next_if(|&inst| {
+            let data = &program.insts[inst];
+            data.pc == read.pc && data.gas_after == after
+        });
+        after += read.opcode.static_gas(program.spec_id);
+    }
+    if let Some(inst) = insts.next() {
+        return ensure(false, Entity::Inst(inst), Defect::GasAfter);
+    }
+    ensure(program.blocks[block].gas == after, Entity::Block(block), Defect::BlockGas)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::entities::Inst;
+    use crate::{PassOptions, analyze};
+
+    /// A program of one path through two segments, and its source.
+    fn analyzed() -> (Program, Source<'static>) {
+        // CALLER SLOAD PUSH1 8 JUMP, rubbish, JUMPDEST DUP1 SSTORE STOP
+        const CODE: &[u8] = &alloy_primitives::hex!("3354600856fefefe5b805500");
+        let program = analyze(CODE, &PassOptions::default()).expect("short code");
+        let (start, end) = (Span { start: 0, end: 5 }, Span { start: 8, end: 12 });
+        let segments = vec![vec![start, end], vec![end]];
+        assert_eq!(program.blocks.len(), segments.len(), "{program}");
+        (program, Source { code: CODE, segments })
+    }
+
+    fn broken(change: impl FnOnce(&mut Program)) -> Defect {
+        let (mut program, source) = analyzed();
+        assert_eq!(verify_source(&program, &source, Stage::Complete), Ok(()));
+        change(&mut program);
+        verify_source(&program, &source, Stage::Complete).expect_err("it is wrong").defect
+    }
+
+    #[test]
+    fn what_the_bytes_are_not_is_found() {
+        let block = Block::from_u32(0);
+        assert_eq!(broken(|p| p.blocks[block].gas -= 1), Defect::BlockGas);
+        assert_eq!(broken(|p| p.blocks[block].stack.growth += 1), Defect::StackBounds);
+        assert_eq!(broken(|p| p.blocks[block].stack.needed += 1), Defect::StackBounds);
+        let inst = Inst::from_u32;
+        assert_eq!(broken(|p| p.insts[inst(0)].gas_after += 1), Defect::GasAfter);
+        assert_eq!(broken(|p| p.insts[inst(1)].pc += 1), Defect::GasAfter);
+    }
+
+    #[test]
+    fn only_blocks_of_the_same_opcodes_may_be_merged() {
+        let read = |opcode, next| Read { pc: 0, opcode, next };
+        let (one, two) = (read(Opcode::PUSH1, 1), read(Opcode::PUSH32, 2));
+        assert!(one.is_like(&two));
+        assert!(!one.is_like(&read(Opcode::PUSH0, 1)));
+        assert!(!read(Opcode::DUPN, 0x80).is_like(&read(Opcode::DUPN, 0x81)));
+        assert!(!read(Opcode::CALLER, 0).is_like(&read(Opcode::ADDRESS, 0)));
+    }
+}
