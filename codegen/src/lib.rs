@@ -41,7 +41,9 @@ mod translate;
 
 #[cfg(feature = "cranelift")]
 pub use abi::NativeProgram;
-pub use abi::{EvmCompilerFn, EvmContext, NativeRun, RawEvmCompilerFn, collapse_halt_reason};
+pub use abi::{
+    EvmCompilerFn, EvmContext, Fault, NativeRun, RawEvmCompilerFn, collapse_halt_reason,
+};
 pub use builtins::{delegated_instructions, first_replaced};
 pub use compiled::{CompileTimings, CompiledCode, CompiledEntry};
 #[cfg(feature = "cranelift")]

@@ -64,6 +64,8 @@ pub struct EvmContext<'a> {
     pub(crate) host: *mut (),
     /// The EVM's instruction table, type-erased like the host.
     pub(crate) instructions: *const (),
+    /// Gas that instructions of the EVM's table gave the frame.
+    pub(crate) given: u64,
     /// The payload of a panic that a builtin caught.
     pub(crate) panic: Option<Box<dyn Any + Send>>,
     pub(crate) _borrows: PhantomData<&'a mut ()>,
@@ -157,10 +159,19 @@ impl EvmContext<'_> {
     }
 
     /// Words on the EVM stack when `top` is one past its last.
-    pub(crate) fn stack_len(&self, top: *const U256) -> usize {
-        let len = (top as usize).wrapping_sub(self.stack_base as usize) / size_of::<U256>();
-        debug_assert!(len <= STACK_LIMIT, "stack pointer out of bounds: {len} words");
-        len
+    ///
+    /// # Errors
+    /// The distance from the stack's start in bytes, if that isn't within the stack or not at a
+    /// word.
+    #[inline]
+    pub(crate) fn stack_len(&self, top: *const U256) -> Result<usize, isize> {
+        let bytes = top.addr().wrapping_sub(self.stack_base.addr());
+        let len = bytes / size_of::<U256>();
+        if len <= STACK_LIMIT && bytes.is_multiple_of(size_of::<U256>()) {
+            Ok(len)
+        } else {
+            Err(bytes.cast_signed())
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! call.
 
 use super::{
-    EvmContext, Outcome,
+    EvmContext, Fault, Outcome, STATUS_PANICKED,
     context::{calldata_of, memory_of, words_end},
     tables::{HEADER_BYTES, ProgramHeader, ProgramTables},
 };
@@ -37,6 +37,10 @@ pub enum NativeRun {
     Ended,
     /// The interpreter goes on at its pc.
     HandedOver,
+    /// Compiled code broke a rule that it can't break: its frame's state can't be believed, and what
+    /// it has done to the journal can't either. The interpreter's action is a `FatalExternalError`,
+    /// but nobody has set an error in the host; the caller makes the transaction fail.
+    Faulted(Fault),
 }
 
 impl From<RawEvmCompilerFn> for EvmCompilerFn {
@@ -80,7 +84,9 @@ impl EvmCompilerFn {
     /// Runs a frame like `Interpreter::run_plain`, from the interpreter's pc to its end or
     /// suspension. What compiled code hands over goes on in revm's interpreter.
     ///
-    /// A panic of the host is carried through compiled code and goes on unwinding here.
+    /// A panic of the host is carried through compiled code and goes on unwinding here. If compiled
+    /// code is found to have broken a rule (a [`Fault`]), the action is `FatalExternalError`, without
+    /// an error in the host: the transaction must be given up, as for a database that failed.
     ///
     /// # Safety
     /// - The program must be alive, and its
@@ -121,8 +127,11 @@ impl EvmCompilerFn {
             stack.reserve_exact(STACK_LIMIT - stack.len());
         }
         // SAFETY: passed on to the caller; the stack has room for 1024 words.
-        if unsafe { self.go_on(interpreter, host, instructions, gas_table) } != NativeRun::Ended {
-            interpret(interpreter, host, instructions, gas_table);
+        match unsafe { self.go_on(interpreter, host, instructions, gas_table) } {
+            NativeRun::Ended | NativeRun::Faulted(_) => {}
+            NativeRun::NotEntered | NativeRun::HandedOver => {
+                interpret(interpreter, host, instructions, gas_table);
+            }
         }
         // SAFETY: passed on to the caller.
         if unsafe { self.tables() }.single_error {
@@ -162,6 +171,10 @@ impl EvmCompilerFn {
                     }
                     return NativeRun::Ended;
                 }
+                Outcome::Faulted(fault) => {
+                    interpreter.halt_fatal();
+                    return NativeRun::Faulted(fault);
+                }
                 _ if tables.force_hand_over.is_none() => return NativeRun::HandedOver,
                 _ => match step_to_entry(tables, interpreter, host, instructions, gas_table) {
                     Some(next) => ordinal = next,
@@ -193,6 +206,7 @@ impl EvmCompilerFn {
         host: &mut H,
         instructions: &InstructionTable<EthInterpreter, H>,
     ) -> Outcome {
+        let before = gas_in(interpreter);
         // Not dropped: the payload of a panic, which alone would have to be, is taken below.
         let mut context =
             ManuallyDrop::new(new_context(tables, ordinal, interpreter, host, instructions));
@@ -201,15 +215,19 @@ impl EvmCompilerFn {
         let status = unsafe { (self.0)(NonNull::from(&mut *context)) };
         let mut outcome = Outcome::from_status(status);
         let gas = u64::try_from(context.gas);
-        if gas.is_err() && outcome != Outcome::Panicked {
+        if gas.is_err() && !matches!(outcome, Outcome::Panicked | Outcome::Faulted(_)) {
             // Wherever the code was left: what is owed, revm would have run out of before.
             outcome = Outcome::Ended(InstructionResult::OutOfGas);
         }
         interpreter.gas.set_remaining(gas.unwrap_or(0));
-        if !matches!(outcome, Outcome::Ended(_)) {
-            leave_unfinished(tables, interpreter, &mut context, outcome);
+        let (before, after) = (before.saturating_add(context.given), gas_in(interpreter));
+        if after > before {
+            outcome = Outcome::Faulted(Fault::Gas { before, after });
         }
-        outcome
+        match outcome {
+            Outcome::Ended(_) | Outcome::Faulted(_) => outcome,
+            _ => leave_unfinished(tables, interpreter, &mut context, outcome),
+        }
     }
 }
 
@@ -223,30 +241,41 @@ fn entry_for(tables: &ProgramTables, interpreter: &Interpreter<EthInterpreter>) 
     tables.entry_for(interpreter.bytecode.pc(), interpreter.memory.len())
 }
 
+/// What a stretch of compiled code can't make more of: the gas left, and the state gas paid from it,
+/// which may come back to it (EIP-8037).
+#[inline(always)]
+pub(crate) fn gas_in(interpreter: &Interpreter<EthInterpreter>) -> u64 {
+    interpreter.gas.remaining().saturating_add(interpreter.gas.state_gas_spilled())
+}
+
 /// After an exit that leaves the frame in the middle: goes on unwinding, or gives the interpreter
-/// the pc and the stack to go on with.
+/// the pc and the stack to go on with. Returns the outcome, or why it can't be believed.
 #[cold]
 fn leave_unfinished(
     tables: &ProgramTables,
     interpreter: &mut Interpreter<EthInterpreter>,
     context: &mut EvmContext<'_>,
     outcome: Outcome,
-) {
+) -> Outcome {
     let pc = match outcome {
-        Outcome::Ended(_) => return,
+        Outcome::Ended(_) | Outcome::Faulted(_) => return outcome,
         Outcome::Panicked => match context.panic.take() {
             Some(payload) => resume_unwind(payload),
-            None => return,
+            None => return Outcome::Faulted(Fault::Status(STATUS_PANICKED)),
         },
         Outcome::AbsentEntry => tables.absent_pc(context.entry as usize),
         Outcome::HandOver => context.pc as usize,
     };
+    let len = match context.stack_len(context.stack_top) {
+        Ok(len) => len,
+        Err(offset) => return Outcome::Faulted(Fault::StackPointer(offset)),
+    };
     tables.count_hand_over();
     interpreter.bytecode.absolute_jump(pc);
-    let len = context.stack_len(context.stack_top);
     // SAFETY: compiled code keeps the stack within its 1024 words (each region's bounds are checked
     // before it runs), and a hand-over has written all below the top.
     unsafe { interpreter.stack.data_mut().set_len(len) };
+    outcome
 }
 
 /// Interprets to the end of the run, and leaves the action in the interpreter.
@@ -305,6 +334,7 @@ fn new_context<'a, H: Host>(
         interpreter,
         host: ptr::from_mut(host).cast(),
         instructions: ptr::from_ref(instructions).cast(),
+        given: 0,
         panic: None,
         _borrows: PhantomData,
     }

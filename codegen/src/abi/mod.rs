@@ -18,10 +18,12 @@ mod tables;
 
 pub use context::EvmContext;
 pub(crate) use context::offsets;
+pub(crate) use entry::gas_in;
 pub use entry::{EvmCompilerFn, NativeRun, RawEvmCompilerFn, collapse_halt_reason};
-pub use outcome::Outcome;
+pub use outcome::{Fault, Outcome};
 pub(crate) use outcome::{
-    RESULTS, STATUS_ABSENT_ENTRY, STATUS_CONTINUE, STATUS_HAND_OVER, STATUS_PANICKED, STATUSES,
+    RESULTS, STATUS_ABSENT_ENTRY, STATUS_CONTINUE, STATUS_FAULT, STATUS_HAND_OVER, STATUS_PANICKED,
+    STATUSES,
 };
 #[cfg(feature = "cranelift")]
 pub use program::NativeProgram;

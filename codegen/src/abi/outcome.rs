@@ -1,9 +1,31 @@
 //! What a compiled run ends in.
 //!
 //! Compiled code returns one `u64`, a *status*. Zero never leaves compiled code (a builtin returns
-//! it for "go on"); values below 256 are revm's `InstructionResult`; the rest is listed here.
+//! it for "go on"); values below 256 are revm's `InstructionResult`; the rest is listed here. What
+//! isn't, and gas or a stack that can't be, are a [`Fault`].
 
 use revm_interpreter::InstructionResult;
+
+/// Compiled code did what it never may: a defect of this crate, or memory that somebody has
+/// overwritten. The frame's state is worth nothing, so its transaction must fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It returned a status that there isn't.
+    #[error("compiled code returned the status {0:#x}, which has no meaning")]
+    Status(u64),
+    /// It left more gas than it was entered with and instructions gave.
+    #[error("compiled code left {after} gas of {before}")]
+    Gas {
+        /// Gas and spilled state gas (EIP-8037) at entry, and what instructions gave.
+        before: u64,
+        /// The same at exit.
+        after: u64,
+    },
+    /// It left the stack pointer outside the EVM stack, or within a word.
+    #[error("compiled code left the stack pointer {0} bytes from the stack's start")]
+    StackPointer(isize),
+}
 
 macro_rules! statuses {
     ($($(#[$doc:meta])* $name:ident = $value:literal;)*) => {
@@ -25,6 +47,8 @@ statuses! {
     STATUS_ABSENT_ENTRY = 0x101;
     /// A builtin caught a panic; its payload is in the context.
     STATUS_PANICKED = 0x102;
+    /// A builtin was called with what can't be: a [`Fault`].
+    STATUS_FAULT = 0x103;
 }
 
 /// What a compiled run ended in.
@@ -38,6 +62,8 @@ pub enum Outcome {
     AbsentEntry,
     /// The host panicked.
     Panicked,
+    /// Compiled code can't be believed.
+    Faulted(Fault),
 }
 
 impl Outcome {
@@ -48,7 +74,10 @@ impl Outcome {
             STATUS_HAND_OVER => Self::HandOver,
             STATUS_ABSENT_ENTRY => Self::AbsentEntry,
             STATUS_PANICKED => Self::Panicked,
-            code => Self::Ended(decode_result(code)),
+            code => match decode_result(code) {
+                Some(result) => Self::Ended(result),
+                None => Self::Faulted(Fault::Status(code)),
+            },
         }
     }
 }
@@ -94,23 +123,20 @@ pub(crate) const RESULTS: [InstructionResult; 34] = {
     ]
 };
 
-/// The results by their `repr(u8)` values. What isn't in the list can only be an error of the
-/// translator; it ends the frame as `FatalExternalError`, so that the transaction fails instead of
-/// going on wrongly.
-static DECODED: [InstructionResult; 256] = {
-    let mut decoded = [InstructionResult::FatalExternalError; 256];
+/// The results by their `repr(u8)` values.
+static DECODED: [Option<InstructionResult>; 256] = {
+    let mut decoded = [None; 256];
     let mut index = 0;
     while index < RESULTS.len() {
-        decoded[RESULTS[index] as usize] = RESULTS[index];
+        decoded[RESULTS[index] as usize] = Some(RESULTS[index]);
         index += 1;
     }
     decoded
 };
 
 #[inline]
-fn decode_result(code: u64) -> InstructionResult {
-    let known = usize::try_from(code).ok().and_then(|code| DECODED.get(code));
-    known.copied().unwrap_or(InstructionResult::FatalExternalError)
+fn decode_result(code: u64) -> Option<InstructionResult> {
+    DECODED.get(usize::try_from(code).ok()?).copied().flatten()
 }
 
 #[cfg(test)]
@@ -120,9 +146,8 @@ mod tests {
     #[test]
     fn every_result_survives_the_round_trip() {
         for byte in 0..=u8::MAX {
-            let decoded = decode_result(u64::from(byte));
-            if decoded as u8 != byte {
-                assert_eq!(decoded, InstructionResult::FatalExternalError);
+            if let Some(decoded) = decode_result(u64::from(byte)) {
+                assert_eq!(decoded as u8, byte);
             }
         }
         for result in [
@@ -141,7 +166,9 @@ mod tests {
         assert_eq!(Outcome::from_status(STATUS_HAND_OVER), Outcome::HandOver);
         assert_eq!(Outcome::from_status(STATUS_ABSENT_ENTRY), Outcome::AbsentEntry);
         assert_eq!(Outcome::from_status(STATUS_PANICKED), Outcome::Panicked);
-        let unknown = Outcome::Ended(InstructionResult::FatalExternalError);
-        assert_eq!([0x103, u64::MAX].map(Outcome::from_status), [unknown; 2]);
+        for unknown in [STATUS_CONTINUE, STATUS_FAULT, u64::MAX] {
+            let fault = Outcome::Faulted(Fault::Status(unknown));
+            assert_eq!(Outcome::from_status(unknown), fault);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Delegated opcodes: revm's own instruction, from the EVM's own table, on the synced interpreter.
 
 use super::gas_window::{GasWindow, OUT_OF_GAS};
-use crate::abi::{EvmContext, STATUS_PANICKED};
+use crate::abi::{EvmContext, STATUS_FAULT, STATUS_PANICKED, gas_in};
 use revm_interpreter::{
     Host, InstructionContext, InstructionTable, interpreter::EthInterpreter,
     interpreter_types::Jumps,
@@ -56,48 +56,44 @@ unsafe fn execute<H: Host>(
     context: &mut EvmContext<'_>,
     top: *mut U256,
     opcode: u64,
-    gas_after: u64,
+    ahead: u64,
     next_pc: Option<u64>,
 ) -> u64 {
-    // SAFETY: the context's pointers are valid while it runs, and typed as `H`'s builtin table was
-    // chosen for them.
-    let (interpreter, host, instructions) = unsafe {
-        (
-            &mut *context.interpreter,
-            &mut *context.host.cast::<H>(),
-            &*context.instructions.cast::<InstructionTable<EthInterpreter, H>>(),
-        )
-    };
     DELEGATED.set(DELEGATED.get() + 1);
-    let len = context.stack_len(top);
-    // SAFETY: `top` is within the stack's 1024 words. The instruction's arguments are written;
-    // words below them may be stale or never written, and aren't read before compiled code or a
-    // hand-over has written them.
-    unsafe { interpreter.stack.data_mut().set_len(len) };
-    if let Some(pc) = next_pc {
-        interpreter.bytecode.absolute_jump(pc as usize);
-    }
-    let Some(mut gas) = GasWindow::open(context, gas_after) else {
-        return OUT_OF_GAS;
-    };
-    let instruction = instructions[opcode as usize & 0xff];
-    // Only the instruction reaches the host, which may panic. Catching around it alone keeps all
-    // else in one function.
-    let attempt = catch_unwind(AssertUnwindSafe(|| {
-        gas.with_interpreter(interpreter, |interpreter| {
-            instruction.execute(InstructionContext { interpreter, host })
-        })
-    }));
-    let result = match attempt {
-        Ok(result) => result,
-        Err(payload) => return keep_panic(context, payload),
-    };
-    if result.is_ok() && interpreter.gas.memory().words_num as u64 * 32 != context.memory_len {
-        context.refresh_memory(interpreter);
-    }
-    // CREATE may clear the return data and go on without suspending (EIP-8037).
-    context.return_data_len = interpreter.return_data.0.len() as u64;
-    gas.close(context, result)
+    caught(context, |context| {
+        // SAFETY: the context's pointers are valid while it runs, and typed as `H`'s builtin table
+        // was chosen for them.
+        let (interpreter, host, instructions) = unsafe {
+            (
+                &mut *context.interpreter,
+                &mut *context.host.cast::<H>(),
+                &*context.instructions.cast::<InstructionTable<EthInterpreter, H>>(),
+            )
+        };
+        let Ok(len) = context.stack_len(top) else { return STATUS_FAULT };
+        // SAFETY: `len` is at most the stack's 1024 words. The instruction's arguments are written;
+        // words below them may be stale or never written, and aren't read before compiled code or a
+        // hand-over has written them.
+        unsafe { interpreter.stack.data_mut().set_len(len) };
+        if let Some(pc) = next_pc {
+            interpreter.bytecode.absolute_jump(pc as usize);
+        }
+        let Some(mut gas) = GasWindow::open(context, ahead) else { return OUT_OF_GAS };
+        let instruction = instructions[opcode as usize & 0xff];
+        let result = gas.with_interpreter(interpreter, |interpreter| {
+            let before = gas_in(interpreter);
+            let result = instruction.execute(InstructionContext { interpreter, host });
+            let given = gas_in(interpreter).saturating_sub(before);
+            context.given = context.given.saturating_add(given);
+            result
+        });
+        if result.is_ok() && interpreter.gas.memory().words_num as u64 * 32 != context.memory_len {
+            context.refresh_memory(interpreter);
+        }
+        // CREATE may clear the return data and go on without suspending (EIP-8037).
+        context.return_data_len = interpreter.return_data.0.len() as u64;
+        gas.close(context, result)
+    })
 }
 
 /// A delegated instruction inside a block: its result is left in its slot.
@@ -108,10 +104,10 @@ pub(crate) unsafe extern "C" fn delegate<H: Host>(
     context: *mut EvmContext<'_>,
     top: *mut U256,
     opcode: u64,
-    gas_after: u64,
+    ahead: u64,
 ) -> u64 {
     // SAFETY: compiled code holds no reference; the rest is passed on.
-    unsafe { execute::<H>(&mut *context, top, opcode, gas_after, None) }
+    unsafe { execute::<H>(&mut *context, top, opcode, ahead, None) }
 }
 
 /// A delegated instruction that ends its block: `CALL`, `CREATE`, `RETURN` and their kin. The
