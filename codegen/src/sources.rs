@@ -8,6 +8,7 @@ cranevm_passes::hash_sources! {
     "abi/outcome.rs",
     "abi/program.rs",
     "abi/tables.rs",
+    "abi/tests.rs",
     "absent.rs",
     "artifact/error.rs",
     "artifact/fingerprint.rs",

@@ -62,7 +62,8 @@ pub struct RuntimeConfig {
     /// [`OutOfGas`](revm::interpreter::InstructionResult::OutOfGas). Gas, state and output don't
     /// change, nor do `STOP`, `RETURN` and `REVERT`.
     ///
-    /// Default: `true`. Set it to `false` to get the interpreter's own reason.
+    /// Default: `true`, as clients of revmc expect. Native code knows the interpreter's own reason in
+    /// every case; `false` reports it.
     pub single_error: bool,
     /// Don't merge identical basic blocks.
     ///

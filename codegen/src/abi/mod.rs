@@ -15,6 +15,8 @@ mod outcome;
 #[cfg(feature = "cranelift")]
 mod program;
 mod tables;
+#[cfg(all(test, feature = "cranelift", target_arch = "x86_64"))]
+mod tests;
 
 pub use context::EvmContext;
 pub(crate) use context::offsets;
