@@ -10,9 +10,10 @@ use revm::{
     Database, DatabaseCommit,
     bytecode::Bytecode,
     database_interface::DBErrorMarker,
+    primitives::KECCAK_EMPTY,
     state::{Account, AccountInfo},
 };
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 /// One call of the database.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +63,8 @@ pub type ReadLog = Rc<RefCell<Vec<Read>>>;
 #[derive(Clone, Debug)]
 pub struct RecordingDatabase {
     accounts: Accounts,
+    /// By account: the hash of its code.
+    hashes: BTreeMap<Address, B256>,
     codes: Vec<(B256, Bytecode)>,
     reads: ReadLog,
     fault: Option<Fault>,
@@ -70,11 +73,16 @@ pub struct RecordingDatabase {
 impl RecordingDatabase {
     /// A database of these accounts. `reads` is appended to.
     pub fn new(accounts: &Accounts, fault: Option<Fault>, reads: ReadLog) -> Self {
-        let codes = accounts
-            .values()
-            .map(|account| (keccak256(&account.code), bytecode(&account.code)))
-            .collect();
-        Self { accounts: accounts.clone(), codes, reads, fault }
+        let hashes: BTreeMap<_, _> =
+            accounts.iter().map(|(&address, account)| (address, hash(&account.code))).collect();
+        let codes = accounts.values().map(|account| bytecode(&account.code));
+        let codes = hashes.values().copied().zip(codes).collect();
+        Self { accounts: accounts.clone(), hashes, codes, reads, fault }
+    }
+
+    /// A copy that appends to another log.
+    pub fn with_log(&self, reads: ReadLog) -> Self {
+        Self { reads, ..self.clone() }
     }
 
     fn record(&self, read: Read) -> Result<(), InjectedError> {
@@ -101,7 +109,7 @@ impl Database for RecordingDatabase {
         Ok(self.accounts.get(&address).map(|account| AccountInfo {
             balance: account.balance,
             nonce: account.nonce,
-            code_hash: keccak256(&account.code),
+            code_hash: self.hashes[&address],
             account_id: None,
             code: None,
         }))
@@ -130,19 +138,27 @@ impl DatabaseCommit for RecordingDatabase {
         for (address, change) in changes.into_iter().filter(|(_, change)| change.is_touched()) {
             if change.is_selfdestructed() {
                 self.accounts.remove(&address);
+                self.hashes.remove(&address);
                 continue;
             }
             let account = self.accounts.entry(address).or_default();
+            self.hashes.entry(address).or_insert(KECCAK_EMPTY);
             account.balance = change.info.balance;
             account.nonce = change.info.nonce;
             if let Some(code) = change.info.code {
                 account.code = code.original_bytes();
+                self.hashes.insert(address, change.info.code_hash);
                 self.codes.push((change.info.code_hash, code));
             }
             let slots = change.storage.into_iter().filter(|(_, slot)| slot.is_changed());
             account.storage.extend(slots.map(|(key, slot)| (key, slot.present_value)));
         }
     }
+}
+
+/// The hash of code; that of none is known.
+fn hash(code: &Bytes) -> B256 {
+    if code.is_empty() { KECCAK_EMPTY } else { keccak256(code) }
 }
 
 /// Code as a node would hold it. Random bytes may begin like an EIP-7702 delegation without being
