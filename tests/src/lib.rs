@@ -23,3 +23,4 @@ pub mod programs;
 pub mod races;
 pub mod rng;
 pub mod shrink;
+pub mod sweep;
