@@ -5,10 +5,8 @@ use crate::{
     case::{Case, TARGET},
     engines::{Engine, NativeSettings},
     observation::Observation,
-    races,
 };
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{Mutex, PoisonError},
 };
@@ -25,41 +23,26 @@ pub struct Checker {
 }
 
 /// What the comparisons of a [`Checker`] came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Native executions compared.
+    /// Native executions compared, all equal in everything.
     pub compared: u64,
-    /// Of these, equal in everything.
-    pub equal: u64,
-    /// Of these, equal but for a listed race of two failures, by the pair of reasons.
-    pub races: BTreeMap<String, u64>,
 }
 
 impl Tally {
-    /// Number of races of all kinds.
-    pub fn race_count(&self) -> u64 {
-        self.races.values().sum()
-    }
-
     /// Adds the counts of another tally.
-    pub fn add(&mut self, other: &Self) {
+    pub const fn add(&mut self, other: &Self) {
         self.compared += other.compared;
-        self.equal += other.equal;
-        for (pair, count) in &other.races {
-            *self.races.entry(pair.clone()).or_default() += count;
-        }
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let races = self.race_count();
-        write!(f, "{} native runs: {} equal, {races} races", self.compared, self.equal)?;
-        self.races.iter().try_for_each(|(pair, count)| write!(f, "\n  {count} x {pair}"))
+        write!(f, "{} native runs", self.compared)
     }
 }
 
-/// A difference that no race explains: a miscompilation.
+/// A difference: a miscompilation.
 #[derive(Clone, Debug)]
 pub struct Mismatch {
     /// Name of the engine.
@@ -157,19 +140,11 @@ impl Checker {
     fn compare(&self, engine: &Engine, case: &Case, want: &Observation) -> Result<(), Mismatch> {
         let actual = engine.run(case);
         let diff = want.diff(&actual);
-        let races =
-            if diff.is_empty() { Some(vec![]) } else { races::explain(case, want, &actual) };
-        let Some(races) = races else {
+        if !diff.is_empty() {
             let diff = diff.to_string();
             return Err(Mismatch { engine: engine.name().to_owned(), diff });
-        };
-        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.compared += 1;
-        tally.equal += u64::from(diff.is_empty());
-        for race in races {
-            *tally.races.entry(race.to_string()).or_default() += 1;
         }
-        drop(tally);
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).compared += 1;
         if actual.all_executed() {
             engine.assert_compiled(case);
         }
@@ -183,7 +158,7 @@ impl Checker {
 
     /// The counts so far.
     pub fn tally(&self) -> Tally {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        *self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets the native code of all engines.

