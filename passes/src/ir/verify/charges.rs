@@ -38,6 +38,8 @@ pub fn verify_charges(
             let only_one = data.entry.is_none() && ways_in[index].len() == 1;
             ensure(only_one, entity, Defect::ChargedElsewhere)?;
         }
+        let goes_on = ways_out(program, block).next().is_some();
+        ensure(plan.gas_rest == 0 || goes_on, entity, Defect::ChargeTotal)?;
         let spends = program
             .block_insts(block)
             .any(|inst| program.insts[inst].opcode.implementation().charges());
@@ -78,65 +80,63 @@ fn ways_out(program: &Program, block: Block) -> impl Iterator<Item = Block> + us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::regions::Regions;
-    use crate::ir::opcode::Opcode;
+    use crate::analysis::{head_plans::HeadPlan, regions::Regions};
     use crate::{PassOptions, analyze};
+    use alloy_primitives::hex;
 
-    /// A block that branches to two that only it leads to, one of which stores.
-    fn planned() -> (Program, HeadPlans) {
-        // CALLER PUSH1 9 JUMPI CALLVALUE POP STOP; at 9: JUMPDEST CALLER CALLER SSTORE STOP
-        let code = alloy_primitives::hex!("33600957345000fefe5b33335500");
-        let options = PassOptions { compile_all: true, ..PassOptions::default() };
-        let mut code = code.to_vec();
-        let target = code.iter().position(|&byte| byte == 0x5b).expect("a JUMPDEST");
-        code[2] = target as u8;
-        let program = analyze(&code, &options).expect("short code");
-        let chunk = Chunk::from_u32(0);
-        let plans = HeadPlans::of(&program, chunk, &Regions::find(&program, chunk));
+    fn chunk() -> Chunk {
+        Chunk::from_u32(0)
+    }
+
+    /// Two blocks after a branch in the first, which `head` begins: one pops, the other stores.
+    fn planned(head: &[u8]) -> (Program, HeadPlans) {
+        let target = head.len() as u8 + 9;
+        let branch = [0x33, 0x60, target, 0x57];
+        let code = [head, &branch, &hex!("345000fefe5b33335500")].concat();
+        let program = analyze(&code, &PassOptions::default()).expect("short code");
+        assert_eq!(program.blocks.len(), 3, "{program}");
+        let plans = HeadPlans::of(&program, chunk(), &Regions::find(&program, chunk()));
         (program, plans)
     }
 
-    fn broken(change: impl FnOnce(&mut HeadPlans)) -> Defect {
-        let (program, mut plans) = planned();
-        let chunk = Chunk::from_u32(0);
-        assert_eq!(verify_charges(&program, chunk, &plans), Ok(()));
-        change(&mut plans);
-        verify_charges(&program, chunk, &plans).expect_err("the plan is wrong").defect
+    fn broken(head: &[u8], change: impl FnOnce(&mut [HeadPlan])) -> Defect {
+        let (program, mut plans) = planned(head);
+        assert_eq!(verify_charges(&program, chunk(), &plans), Ok(()));
+        change(&mut plans.plans);
+        verify_charges(&program, chunk(), &plans).expect_err("the plan is wrong").defect
     }
 
     #[test]
     fn what_is_charged_twice_or_never_is_found() {
-        let (_, plans) = planned();
-        let charged = plans.plans.iter().position(|plan| plan.is_charged);
-        let charged = charged.expect("a block that is charged with the one before");
-        assert_eq!(broken(|p| p.plans[0].charge += 1), Defect::ChargeTotal);
-        assert_eq!(broken(|p| p.plans[0].total += 1), Defect::ChargeTotal);
-        let more = |p: &mut HeadPlans, index: usize| {
-            p.plans[index].gas_rest += 1;
-            p.plans[index].total += 1;
-        };
-        let lost = broken(|p| more(p, charged));
-        assert_eq!(lost, Defect::ChargeLost(Block::from_u32(charged as u32)));
-        let never = broken(|p| p.plans[charged].charge = p.plans[charged].total);
-        assert_eq!(never, Defect::ChargeTotal);
-        let entered = broken(|p| (p.plans[0].is_charged, p.plans[0].charge) = (true, 0));
+        let (_, plans) = planned(&[]);
+        assert!(!plans.plans[0].is_charged && plans.plans[1].is_charged, "{plans:?}");
+        let find = |change: fn(&mut [HeadPlan])| broken(&[], change);
+        assert_eq!(find(|plans| plans[0].charge += 1), Defect::ChargeTotal);
+        assert_eq!(find(|plans| plans[1].charge = plans[1].total), Defect::ChargeTotal);
+        let entered = find(|plans| (plans[0].is_charged, plans[0].charge) = (true, 0));
         assert_eq!(entered, Defect::ChargedElsewhere);
+        let lost = find(|plans| {
+            plans[0] = HeadPlan { gas_rest: 0, total: 16, charge: 16, ..plans[0] };
+        });
+        assert_eq!(lost, Defect::ChargeLost(Block::from_u32(2)));
+        // Nobody gives back what the end of the frame doesn't need.
+        let kept = find(|plans| {
+            (plans[1].gas_rest, plans[1].total) = (1, plans[1].total + 1);
+        });
+        assert_eq!(kept, Defect::ChargeTotal);
     }
 
     #[test]
     fn a_block_that_may_spend_charges_nothing_ahead() {
-        let (program, _) = planned();
-        let stores = program.insts.keys().find(|&i| program.insts[i].opcode == Opcode::SSTORE);
-        let stores = stores.expect("an SSTORE").as_u32();
-        let block = program
-            .blocks
-            .values()
-            .position(|data| (data.insts.start..data.insts.end).contains(&stores));
-        let spends = broken(|p| {
-            let plan = &mut p.plans[block.expect("its block")];
-            plan.gas_rest += 1;
-            plan.total += 1;
-            plan.charge += u64::from(!plan.is_charged);
+        // CALLER SLOAD POP
+        let head = hex!("335450");
+        let (_, plans) = planned(&head);
+        assert!(plans.plans.iter().all(|plan| !plan.is_charged), "{plans:?}");
+        let spends = broken(&head, |plans| {
+            (plans[1].is_charged, plans[1].charge) = (true, 0);
+            plans[0].gas_rest = plans[1].total;
+            plans[0].total += plans[1].total;
+            plans[0].charge = plans[0].total;
         });
         assert_eq!(spends, Defect::PrepaysWhileSpending);
     }
