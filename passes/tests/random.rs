@@ -178,11 +178,12 @@ impl Machine<'_> {
                         self.program.args(inst).iter().map(|&arg| self.word(arg)).collect();
                     assert_eq!(found, args);
                     match data.terminator {
-                        Terminator::Suspend { inst: last, .. } if last == inst => {
+                        Terminator::Suspend { inst: last, .. } | Terminator::Exit(last)
+                            if last == inst =>
+                        {
                             self.stack = before;
                             self.is_done = true;
                         }
-                        Terminator::Exit(last) if last == inst => self.is_done = true,
                         _ if info.outputs() != 0 => self.push(Word::Result(pc)),
                         _ => {}
                     }
@@ -230,9 +231,6 @@ impl Machine<'_> {
         assert_eq!(i32::from(data.stack.needed), -self.lowest);
         assert_eq!(i32::from(data.stack.growth), self.highest);
         assert_eq!(i32::from(data.stack.delta), self.height());
-        if !data.terminator.observes_stack() {
-            return;
-        }
         let mut changed = self.stack.iter().enumerate().filter_map(|(index, &word)| {
             let slot = index as i32 - self.base;
             let at_start = self.known.get(&slot).copied().unwrap_or(Word::Input(slot));

@@ -258,8 +258,13 @@ impl Translator<'_, '_> {
                 );
                 self.emit_pending_edges();
             }
-            Terminator::Stop => self.end(InstructionResult::Stop),
+            Terminator::Stop => {
+                self.flush(block);
+                self.write_back();
+                self.end(InstructionResult::Stop);
+            }
             Terminator::Exit(inst) => {
+                self.leave_stack(block);
                 let status = self.delegate_last(*inst);
                 let fail = self.fail_block();
                 self.b.ins().jump(fail, &[BlockArg::Value(status)]);
@@ -286,12 +291,7 @@ impl Translator<'_, '_> {
     /// CALL, CREATE and their kin: with the whole stack in memory, for the frame may be
     /// resumed by either engine.
     fn suspend(&mut self, block: Block, inst: Inst, continuation: Block) {
-        let start = self.state.height;
-        self.flush(block);
-        self.write_back();
-        self.state.unwritten.clear();
-        self.state.carried.clear();
-        self.state.height = start;
+        self.leave_stack(block);
         let status = self.delegate_last(inst);
         self.check_status(status);
         self.state.gas = Some(self.load_context(types::I64, offsets::GAS));
@@ -299,6 +299,17 @@ impl Translator<'_, '_> {
         self.state.height += i32::from(data.height) - data.args.len() as i32 + 1;
         let edge = self.block_edge(continuation);
         self.go(&edge);
+    }
+
+    /// Writes the whole stack to memory, for an instruction that ends the block: slots stay relative
+    /// to the height that they are relative to.
+    fn leave_stack(&mut self, block: Block) {
+        let start = self.state.height;
+        self.flush(block);
+        self.write_back();
+        self.state.unwritten.clear();
+        self.state.carried.clear();
+        self.state.height = start;
     }
 
     /// Writes the stack to memory; from here on, slots are relative to its new top. A block that

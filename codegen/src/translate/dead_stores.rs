@@ -68,7 +68,6 @@ impl Translator<'_, '_> {
         let data = &self.program.blocks[block];
         let outputs = self.program.outputs(block);
         slot >= data.stack.delta
-            || !data.terminator.observes_stack()
             || outputs.binary_search_by_key(&slot, |output| output.slot).is_ok()
     }
 }

@@ -297,8 +297,7 @@ impl Translator<'_, '_> {
     fn stays(&self, slot: i16) -> bool {
         let outputs = self.program.outputs(self.current_block);
         let data = &self.program.blocks[self.current_block];
-        data.terminator.observes_stack()
-            && slot < data.stack.delta.min(0)
+        slot < data.stack.delta.min(0)
             && outputs.binary_search_by_key(&slot, |output| output.slot).is_err()
     }
 

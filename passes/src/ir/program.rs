@@ -71,9 +71,8 @@ pub struct BlockData {
     pub insts: Span,
     /// Slots whose content at the end differs from what memory held at entry, in
     /// `output_pool`, ascending by slot. For a block that ends in [`Terminator::Suspend`]
-    /// the layout is the one *before* the suspending instruction, arguments included.
-    /// Empty for blocks whose stack nobody observes any more (`Stop`, `Exit`, and `Jump` to
-    /// an `Invalid` target).
+    /// or [`Terminator::Exit`] the layout is the one *before* the last instruction, arguments
+    /// included.
     pub outputs: Span,
     /// Where the block's computed jump is likely to go, in `target_pool`; see
     /// [`Program::likely_targets`].
@@ -108,8 +107,8 @@ pub struct StackEffect {
     pub needed: u16,
     /// Highest height reached above the one at entry.
     pub growth: u16,
-    /// Height at the end minus height at entry. For a `Suspend` block: before the
-    /// suspending instruction pops its arguments.
+    /// Height at the end minus height at entry. For a `Suspend` or `Exit` block: before the
+    /// last instruction pops its arguments.
     pub delta: i16,
 }
 
@@ -387,11 +386,6 @@ impl Terminator {
             _ => None,
         };
         condition.into_iter().chain(target)
-    }
-
-    /// Whether anything reads the stack in memory after the block.
-    pub const fn observes_stack(&self) -> bool {
-        !matches!(self, Self::Stop | Self::Exit(_) | Self::Jump(JumpTarget::Invalid))
     }
 }
 

@@ -12,8 +12,7 @@
 //! - a value is used in one block only; a result is used after the instruction that names
 //!   it, inputs are slots below zero, and the number of uses is exact;
 //! - a value isn't narrower than its opcode makes it of arguments as wide as they are said to be;
-//! - outputs are in ascending order of slot, none is the slot's own input, and there is none
-//!   where nobody observes the stack;
+//! - outputs are in ascending order of slot, and none is the slot's own input;
 //! - a block jumps only to a JUMPDEST or a clone, which one block leads to, and has a frame-ending
 //!   or suspending instruction only as the last, named by the terminator;
 //! - a block is merged only into an earlier JUMPDEST with the same bounds and gas that isn't merged
@@ -152,8 +151,6 @@ pub enum Defect {
     OutputOrder(i16),
     #[error("its output at slot {0} is what the slot holds at entry")]
     OutputUnchanged(i16),
-    #[error("it has outputs that nobody observes")]
-    OutputUnobserved,
     #[error("it is a clone, and {0} blocks lead to it")]
     SharedClone(u32),
     #[error("it jumps to {0}, which doesn't begin with JUMPDEST")]

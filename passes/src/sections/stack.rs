@@ -23,9 +23,9 @@ fn stack_effect<'a>(instructions: impl Iterator<Item = &'a Instruction>) -> Stac
     for instruction in instructions {
         let (touched, change) = touched_and_change(instruction);
         needed = needed.max(touched - height);
-        // A suspending instruction is still to pop its arguments. It pops more words than
+        // What ends or suspends the frame is still to pop its arguments. It pops more words than
         // the one it pushes, so its result is never the highest word.
-        if instruction.form != Form::Suspend {
+        if !matches!(instruction.form, Form::Exit | Form::Suspend) {
             height += change;
         }
         growth = growth.max(height);

@@ -304,9 +304,7 @@ impl Lifter<'_> {
             (Ending::Jump, Some(_)) => {
                 let target = self.stack.pop(&mut self.program.values);
                 let target = self.jump_target(shape, target);
-                if target != JumpTarget::Invalid {
-                    self.write_outputs();
-                }
+                self.write_outputs();
                 Terminator::Jump(target)
             }
             (Ending::Branch, Some(_)) => {
@@ -321,11 +319,12 @@ impl Lifter<'_> {
                 Terminator::Branch { condition, target, otherwise: next_block(shape) }
             }
             (Ending::Exit, Some(last)) => {
-                self.lift_compute(&last);
+                self.lift_last(&last);
+                self.write_outputs();
                 Terminator::Exit(self.last_inst())
             }
             (Ending::Suspend, Some(last)) => {
-                self.lift_suspend(&last);
+                self.lift_last(&last);
                 self.write_outputs();
                 Terminator::Suspend { inst: self.last_inst(), continuation: next_block(shape) }
             }
@@ -338,12 +337,16 @@ impl Lifter<'_> {
                 Terminator::FallThrough(next_block(shape))
             }
             // The end of the code has no instruction; the others always have one.
-            _ => Terminator::Stop,
+            _ => {
+                self.write_outputs();
+                Terminator::Stop
+            }
         }
     }
 
-    /// Adds a suspending instruction. Its arguments stay on the stack, in memory.
-    fn lift_suspend(&mut self, instruction: &Instruction) {
+    /// Adds an instruction that ends or suspends the frame. Its arguments stay on the stack, in
+    /// memory.
+    fn lift_last(&mut self, instruction: &Instruction) {
         let mut args = [Value::from_u32(0); MAX_INPUTS];
         let args = &mut args[..usize::from(arity(instruction.opcode).0)];
         for (depth, arg) in args.iter_mut().enumerate() {

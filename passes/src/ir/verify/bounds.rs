@@ -41,11 +41,9 @@ fn check_slots(program: &Program, block: Block, data: &BlockData) -> Result<(), 
         ensure(within, entity, Defect::SlotOutOfBounds(slot))?;
         check_input(&program.values[output.value].def, lowest, entity)?;
     }
-    if data.terminator.observes_stack() {
-        let found = outputs.iter().filter(|output| output.slot >= 0).count();
-        let expected = delta.max(0) as usize;
-        ensure(found == expected, entity, Defect::OutputMissing { found, expected })?;
-    }
+    let found = outputs.iter().filter(|output| output.slot >= 0).count();
+    let expected = delta.max(0) as usize;
+    ensure(found == expected, entity, Defect::OutputMissing { found, expected })?;
     Ok(())
 }
 

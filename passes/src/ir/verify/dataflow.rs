@@ -81,7 +81,7 @@ impl Checker<'_> {
         self.check_terminator(block, data)?;
         self.check_merged(block, data)?;
         self.check_likely_targets(block, data)?;
-        self.check_outputs(block, data)
+        self.check_outputs(block)
     }
 
     /// The targets that are predicted for a block's jump.
@@ -244,14 +244,9 @@ impl Checker<'_> {
         ensure(has_effect, entity, Defect::TerminatorInst(inst))
     }
 
-    fn check_outputs(&mut self, block: Block, data: &BlockData) -> Result<(), VerifyError> {
+    fn check_outputs(&mut self, block: Block) -> Result<(), VerifyError> {
         let entity = Entity::Block(block);
         let outputs = self.program.outputs(block);
-        ensure(
-            outputs.is_empty() || data.terminator.observes_stack(),
-            entity,
-            Defect::OutputUnobserved,
-        )?;
         let mut last = None;
         for &Output { slot, value } in outputs {
             ensure(last.is_none_or(|last| last < slot), entity, Defect::OutputOrder(slot))?;

@@ -109,8 +109,8 @@ fn stack(opcodes: &[Read]) -> StackEffect {
         let Some(info) = read.opcode.info() else { continue };
         let (needed, change) = read.effect(info);
         lowest = lowest.min(height - needed);
-        // The arguments of a call are still there when the block is over.
-        if info.implementation != Implementation::Suspend {
+        // The arguments of what ends or suspends the frame are still there when the block is over.
+        if !matches!(info.implementation, Implementation::Exit | Implementation::Suspend) {
             height += change;
         }
         highest = highest.max(height);
