@@ -21,8 +21,8 @@ use crate::{
     panics::contain_panic,
     program::{CompiledProgram, ProgramKind},
     service::CompileService,
+    source::Source,
 };
-use alloy_primitives::keccak256;
 use cranevm_codegen::{CompiledCode, HAS_COMPILER};
 use std::{
     cmp::Reverse,
@@ -95,25 +95,25 @@ impl CompileService {
     /// Loads and publishes the program of a stored artifact, if there is one that may be loaded.
     pub(crate) fn load_stored(
         &self,
-        key: RuntimeCacheKey,
-        code_len: usize,
+        source: &Source,
         generation: u64,
     ) -> Option<Arc<CompiledProgram>> {
         let library = self.library.as_ref()?;
-        let code = library.load(key, code_len)?;
-        self.adopt(library, key, &code, generation)
+        let key = source.key();
+        let code = library.load(key, source.code().len())?;
+        let load = || self.compilers.space.load(source, ProgramKind::Aot, &code);
+        self.adopt(library, key, load, generation)
     }
 
-    /// Publishes the program of an artifact that was read.
+    /// Publishes the program of an artifact that was read, which `load` places in memory.
     fn adopt(
         &self,
         library: &Library,
         key: RuntimeCacheKey,
-        code: &CompiledCode,
+        load: impl Fn() -> Result<CompiledProgram, CompileFailure>,
         generation: u64,
     ) -> Option<Arc<CompiledProgram>> {
-        let loaded = self.with_room(|| self.compilers.space.load(key, ProgramKind::Aot, code));
-        match loaded {
+        match self.with_room(load) {
             Ok(program) => {
                 let program = Arc::new(program);
                 self.cache.publish(&program, Tier::Artifact, generation);
@@ -192,7 +192,9 @@ impl CompileService {
             }
             let loaded = contain_panic(|| {
                 let code = library.load_listed(key, stored);
-                Ok(code.and_then(|code| self.adopt(library, key.runtime, &code, generation)))
+                let key = key.runtime;
+                let load = |code: &_| self.compilers.space.load_artifact(key, code);
+                Ok(code.and_then(|code| self.adopt(library, key, || load(&code), generation)))
             });
             if let Err(failure) = loaded {
                 tracing::error!(code_hash = %key.runtime.code_hash, %failure,
@@ -206,57 +208,54 @@ impl CompileService {
         self.library.as_ref().map_or(0, Library::generation)
     }
 
-    /// Loads or makes the artifact of `key`, on this thread. Generations are of the cache and of
-    /// the library, when it was asked for.
+    /// Loads or makes the artifact of a contract, on this thread. Generations are of the cache and
+    /// of the library, when it was asked for.
     pub(crate) fn attempt_artifact(
         self: &Arc<Self>,
-        key: RuntimeCacheKey,
-        code: &[u8],
+        source: &Source,
         (generation, kept_since): (u64, u64),
         deadline: Instant,
     ) -> Attempt {
-        if let Some(program) = self.load_stored(key, code.len(), generation) {
+        if let Some(program) = self.load_stored(source, generation) {
             self.keep_within_budget();
             return Ok(program);
         }
-        let mut ticket = Ticket::always(&self.ledger, key).of_kind(CompilationKind::Aot);
+        let mut ticket = Ticket::always(&self.ledger, source.key()).of_kind(CompilationKind::Aot);
         ticket.begin();
         let releases = self.compilers.space.releases();
-        let compile = || self.compile_whole(Tier::Artifact, key, code, deadline);
-        match check_hash(key, code).and_then(|()| compile()) {
+        match self.compile_whole(Tier::Artifact, source, deadline) {
             Ok(compiled) => {
-                self.finish_artifact(&compiled, generation, kept_since, releases, &mut ticket)
+                let generations = (generation, kept_since);
+                self.finish_artifact(source, &compiled, generations, releases, &mut ticket)
             }
             Err(failure) => {
-                let what = (key, CompilationKind::Aot);
-                Err(self.fail(what, code.len(), failure, generation, releases))
+                let what = (source, CompilationKind::Aot);
+                Err(self.fail(what, failure, generation, releases))
             }
         }
     }
 
-    /// Stores what was compiled whole for an artifact, and then publishes it. `kept_since` is the
-    /// library's generation when it was asked for.
+    /// Stores what was compiled whole for an artifact, and then publishes it. Generations are as
+    /// for [`attempt_artifact`](Self::attempt_artifact).
     pub(crate) fn finish_artifact(
         &self,
+        source: &Source,
         compiled: &CompiledCode,
-        generation: u64,
-        kept_since: u64,
+        (generation, kept_since): (u64, u64),
         releases: u64,
         ticket: &mut Ticket,
     ) -> Attempt {
-        let key = ticket.key();
-        let stored = self.store_artifact(key, compiled, kept_since);
+        let stored = self.store_artifact(source.key(), compiled, kept_since);
         let (kind, code) = match &stored {
             Ok(Some(artifact)) => (ProgramKind::Aot, artifact),
             _ => (ProgramKind::Jit, compiled),
         };
-        let loaded = self.with_room(|| self.compilers.space.load(key, kind, code));
+        let loaded = self.with_room(|| self.compilers.space.load(source, kind, code));
         let program = match loaded {
             Ok(program) => Arc::new(program),
             Err(failure) => {
-                let code_len = compiled.code_len as usize;
-                let what = (key, CompilationKind::Aot);
-                return Err(self.fail(what, code_len, failure, generation, releases));
+                let what = (source, CompilationKind::Aot);
+                return Err(self.fail(what, failure, generation, releases));
             }
         };
         self.cache.publish(&program, Tier::Artifact, generation);
@@ -314,13 +313,5 @@ impl CompileService {
     /// Whether the artifacts are to be deleted.
     pub(crate) fn wants_artifacts_cleared(&self) -> bool {
         self.library.as_ref().is_some_and(Library::wants_clear)
-    }
-}
-
-/// Makes sure that `code` is what its key says: an artifact outlives who asks for it.
-pub(crate) fn check_hash(key: RuntimeCacheKey, code: &[u8]) -> Result<(), CompileFailure> {
-    match keccak256(code) {
-        found if found == key.code_hash => Ok(()),
-        found => Err(CompileFailure::WrongHash { found }),
     }
 }

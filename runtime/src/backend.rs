@@ -96,7 +96,9 @@ impl JitBackend {
     /// [`blocking`](RuntimeConfig::blocking) mode, where it is
     /// [`lookup_blocking`](Self::lookup_blocking). A miss is counted; the one that reaches
     /// [`jit_hot_threshold`](crate::runtime::RuntimeTuning::jit_hot_threshold) asks the workers to
-    /// compile the code.
+    /// compile the code. The program is that of the request's code, for sure: the two are compared,
+    /// which costs nothing where the code is the very bytes that the program was compiled from. A
+    /// request whose key isn't that of its code finds nothing, and nothing is compiled for it.
     pub fn lookup(&self, request: LookupRequest) -> LookupDecision {
         let Some(service) = self.service().filter(|service| service.is_enabled()) else {
             return LookupDecision::Interpret(InterpretReason::Disabled);
@@ -107,9 +109,7 @@ impl JitBackend {
         if !service.is_eligible(&request.key, &request.code) {
             return LookupDecision::Interpret(InterpretReason::Ineligible);
         }
-        if let Some(program) =
-            service.count(service.use_resident(&request.key, || request.code.clone()))
-        {
+        if let Some(program) = service.count(service.use_requested(&request)) {
             return LookupDecision::Compiled(program);
         }
         if service.has_stored(&request.key) {
@@ -125,7 +125,8 @@ impl JitBackend {
     /// threads that are at it, 30 s at most. Ignores whether the backend is enabled. Code that
     /// failed before isn't tried again until the next `clear_*`, or, if it failed for want of code
     /// memory, until a program is freed. Where somebody killed the helper process, it is tried a
-    /// second time.
+    /// second time. Where the key isn't that of the code, the answer is
+    /// [`JitFailed`](InterpretReason::JitFailed).
     pub fn lookup_blocking(&self, request: LookupRequest) -> LookupDecision {
         match self.service() {
             Some(service) => service.lookup_blocking(&request),
@@ -133,8 +134,9 @@ impl JitBackend {
         }
     }
 
-    /// The resident program, if there is one. Counts nothing and ignores whether the backend is
-    /// enabled.
+    /// The resident program, if there is one: compiled from code of this hash, which is for the
+    /// caller to compare with that of the code it means to run. Counts nothing and ignores whether
+    /// the backend is enabled.
     pub fn get_compiled(&self, code_hash: B256, spec_id: SpecId) -> Option<Arc<CompiledProgram>> {
         self.service()?.cache.get(&RuntimeCacheKey { code_hash, spec_id })
     }
@@ -151,7 +153,8 @@ impl JitBackend {
     /// Asks the workers to compile `request`, before what is merely hot. Never waits. Ignores
     /// whether the backend is enabled. Nothing happens if the program is there or in the making, or
     /// the code is ineligible or failed before, as for [`lookup_blocking`](Self::lookup_blocking).
-    /// Where there is no room, or there are no workers, the request is counted in
+    /// A request whose key isn't that of its code fails, as
+    /// [`on_compilation`](RuntimeConfig::on_compilation) is told. Where there is no room, or there are no workers, the request is counted in
     /// [`commands_dropped`](RuntimeStatsSnapshot::commands_dropped).
     pub fn compile_jit(&self, request: LookupRequest) {
         if let Some(service) = self.service() {
@@ -168,8 +171,9 @@ impl JitBackend {
     ///
     /// # Errors
     /// [`RuntimeError::Ineligible`] for code that is never compiled,
-    /// [`RuntimeError::CompileFailed`] with the reason, [`RuntimeError::TimedOut`],
-    /// [`RuntimeError::NoBackend`] on a handle from [`disabled`](Self::disabled).
+    /// [`RuntimeError::CompileFailed`] with the reason, which is
+    /// [`CompileFailure::WrongHash`](crate::runtime::CompileFailure::WrongHash) if the key isn't
+    /// that of the code, [`RuntimeError::TimedOut`], [`RuntimeError::NoBackend`] on a handle from [`disabled`](Self::disabled).
     pub fn compile_jit_sync(&self, request: LookupRequest) -> eyre::Result<()> {
         self.compile_jit_sync_timeout(request, SYNC_LIMIT)
     }

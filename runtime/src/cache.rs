@@ -41,7 +41,7 @@ struct Resident {
 enum Lack {
     /// Not as far as is known.
     No,
-    /// Yes: better code is wanted, as soon as somebody who has the bytecode comes by.
+    /// Yes: better code is wanted, as soon as somebody comes by.
     Found,
     /// Somebody came by. It isn't tried twice, unless the mark is taken back.
     Told,
@@ -319,13 +319,19 @@ fn is(resident: &Resident, program: &Weak<CompiledProgram>) -> bool {
 mod tests {
     use super::*;
     use crate::{code_space::reserve_for, compiler_pool::CompilerPool};
-    use alloy_primitives::B256;
+    use alloy_primitives::{B256, keccak256};
     use cranevm_codegen::CompilerOptions;
     use revm::primitives::hardfork::SpecId;
 
     fn key(n: usize) -> RuntimeCacheKey {
         let code_hash = B256::left_padding_from(&n.to_be_bytes());
         RuntimeCacheKey { code_hash, spec_id: SpecId::CANCUN }
+    }
+
+    const CODE: [u8; 1] = [0];
+
+    fn own_key() -> RuntimeCacheKey {
+        RuntimeCacheKey { code_hash: keccak256(CODE), spec_id: SpecId::CANCUN }
     }
 
     fn failure() -> Arc<CompileFailure> {
@@ -336,16 +342,16 @@ mod tests {
     fn a_late_publication_leaves_the_newer_program() {
         let cache = ProgramCache::default();
         let pool = CompilerPool::new(CompilerOptions::default(), 0, reserve_for(1));
-        let compile = || Arc::new(pool.program(key(1), &[0]).unwrap());
+        let compile = || Arc::new(pool.program(own_key(), &CODE).unwrap());
         let (late, newer) = (compile(), compile());
         let generation = cache.generation();
         drop(cache.clear());
         cache.publish(&newer, Tier::Full, cache.generation());
         cache.publish(&late, Tier::Full, generation);
-        assert!(cache.get(&key(1)).is_some_and(|resident| Arc::ptr_eq(&resident, &newer)));
+        assert!(cache.get(&own_key()).is_some_and(|resident| Arc::ptr_eq(&resident, &newer)));
         drop(cache.clear());
         cache.publish(&late, Tier::Full, generation);
-        assert!(cache.get(&key(1)).is_none());
+        assert!(cache.get(&own_key()).is_none());
         assert_eq!(cache.len(), 0);
     }
 

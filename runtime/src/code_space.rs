@@ -8,6 +8,7 @@ use crate::{
     locks::lock,
     lookup::RuntimeCacheKey,
     program::{CompiledProgram, Holdings, ProgramKind},
+    source::Source,
 };
 use cranevm_codegen::{
     Chunk, CompileError, CompiledCode, NativeProgram,
@@ -40,16 +41,25 @@ impl CodeSpace {
         self.region().map(drop)
     }
 
-    /// Places compiled code in memory.
+    /// Places in memory what `source` was compiled to.
     pub(crate) fn load(
         &self,
-        key: RuntimeCacheKey,
+        source: &Source,
         kind: ProgramKind,
         compiled: &CompiledCode,
     ) -> Result<CompiledProgram, CompileFailure> {
         let native = NativeProgram::load(compiled, &self.region()?)?;
-        let holdings = Arc::clone(&self.holdings);
-        Ok(CompiledProgram::new(key, kind, native, holdings))
+        Ok(CompiledProgram::new(source, kind, native, Arc::clone(&self.holdings)))
+    }
+
+    /// Places in memory what an artifact of `key` holds, whose bytecode isn't at hand.
+    pub(crate) fn load_artifact(
+        &self,
+        key: RuntimeCacheKey,
+        compiled: &CompiledCode,
+    ) -> Result<CompiledProgram, CompileFailure> {
+        let native = NativeProgram::load(compiled, &self.region()?)?;
+        Ok(CompiledProgram::of_artifact(key, native, Arc::clone(&self.holdings)))
     }
 
     /// Places another chunk of a program in memory.
@@ -67,7 +77,7 @@ impl CodeSpace {
         lock(&self.region).as_ref().map_or(0, |region| region.mapped_bytes() as u64)
     }
 
-    /// Bytes of tables held by programs, wherever they are.
+    /// Bytes of tables and bytecode held by programs, wherever they are.
     pub(crate) fn data_bytes(&self) -> u64 {
         self.holdings.data_bytes.get()
     }

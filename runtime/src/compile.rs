@@ -16,6 +16,7 @@ use crate::{
     pool::Band,
     program::ProgramKind,
     service::CompileService,
+    source::Source,
     teamwork::Teamwork,
 };
 use cranevm_codegen::CompiledCode;
@@ -47,7 +48,9 @@ impl CompileService {
             let instead = "such code is interpreted";
             return Err(RuntimeError::Unsupported { what, instead });
         }
-        match self.program(goal, key, code, deadline_in(limit)) {
+        let wrong = |failure| RuntimeError::CompileFailed { key, failure: Arc::new(failure) };
+        let source = Source::proven(key, code.clone()).map_err(wrong)?;
+        match self.program(goal, &source, deadline_in(limit)) {
             Ok(_) => Ok(()),
             Err(failure) if matches!(*failure, CompileFailure::TimedOut) => {
                 Err(RuntimeError::TimedOut { key, limit })
@@ -56,15 +59,15 @@ impl CompileService {
         }
     }
 
-    /// The program of `key`: resident, or awaited from the thread that compiles it, or compiled
-    /// here from `code`. Ends by `deadline`, but for the chunk at hand then.
+    /// The program of `source`: resident, or awaited from the thread that compiles it, or compiled
+    /// here. Ends by `deadline`, but for the chunk at hand then.
     pub(crate) fn program(
         self: &Arc<Self>,
         goal: Goal,
-        key: RuntimeCacheKey,
-        code: &[u8],
+        source: &Source,
         deadline: Instant,
     ) -> Attempt {
+        let key = source.key();
         let kept_since = self.library_generation();
         if goal == Goal::Artifact {
             self.look_for_stored(&key);
@@ -82,10 +85,10 @@ impl CompileService {
         }
         self.start_keeping_house();
         let (attempt, tier) = match self.kind_for(goal) {
-            CompilationKind::Jit => (self.attempt(key, code, generation, deadline), Tier::Full),
+            CompilationKind::Jit => (self.attempt(source, generation, deadline), Tier::Full),
             CompilationKind::Aot => {
                 let generations = (generation, kept_since);
-                (self.attempt_artifact(key, code, generations, deadline), Tier::Artifact)
+                (self.attempt_artifact(source, generations, deadline), Tier::Artifact)
             }
         };
         self.bell.ring();
@@ -94,7 +97,7 @@ impl CompileService {
         }
         if attempt.as_ref().map_or_else(|failure| failure.is_explained_by_a_dump(), |_| true) {
             let client = Client::Caller(deadline_in(self.tuning().jit_timeout));
-            self.dump(key, code, tier, client);
+            self.dump(source, tier, client);
         }
         self.settled_for(goal, &key, attempt)
     }
@@ -191,16 +194,16 @@ impl CompileService {
     }
 
     /// Writes the files of a compilation, if that is configured.
-    pub(crate) fn dump(&self, key: RuntimeCacheKey, code: &[u8], tier: Tier, client: Client) {
+    pub(crate) fn dump(&self, source: &Source, tier: Tier, client: Client) {
         if let Some(dumper) = &self.dumper {
             let helpers = self.helpers.as_ref().map(|helpers| (helpers, client));
-            dumper.dump(&self.work(tier, key, code), helpers);
+            dumper.dump(&self.work(tier, source), helpers);
         }
     }
 
     /// What a helper is told of a contract.
-    pub(crate) fn work<'a>(&self, tier: Tier, key: RuntimeCacheKey, code: &'a [u8]) -> Work<'a> {
-        Work { key, options: self.compilers.options(tier), code }
+    pub(crate) fn work<'a>(&self, tier: Tier, source: &'a Source) -> Work<'a> {
+        Work { key: source.key(), options: self.compilers.options(tier), code: source.code() }
     }
 
     /// Compiles a whole contract for a caller: on this thread with the workers' help, or in a
@@ -208,29 +211,23 @@ impl CompileService {
     pub(crate) fn compile_whole(
         &self,
         tier: Tier,
-        key: RuntimeCacheKey,
-        code: &[u8],
+        source: &Source,
         deadline: Instant,
     ) -> Result<CompiledCode, CompileFailure> {
         match &self.helpers {
             None => {
                 let call = |work: &_| self.call_for_help(work);
-                self.compilers.compile(tier, key, code, deadline, call)
+                self.compilers.compile(tier, source, deadline, call)
             }
-            Some(helpers) => helpers.compile(&self.work(tier, key, code), Client::Caller(deadline)),
+            Some(helpers) => helpers.compile(&self.work(tier, source), Client::Caller(deadline)),
         }
     }
 
     /// Compiles and publishes.
-    fn attempt(
-        &self,
-        key: RuntimeCacheKey,
-        code: &[u8],
-        generation: u64,
-        deadline: Instant,
-    ) -> Attempt {
+    fn attempt(&self, source: &Source, generation: u64, deadline: Instant) -> Attempt {
+        let key = source.key();
         if self.has_stored(&key)
-            && let Some(program) = self.load_stored(key, code.len(), generation)
+            && let Some(program) = self.load_stored(source, generation)
         {
             self.keep_within_budget();
             return Ok(program);
@@ -238,8 +235,8 @@ impl CompileService {
         let mut ticket = Ticket::always(&self.ledger, key);
         ticket.begin();
         let releases = self.compilers.space.releases();
-        let made = self.compile_whole(Tier::Full, key, code, deadline).and_then(|compiled| {
-            let load = || self.compilers.space.load(key, ProgramKind::Jit, &compiled);
+        let made = self.compile_whole(Tier::Full, source, deadline).and_then(|compiled| {
+            let load = || self.compilers.space.load(source, ProgramKind::Jit, &compiled);
             Ok((self.with_room(load)?, compiled.timings))
         });
         match made {
@@ -252,8 +249,8 @@ impl CompileService {
                 Ok(program)
             }
             Err(failure) => {
-                let what = (key, CompilationKind::Jit);
-                Err(self.fail(what, code.len(), failure, generation, releases))
+                let what = (source, CompilationKind::Jit);
+                Err(self.fail(what, failure, generation, releases))
             }
         }
     }
@@ -285,7 +282,7 @@ mod tests {
     use crate::{
         artifacts::RuntimeArtifactStore, compiler_pool::CompilerPool, config::RuntimeConfig,
     };
-    use alloy_primitives::keccak256;
+    use alloy_primitives::Bytes;
     use cranevm_codegen::CompilerOptions;
     use revm::primitives::hardfork::SpecId;
     use std::time::Duration;
@@ -302,8 +299,12 @@ mod tests {
         Instant::now() + Duration::from_secs(60)
     }
 
-    fn key(code: &[u8]) -> RuntimeCacheKey {
-        RuntimeCacheKey { code_hash: keccak256(code), spec_id: SpecId::CANCUN }
+    fn source(code: &'static [u8]) -> Source {
+        Source::hashed(Bytes::from_static(code), SpecId::CANCUN)
+    }
+
+    fn key(code: &'static [u8]) -> RuntimeCacheKey {
+        source(code).key()
     }
 
     const FIRST: &[u8] = &[0x00];
@@ -318,7 +319,7 @@ mod tests {
             panic!("must lead")
         };
         std::thread::scope(|scope| {
-            let follower = scope.spawn(|| service.program(Goal::Program, key, FIRST, deadline));
+            let follower = scope.spawn(|| service.program(Goal::Program, &source(FIRST), deadline));
             // Whether the follower waits by now or comes later, it compiles by itself.
             std::thread::sleep(Duration::from_millis(20));
             lead.land(Err(Arc::new(CompileFailure::TimedOut)));
@@ -341,8 +342,7 @@ mod tests {
             panic!("must lead")
         };
         std::thread::scope(|scope| {
-            let follower =
-                scope.spawn(|| service.program(Goal::Artifact, key(FIRST), FIRST, later()));
+            let follower = scope.spawn(|| service.program(Goal::Artifact, &source(FIRST), later()));
             // Whether the follower waits by now or comes later, it makes the artifact.
             std::thread::sleep(Duration::from_millis(50));
             lead.land(Ok(program));
@@ -356,7 +356,7 @@ mod tests {
     fn what_is_short_of_memory_is_done_again_in_the_room_made() {
         let service = service();
         // Resident, and held by nobody else.
-        service.program(Goal::Program, key(FIRST), FIRST, later()).unwrap();
+        service.program(Goal::Program, &source(FIRST), later()).unwrap();
         let second = || service.compilers.program(key(SECOND), SECOND);
         assert!(second().is_err_and(|failure| failure.is_shortage()));
         assert!(service.with_room(second).is_ok());
@@ -369,15 +369,15 @@ mod tests {
         let service = service();
         // Not through the service, whose cache would keep it.
         let first = service.compilers.program(key(FIRST), FIRST).unwrap();
-        let failure = service.program(Goal::Program, key(SECOND), SECOND, later()).unwrap_err();
+        let failure = service.program(Goal::Program, &source(SECOND), later()).unwrap_err();
         assert!(failure.is_shortage(), "{failure}");
         for _ in 0..3 {
-            let again = service.program(Goal::Program, key(SECOND), SECOND, later()).unwrap_err();
+            let again = service.program(Goal::Program, &source(SECOND), later()).unwrap_err();
             assert!(Arc::ptr_eq(&again, &failure));
         }
         assert_eq!(service.ledger.counters.compilations_dispatched.get(), 1);
         drop(first);
-        service.program(Goal::Program, key(SECOND), SECOND, later()).unwrap();
+        service.program(Goal::Program, &source(SECOND), later()).unwrap();
         assert_eq!(service.ledger.counters.compilations_dispatched.get(), 2);
         assert!(service.known(&key(SECOND)).is_some_and(|known| known.is_ok()));
     }
@@ -386,10 +386,10 @@ mod tests {
     fn a_shortage_is_forgotten_by_a_clear() {
         let service = service();
         let _first = service.compilers.program(key(FIRST), FIRST).unwrap();
-        assert!(service.program(Goal::Program, key(SECOND), SECOND, later()).is_err());
+        assert!(service.program(Goal::Program, &source(SECOND), later()).is_err());
         service.clear();
         assert!(service.known(&key(SECOND)).is_none());
-        assert!(service.program(Goal::Program, key(SECOND), SECOND, later()).is_err());
+        assert!(service.program(Goal::Program, &source(SECOND), later()).is_err());
         assert_eq!(service.ledger.counters.compilations_dispatched.get(), 2);
     }
 
@@ -402,7 +402,7 @@ mod tests {
         assert!(service.is_first_shortage(0));
         assert!(!service.is_first_shortage(0));
         service.clear();
-        assert!(service.program(Goal::Program, key(SECOND), SECOND, later()).is_err());
+        assert!(service.program(Goal::Program, &source(SECOND), later()).is_err());
         assert!(!service.is_first_shortage(service.cache.generation()), "it was logged");
     }
 }

@@ -7,16 +7,16 @@
 use crate::program::{CompiledProgram, ProgramKind};
 use crate::{
     CompileTimings, code_space::CodeSpace, error::CompileFailure, locks::lock,
-    lookup::RuntimeCacheKey, panics::contain_panic, teamwork::Teamwork,
+    lookup::RuntimeCacheKey, panics::contain_panic, source::Source, teamwork::Teamwork,
 };
 #[cfg(test)]
-use alloy_primitives::keccak256;
+use alloy_primitives::Bytes;
 use cranevm_codegen::{
     Chunk, CompileError, CompiledCode, Compiler, CompilerOptions, OptimizationLevel, Program,
     artifact::Identity,
 };
 #[cfg(test)]
-use revm::primitives::hardfork::SpecId;
+use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
 use std::{
     sync::{Arc, Mutex},
     time::Instant,
@@ -106,12 +106,11 @@ impl CompilerPool {
     pub(crate) fn compile(
         &self,
         tier: Tier,
-        key: RuntimeCacheKey,
-        code: &[u8],
+        source: &Source,
         deadline: Instant,
         call_for_help: impl FnOnce(&Arc<Teamwork>),
     ) -> Result<CompiledCode, CompileFailure> {
-        let (analysed, mut compiled) = self.begin(tier, key, code)?;
+        let (analysed, mut compiled) = self.begin(tier, source)?;
         let work = Arc::new(Teamwork::new(tier, analysed));
         call_for_help(&work);
         work.finish(self, deadline, &mut compiled)?;
@@ -127,12 +126,12 @@ impl CompilerPool {
     pub(crate) fn begin(
         &self,
         tier: Tier,
-        key: RuntimeCacheKey,
-        code: &[u8],
+        source: &Source,
     ) -> Result<(Program, CompiledCode), CompileFailure> {
         // First, so that without memory for code no time goes into making it.
         self.space.reserve()?;
-        self.lend(tier, true, |compiler| compiler.compile_start(code, key.spec_id))
+        let spec_id = source.key().spec_id;
+        self.lend(tier, true, |compiler| compiler.compile_start(source.code(), spec_id))
     }
 
     /// Compiles another chunk.
@@ -184,9 +183,10 @@ impl CompilerPool {
     /// A program that can start, with the analysis that its other chunks are compiled from.
     #[cfg(test)]
     pub(crate) fn started(&self, code: &[u8], spec_id: SpecId) -> (CompiledProgram, Program) {
-        let key = RuntimeCacheKey { code_hash: keccak256(code), spec_id };
-        let (analysed, compiled) = self.begin(self.first_tier(), key, code).unwrap();
-        (self.space.load(key, ProgramKind::Jit, &compiled).unwrap(), analysed)
+        let code = Bytecode::new_legacy(Bytes::copy_from_slice(code));
+        let source = Source::of(&code, spec_id);
+        let (analysed, compiled) = self.begin(self.first_tier(), &source).unwrap();
+        (self.space.load(&source, ProgramKind::Jit, &compiled).unwrap(), analysed)
     }
 
     /// A program of `key`, compiled at the full tier.
@@ -196,9 +196,10 @@ impl CompilerPool {
         key: RuntimeCacheKey,
         code: &[u8],
     ) -> Result<CompiledProgram, CompileFailure> {
+        let source = Source::proven(key, Bytes::copy_from_slice(code))?;
         let deadline = Instant::now() + std::time::Duration::from_secs(60);
-        let compiled = self.compile(Tier::Full, key, code, deadline, |_| {})?;
-        self.space.load(key, ProgramKind::Jit, &compiled)
+        let compiled = self.compile(Tier::Full, &source, deadline, |_| {})?;
+        self.space.load(&source, ProgramKind::Jit, &compiled)
     }
 
     fn borrow(&self, tier: Tier) -> Result<PooledCompiler, CompileError> {

@@ -1,4 +1,9 @@
 //! What an EVM asks of a backend for each frame, and what lookups are made of.
+//!
+//! Keys in questions are claims: see [`Source`]. What is found by one is compared with the code at
+//! hand. An EVM whose code isn't what is claimed gets the code's own program, as soon as it is known
+//! that such claims are made: a program is there and is another's, or a worker was asked to compile
+//! the code and has hashed it. A lookup whose code isn't what it claims finds nothing.
 
 use crate::{
     aot::Goal,
@@ -6,11 +11,13 @@ use crate::{
     helper::deadline_in,
     hotness::Cold,
     lookup::{InterpretReason, LookupDecision, LookupRequest, RuntimeCacheKey},
-    program::CompiledProgram,
+    program::{CompiledProgram, Verified},
     service::CompileService,
+    source::Source,
     submission::Origin,
 };
 use alloy_primitives::Bytes;
+use revm::bytecode::Bytecode;
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -22,8 +29,8 @@ pub(crate) const SYNC_LIMIT: Duration = Duration::from_secs(30);
 /// How an EVM is to run a contract.
 #[derive(Clone)]
 pub(crate) enum Consultation {
-    /// Natively.
-    Run(Arc<CompiledProgram>),
+    /// Natively, by the program of this very bytecode.
+    Run(Verified),
     /// In the interpreter, and to count that.
     Watch(Arc<Cold>),
     /// In the interpreter.
@@ -31,36 +38,20 @@ pub(crate) enum Consultation {
 }
 
 impl JitBackend {
-    /// How to run frames of `key`, whose bytecode is `code`. Holds for one [`epoch`](Self::epoch).
-    /// Never waits, except in blocking mode. Counts the lookup, but no heat: that is for each
-    /// frame, by [`Cold::heat`].
-    pub(crate) fn consult(
-        &self,
-        key: &RuntimeCacheKey,
-        code: impl FnOnce() -> Bytes,
-    ) -> Consultation {
+    /// How to run frames of `code`, whose key is claimed to be `claimed`. Holds for one
+    /// [`epoch`](Self::epoch). Never waits, except in blocking mode. Counts the lookup, but no
+    /// heat: that is for each frame, by [`Cold::heat`].
+    pub(crate) fn consult(&self, claimed: &RuntimeCacheKey, code: &Bytecode) -> Consultation {
         let Some(service) = self.service().filter(|service| service.is_enabled()) else {
             return Consultation::Interpret;
         };
-        if service.config.blocking {
-            return match service.lookup_blocking(&LookupRequest { key: *key, code: code() }) {
-                LookupDecision::Compiled(program) => Consultation::Run(program),
-                LookupDecision::Interpret(_) => Consultation::Interpret,
-            };
-        }
-        let code = code();
-        if !service.is_eligible(key, &code) {
+        if !service.is_eligible(claimed, code.original_byte_slice()) {
             return Consultation::Interpret;
         }
-        match service.count(service.use_resident(key, || code.clone())) {
-            Some(program) => return Consultation::Run(program),
-            None if service.is_hopeless(key) => return Consultation::Interpret,
-            None => {}
+        match service.config.blocking {
+            true => service.consult_blocking(claimed, code),
+            false => service.consult(claimed, code),
         }
-        if service.has_stored(key) {
-            service.submit(*key, code, Origin::Stored, None);
-        }
-        Consultation::Watch(service.cold.get(key, service.cache.generation()))
     }
 
     /// Asks the workers to compile `code`; `cold` begins anew when that is over. Whether it was
@@ -124,14 +115,91 @@ impl CompileService {
         self.failure(kind, key).is_some_and(|failure| !failure.is_shortage())
     }
 
+    /// [`JitBackend::consult`], for eligible code, without waiting.
+    fn consult(self: &Arc<Self>, claimed: &RuntimeCacheKey, code: &Bytecode) -> Consultation {
+        let verified = |key: &_| self.use_resident(key, |program| Verified::new(program, code));
+        let (mut key, mut found) = (*claimed, verified(claimed));
+        if found.is_none() && self.doubts(claimed) {
+            key = Source::of(code, claimed.spec_id).key();
+            if key != *claimed {
+                found = verified(&key);
+            }
+        }
+        match self.count(found) {
+            Some(program) => return Consultation::Run(program),
+            None if self.is_hopeless(&key) => return Consultation::Interpret,
+            None => {}
+        }
+        let cold = self.cold.get(&key, self.cache.generation());
+        if self.has_stored(&key) {
+            self.submit(key, code.original_bytes(), Origin::Stored, Some(Arc::clone(&cold)));
+        }
+        Consultation::Watch(cold)
+    }
+
+    /// [`JitBackend::consult`], for eligible code, in blocking mode: the code's own program,
+    /// whatever is claimed.
+    fn consult_blocking(
+        self: &Arc<Self>,
+        claimed: &RuntimeCacheKey,
+        code: &Bytecode,
+    ) -> Consultation {
+        let verify = |program: &_| Verified::new(program, code);
+        if let Some(program) = self.use_resident(claimed, verify) {
+            self.count(Some(()));
+            return Consultation::Run(program);
+        }
+        match self.lookup_proven(&Source::of(code, claimed.spec_id)) {
+            LookupDecision::Compiled(program) => {
+                verify(&program).map_or(Consultation::Interpret, Consultation::Run)
+            }
+            LookupDecision::Interpret(_) => Consultation::Interpret,
+        }
+    }
+
+    /// Whether code that isn't found under a key it claims may have another: there is a program of
+    /// other code, or somebody had such code. Hashing each that isn't found would cost more.
+    fn doubts(&self, claimed: &RuntimeCacheKey) -> bool {
+        self.cache.get(claimed).is_some() || self.cold.doubts(claimed, self.cache.generation())
+    }
+
+    /// [`JitBackend::lookup_blocking`].
     pub(crate) fn lookup_blocking(self: &Arc<Self>, request: &LookupRequest) -> LookupDecision {
-        if !self.is_eligible(&request.key, &request.code) {
+        let LookupRequest { key, code } = request;
+        if !self.is_eligible(key, code) {
             return LookupDecision::Interpret(InterpretReason::Ineligible);
         }
-        if let Some(program) = self.get_tracked(&request.key) {
+        if let Some(program) = self.use_requested(request) {
+            self.count(Some(()));
             return LookupDecision::Compiled(program);
         }
-        match self.program(Goal::Program, request.key, &request.code, deadline_in(SYNC_LIMIT)) {
+        if self.is_hopeless(key) {
+            // Whosever code it is.
+            self.count(None::<()>);
+            return LookupDecision::Interpret(InterpretReason::JitFailed);
+        }
+        match Source::proven(*key, code.clone()) {
+            Ok(source) => self.lookup_proven(&source),
+            Err(failure) => {
+                self.log_failure(*key, code.len(), &failure, self.cache.generation());
+                LookupDecision::Interpret(InterpretReason::JitFailed)
+            }
+        }
+    }
+
+    /// The resident program of a request, if its key is that of its code.
+    pub(crate) fn use_requested(&self, request: &LookupRequest) -> Option<Arc<CompiledProgram>> {
+        let LookupRequest { key, code } = request;
+        let hashed = || Source::hashed(code.clone(), key.spec_id);
+        self.use_resident(key, |program| program.is_of(code, hashed).then(|| Arc::clone(program)))
+    }
+
+    /// Finds the program of eligible code, or compiles it.
+    fn lookup_proven(self: &Arc<Self>, source: &Source) -> LookupDecision {
+        if let Some(program) = self.get_tracked(&source.key()) {
+            return LookupDecision::Compiled(program);
+        }
+        match self.program(Goal::Program, source, deadline_in(SYNC_LIMIT)) {
             Ok(program) => LookupDecision::Compiled(program),
             // Logged where it happened, once.
             Err(_) => LookupDecision::Interpret(InterpretReason::JitFailed),

@@ -110,9 +110,9 @@ pub enum CompileFailure {
     /// Nobody compiles it any more: the backend ended, or a `clear_*` came before the work ended.
     #[error("the compilation was given up: the backend ended or was cleared")]
     Abandoned,
-    /// The bytecode isn't what its key says. Noticed where an artifact is made, for that would
-    /// serve others; lookups trust the key.
-    #[error("the code's hash is {found}, not the one of its key: no artifact is made of it")]
+    /// The bytecode isn't what its key says. Nothing is compiled from it, for the program would
+    /// serve whoever has the code that the key names.
+    #[error("the code's hash is {found}, not the one of its key; ask with the code's own hash")]
     WrongHash {
         /// Keccak-256 of the code.
         found: B256,

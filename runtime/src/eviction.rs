@@ -182,12 +182,13 @@ mod tests {
         aot::Goal,
         compiler_pool::{CompilerPool, Tier},
         config::RuntimeConfig,
-        lookup::RuntimeCacheKey,
+        lookup::{LookupRequest, RuntimeCacheKey},
         service::FREED_AT_ONCE,
+        source::Source,
         submission::Origin,
         tuning::RuntimeTuning,
     };
-    use alloy_primitives::{Bytes, keccak256};
+    use alloy_primitives::Bytes;
     use cranevm_codegen::CompilerOptions;
     use revm::{bytecode::opcode::*, primitives::hardfork::SpecId};
     use std::{
@@ -218,8 +219,12 @@ mod tests {
         Arc::new(service)
     }
 
+    fn source(code: &[u8]) -> Source {
+        Source::hashed(Bytes::copy_from_slice(code), SpecId::CANCUN)
+    }
+
     fn key(code: &[u8]) -> RuntimeCacheKey {
-        RuntimeCacheKey { code_hash: keccak256(code), spec_id: SpecId::CANCUN }
+        source(code).key()
     }
 
     fn later() -> Instant {
@@ -247,7 +252,7 @@ mod tests {
             let service = service(cut, configured);
             for n in 0..16 {
                 let code = [PUSH1, n, STOP];
-                service.program(Goal::Program, key(&code), &code, later()).unwrap();
+                service.program(Goal::Program, &source(&code), later()).unwrap();
             }
             let limit = if configured == 4 * page { 4 * page } else { 8 * page } as u64;
             let held = service.held_bytes();
@@ -272,22 +277,29 @@ mod tests {
         assert!(service.ledger.pending.wait_none(later()));
         assert_eq!(service.cache.tier(&key(&code)), Some(Tier::Baseline), "it runs all the same");
         service.find_lacking();
-        let same = || panic!("there is no more memory than before");
-        service.use_resident(&key(&code), same).unwrap();
+        let request = LookupRequest { key: key(&code), code: code.clone() };
+        let dispatched = || service.ledger.counters.compilations_dispatched.get();
+        let (look, before) = (|| service.use_requested(&request).map(drop), dispatched());
+        look().unwrap();
+        assert!(service.ledger.pending.wait_none(later()));
+        assert_eq!(dispatched(), before, "there is no more memory than before");
         // Not enough by far, and that may happen again.
         for _ in 0..2 {
             let failed = service.ledger.counters.compilations_failed.get();
             held.truncate(held.len() - 2);
             service.find_lacking();
-            service.use_resident(&key(&code), || code.clone()).unwrap();
+            look().unwrap();
             assert!(service.ledger.pending.wait_none(later()));
             assert_eq!(service.ledger.counters.compilations_failed.get(), failed + 1);
             service.find_lacking();
-            service.use_resident(&key(&code), same).unwrap();
+            let before = dispatched();
+            look().unwrap();
+            assert!(service.ledger.pending.wait_none(later()));
+            assert_eq!(dispatched(), before);
         }
         drop(held);
         service.find_lacking();
-        service.use_resident(&key(&code), || code.clone()).unwrap();
+        look().unwrap();
         assert!(service.ledger.pending.wait_none(later()));
         assert_eq!(service.cache.tier(&key(&code)), Some(Tier::Full));
         service.shut_down();
@@ -317,7 +329,7 @@ mod tests {
         let fill = |first: usize| {
             for n in first..first + ROOM {
                 let code = [PUSH1, n as u8, STOP];
-                service.program(Goal::Program, key(&code), &code, later()).unwrap();
+                service.program(Goal::Program, &source(&code), later()).unwrap();
             }
         };
         fill(0);

@@ -6,7 +6,7 @@
 
 use crate::{
     config::CompilationKind, error::CompileFailure, lookup::RuntimeCacheKey,
-    service::CompileService,
+    service::CompileService, source::Source,
 };
 use alloy_primitives::map::HashMap;
 use std::{
@@ -87,17 +87,17 @@ impl FailureLog {
 }
 
 impl CompileService {
-    /// Accounts for a failure that befell the compilation of `key` to this kind. The other isn't
+    /// Accounts for a failure that befell the compilation of `source` to this kind. The other isn't
     /// barred by it: it takes other work.
     pub(crate) fn fail(
         &self,
-        (key, kind): (RuntimeCacheKey, CompilationKind),
-        code_len: usize,
+        (source, kind): (&Source, CompilationKind),
         failure: CompileFailure,
         generation: u64,
         releases: u64,
     ) -> Arc<CompileFailure> {
-        self.log_failure(key, code_len, &failure, generation);
+        let key = source.key();
+        self.log_failure(key, source.code().len(), &failure, generation);
         let failure = Arc::new(failure);
         if !failure.is_circumstantial() {
             self.cache.remember_failure((key, kind), &failure, generation, releases);

@@ -15,7 +15,7 @@ use std::{
     hash::BuildHasher,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -35,6 +35,7 @@ const FRAME: u64 = 1 << 32;
 /// Counts the runs of a contract that has no program.
 #[derive(Debug)]
 pub(crate) struct Cold {
+    /// What is claimed of the contract.
     key: RuntimeCacheKey,
     /// Of the cache, when counting began.
     generation: u64,
@@ -42,6 +43,8 @@ pub(crate) struct Cold {
     threshold: u32,
     /// Frames in the upper half, gas in the lower.
     heat: AtomicU64,
+    /// Whether code was brought under this key that isn't of its hash.
+    is_doubtful: AtomicBool,
 }
 
 impl Cold {
@@ -75,6 +78,22 @@ impl Cold {
     /// Begins to count anew.
     pub(crate) fn cool(&self) {
         self.heat.store(0, Relaxed);
+    }
+
+    /// Whether it counts for `key`.
+    #[inline]
+    pub(crate) fn is_for(&self, key: &RuntimeCacheKey) -> bool {
+        self.key == *key
+    }
+
+    /// Whether who claims this key may have other code.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.is_doubtful.load(Relaxed)
+    }
+
+    /// Notes that somebody who claims this key has other code; whether for the first time.
+    pub(crate) fn note_wrong_claim(&self) -> bool {
+        !self.is_doubtful.swap(true, Relaxed)
     }
 
     /// Frames counted.
@@ -134,17 +153,33 @@ impl ColdTable {
             None => make_room(&bucket),
         };
         let (key, threshold) = (*key, self.threshold);
-        let cold = Arc::new(Cold { key, generation, threshold, heat: AtomicU64::new(0) });
+        let (heat, is_doubtful) = (AtomicU64::new(0), AtomicBool::new(false));
+        let cold = Arc::new(Cold { key, generation, threshold, heat, is_doubtful });
         bucket[place] = Some(Arc::clone(&cold));
         cold
     }
 
     /// Frames counted for `key`, if it is being watched.
     pub(crate) fn frames(&self, key: &RuntimeCacheKey, generation: u64) -> Option<u32> {
+        self.peek(key, generation, Cold::frames)
+    }
+
+    /// Whether it is known that who claims `key` may have other code.
+    pub(crate) fn doubts(&self, key: &RuntimeCacheKey, generation: u64) -> bool {
+        self.peek(key, generation, Cold::is_doubtful).unwrap_or(false)
+    }
+
+    /// Looks at the counter of `key`, if there is one.
+    fn peek<T>(
+        &self,
+        key: &RuntimeCacheKey,
+        generation: u64,
+        look: impl FnOnce(&Cold) -> T,
+    ) -> Option<T> {
         self.buckets.get()?;
         let bucket = lock(self.bucket(key));
         let mut here = bucket.iter().flatten();
-        here.find(|cold| cold.key == *key && cold.generation == generation).map(|c| c.frames())
+        here.find(|cold| cold.key == *key && cold.generation == generation).map(|cold| look(cold))
     }
 
     fn bucket(&self, key: &RuntimeCacheKey) -> &Mutex<Bucket> {

@@ -141,6 +141,12 @@ impl Ticket {
         self.cold = cold;
     }
 
+    /// Tells the observer that asked that its key isn't that of the code it saw; whether it didn't
+    /// know that some claims are wrong.
+    pub(crate) fn note_wrong_claim(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.note_wrong_claim())
+    }
+
     /// Compilation begins. Without this the ticket ends without an event and counts for nothing.
     pub(crate) fn begin(&mut self) {
         self.begun = Some(Instant::now());

@@ -59,6 +59,7 @@ mod panics;
 mod pool;
 mod program;
 mod service;
+mod source;
 mod stats;
 mod submission;
 mod teamwork;

@@ -11,7 +11,8 @@ use std::{
 /// Names a program: the contract's code and the fork that it is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeCacheKey {
-    /// Keccak-256 of the bytecode. Trusted: nobody computes it again.
+    /// Keccak-256 of the bytecode. In a request it is a claim, which may find a program: what is
+    /// found is compared with the request's code, and what is compiled is hashed.
     pub code_hash: B256,
     /// The fork. It decides prices and which opcodes exist, so it is part of the name.
     pub spec_id: SpecId,
@@ -39,7 +40,7 @@ pub struct LookupRequest {
 /// Asks for a persistent artifact.
 #[derive(Clone, Debug)]
 pub struct AotRequest {
-    /// Keccak-256 of the bytecode. Trusted.
+    /// Keccak-256 of the bytecode. It is computed again: no artifact is made under a wrong one.
     pub code_hash: B256,
     /// The contract's bytecode as deployed.
     pub code: Bytes,

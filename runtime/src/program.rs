@@ -1,26 +1,33 @@
 //! A compiled contract together with what keeps its code alive.
 //!
 //! The one place of this crate that enters compiled code. [`CompiledProgram`] is made only by the
-//! compilation path, which compiles for its key and loads the result, so the code behind
-//! [`func`](CompiledProgram::func) belongs to the key, and lives as long as the program.
+//! compilation path, which compiles a [`Source`], whose hash was computed, and loads the result; so
+//! the code behind [`func`](CompiledProgram::func) belongs to the key, and lives as long as the
+//! program. Frames run on a [`Verified`] program: one whose bytecode was compared with the frame's.
 
 #![expect(unsafe_code, reason = "entering compiled code")]
 
 use crate::{
     lookup::RuntimeCacheKey,
+    source::Source,
     stats::{Gauge, Releases},
 };
+use alloy_primitives::Bytes;
 use cranevm_codegen::{
     Chunk, CompileError, EvmCompilerFn, NativeProgram, NativeRun, code_memory::CodeRegion,
 };
-use revm::interpreter::{
-    GasTable, Host, InstructionTable, Interpreter,
-    interpreter::{EthInterpreter, STACK_LIMIT},
+use revm::{
+    bytecode::Bytecode,
+    interpreter::{
+        GasTable, Host, InstructionTable, Interpreter,
+        interpreter::{EthInterpreter, STACK_LIMIT},
+    },
 };
 use std::{
     fmt,
+    ops::Deref,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -47,8 +54,9 @@ pub struct CompiledProgram {
     pub kind: ProgramKind,
     /// Owner of the code that `func` points into.
     backing: NativeProgram,
-    /// Bytes of the bytecode compiled.
-    code_len: usize,
+    /// The bytecode that it was compiled from, to compare others with. An artifact that was loaded
+    /// before anybody brought the bytecode gets it from the first who has it.
+    source: OnceLock<Source>,
     /// The backend's clock when it was last used; see
     /// [`ProgramCache::clock`](crate::cache::ProgramCache::clock).
     last_use: AtomicU32,
@@ -68,7 +76,7 @@ pub struct CompiledProgram {
 /// What the programs of a backend hold together, wherever they are.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
-    /// Bytes of tables.
+    /// Bytes of tables and bytecode.
     pub(crate) data_bytes: Gauge,
     /// Programs dropped, each counted after its code was freed.
     pub(crate) releases: Releases,
@@ -88,30 +96,74 @@ impl Drop for Share {
 }
 
 impl CompiledProgram {
-    /// Wraps loaded code. `backing` must be what the code of `key` was compiled to.
+    /// Wraps loaded code. `backing` must be what the code of `source` was compiled to.
     pub(crate) fn new(
-        key: RuntimeCacheKey,
+        source: &Source,
         kind: ProgramKind,
         backing: NativeProgram,
         holdings: Arc<Holdings>,
     ) -> Self {
-        let data_bytes = backing.data_bytes() as u64;
+        let key = source.key();
+        let source = OnceLock::from(source.clone());
+        Self::with_source(key, source, kind, backing, holdings)
+    }
+
+    /// Wraps the loaded code of an artifact, whose bytecode nobody has at hand. `backing` must be
+    /// what code of this hash was compiled to.
+    pub(crate) fn of_artifact(
+        key: RuntimeCacheKey,
+        backing: NativeProgram,
+        holdings: Arc<Holdings>,
+    ) -> Self {
+        Self::with_source(key, OnceLock::new(), ProgramKind::Aot, backing, holdings)
+    }
+
+    fn with_source(
+        key: RuntimeCacheKey,
+        source: OnceLock<Source>,
+        kind: ProgramKind,
+        backing: NativeProgram,
+        holdings: Arc<Holdings>,
+    ) -> Self {
+        let data_bytes = data_bytes(&backing);
         holdings.data_bytes.add(data_bytes);
-        let _share = Share { holdings, data_bytes };
-        let (func, code_len) = (backing.func(), backing.bytecode_len());
         Self {
-            func,
+            func: backing.func(),
             key,
             kind,
             backing,
-            code_len,
+            source,
             last_use: AtomicU32::new(0),
             short_until: AtomicU64::new(0),
             shortages: AtomicU32::new(0),
             was_killed: AtomicBool::new(false),
             put_off: AtomicBool::new(false),
-            _share,
+            _share: Share { holdings, data_bytes },
         }
+    }
+
+    /// Whether `code` is what this was compiled from, for sure: the very bytes that are kept, or
+    /// equal to them; where none are kept yet, by their hash, which `hashed` computes.
+    pub(crate) fn is_of(&self, code: &Bytes, hashed: impl FnOnce() -> Source) -> bool {
+        if code.len() != self.backing.bytecode_len() {
+            return false;
+        }
+        let Some(source) = self.source.get() else {
+            let source = hashed();
+            let is_own = source.key() == self.key;
+            if is_own {
+                // Another thread may have been quicker, with the same bytes.
+                let _kept = self.source.set(source);
+            }
+            return is_own;
+        };
+        // Both are alive, so what is at the same place is the same.
+        code.as_ptr() == source.code().as_ptr() || code == source.code()
+    }
+
+    /// What it was compiled from, if somebody has brought that.
+    pub(crate) fn source(&self) -> Option<&Source> {
+        self.source.get()
     }
 
     /// Places a chunk that was absent; frames that run meanwhile meet it when they come by.
@@ -134,9 +186,9 @@ impl CompiledProgram {
         self.backing.wrong_guesses()
     }
 
-    /// Bytes of executable memory and tables held.
+    /// Bytes of executable memory, tables and bytecode held.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.backing.code_bytes() + self.backing.data_bytes()) as u64
+        self.backing.code_bytes() as u64 + data_bytes(&self.backing)
     }
 
     /// Notes a use: a load, and a store if the clock has gone on since the last.
@@ -196,34 +248,6 @@ impl CompiledProgram {
         self.backing.hand_overs()
     }
 
-    /// Goes on with a frame natively from the entry point at its pc, as
-    /// [`EvmCompilerFn::go_on`] does, with the EVM's own tables for what isn't native. Nothing is
-    /// done if there is no such entry point, or the frame isn't one of this program.
-    ///
-    /// Whether the frame's code is this program's is told by its hash, which the caller has
-    /// compared and revm vouches for. The checks here catch what would break memory safety: a pc
-    /// beyond the code, or a stack without room.
-    #[inline]
-    pub(crate) fn go_on<H: Host>(
-        &self,
-        interpreter: &mut Interpreter<EthInterpreter>,
-        host: &mut H,
-        instructions: &InstructionTable<EthInterpreter, H>,
-        gas_table: &GasTable,
-    ) -> NativeRun {
-        let fits = interpreter.runtime_flag.spec_id == self.key.spec_id
-            && interpreter.bytecode.is_legacy()
-            && interpreter.bytecode.len() == self.code_len
-            && interpreter.stack.data().capacity() >= STACK_LIMIT;
-        if !fits {
-            return NativeRun::NotEntered;
-        }
-        // SAFETY: `self.backing` keeps the code alive during the call, for `self` is borrowed. It
-        // was compiled for this spec and for bytecode of this length (checked above) and of this
-        // hash (compared by the caller).
-        unsafe { self.func.go_on(interpreter, host, instructions, gas_table) }
-    }
-
     /// Whether a frame of this program can go on natively at `pc` now.
     #[inline]
     pub(crate) fn is_enterable(&self, pc: usize) -> bool {
@@ -234,6 +258,103 @@ impl CompiledProgram {
     #[inline]
     pub(crate) fn has_single_error(&self) -> bool {
         self.backing.has_single_error()
+    }
+}
+
+/// Bytes of tables and bytecode that a program holds. The bytecode counts also where it isn't there
+/// yet, so that a program doesn't grow when it comes.
+fn data_bytes(backing: &NativeProgram) -> u64 {
+    (backing.data_bytes() + backing.bytecode_len()) as u64
+}
+
+/// Tells a bytecode from all others that are alive: where it is. Clones are one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CodeId(usize);
+
+impl CodeId {
+    #[inline(always)]
+    pub(crate) fn of(code: &Bytecode) -> Self {
+        // A part of what clones share, whose content isn't looked at here.
+        Self(std::ptr::from_ref(code.bytecode()).addr())
+    }
+
+    /// One of `places`, a power of two, for what is kept by it. Allocations of one size lie at
+    /// multiples of something, so more bits take part than are needed.
+    #[inline(always)]
+    pub(crate) const fn place(self, places: usize) -> usize {
+        (self.0 >> 4 ^ self.0 >> 9) % places
+    }
+}
+
+/// A program, and a bytecode that was found to be what it was compiled from.
+#[derive(Clone)]
+pub(crate) struct Verified {
+    program: Arc<CompiledProgram>,
+    /// Held, so that no other bytecode can be where this is.
+    code: Bytecode,
+}
+
+impl Verified {
+    /// `None` if the program was compiled from other code. Costs the comparison of
+    /// [`is_of`](CompiledProgram::is_of).
+    pub(crate) fn new(program: &Arc<CompiledProgram>, code: &Bytecode) -> Option<Self> {
+        let hashed = || Source::of(code, program.key.spec_id);
+        let is_own = code.is_legacy() && program.is_of(&code.original_bytes(), hashed);
+        is_own.then(|| Self { program: Arc::clone(program), code: code.clone() })
+    }
+
+    /// The same program for `code`, if it was compiled from that as well.
+    pub(crate) fn for_code(&self, code: &Bytecode) -> Option<Self> {
+        match CodeId::of(&self.code) == CodeId::of(code) {
+            true => Some(self.clone()),
+            false => Self::new(&self.program, code),
+        }
+    }
+
+    /// Bytes of the bytecode held.
+    pub(crate) fn code_len(&self) -> usize {
+        self.code.len()
+    }
+
+    /// The program.
+    #[cfg(test)]
+    pub(crate) const fn program(&self) -> &Arc<CompiledProgram> {
+        &self.program
+    }
+
+    /// Goes on with a frame natively from the entry point at its pc, as
+    /// [`EvmCompilerFn::go_on`] does, with the EVM's own tables for what isn't native. Nothing is
+    /// done if there is no such entry point, or the frame isn't one of the bytecode that was
+    /// verified.
+    #[inline]
+    pub(crate) fn go_on<H: Host>(
+        &self,
+        interpreter: &mut Interpreter<EthInterpreter>,
+        host: &mut H,
+        instructions: &InstructionTable<EthInterpreter, H>,
+        gas_table: &GasTable,
+    ) -> NativeRun {
+        let fits = interpreter.runtime_flag.spec_id == self.key.spec_id
+            && CodeId::of(&interpreter.bytecode) == CodeId::of(&self.code)
+            && interpreter.stack.data().capacity() >= STACK_LIMIT;
+        if !fits {
+            return NativeRun::NotEntered;
+        }
+        // SAFETY: `self.program` keeps the code alive during the call, for `self` is borrowed. It
+        // was compiled for this spec (checked above) and from this bytecode: the frame's is the
+        // very object `self.code` (checked above, and nothing else can be in its place while it is
+        // held), which never changes, and which `new` has compared with what the program was
+        // compiled from.
+        unsafe { self.func.go_on(interpreter, host, instructions, gas_table) }
+    }
+}
+
+impl Deref for Verified {
+    type Target = CompiledProgram;
+
+    #[inline]
+    fn deref(&self) -> &CompiledProgram {
+        &self.program
     }
 }
 
@@ -266,11 +387,18 @@ mod tests {
     const SPEC: SpecId = SpecId::CANCUN;
     const CODE: [u8; 4] = [PUSH1, 1, PUSH0, STOP];
 
-    /// Runs [`CODE`]'s program on a frame of `code`, on a fork, with room for so many words.
-    fn go_on(code: &[u8], spec_id: SpecId, words: usize) -> NativeRun {
+    fn program() -> Arc<CompiledProgram> {
         let compilers = CompilerPool::new(CompilerOptions::default(), 0, 1 << 20);
-        let (program, _) = compilers.started(&CODE, SPEC);
-        let bytecode = ExtBytecode::new(Bytecode::new_legacy(code.to_vec().into()));
+        Arc::new(compilers.started(&CODE, SPEC).0)
+    }
+
+    fn bytecode(code: &[u8]) -> Bytecode {
+        Bytecode::new_legacy(code.to_vec().into())
+    }
+
+    /// Runs a program on a frame of `code`, on a fork, with room for so many words.
+    fn go_on(program: &Verified, code: &Bytecode, spec_id: SpecId, words: usize) -> NativeRun {
+        let bytecode = ExtBytecode::new(code.clone());
         let (memory, inputs) = (SharedMemory::new(), InputsImpl::default());
         let mut frame = Interpreter::new(memory, bytecode, inputs, false, spec_id, 1_000_000);
         *frame.stack.data_mut() = Vec::with_capacity(words);
@@ -282,14 +410,66 @@ mod tests {
     /// EVM's limit are all that bounds it.
     #[test]
     fn w19_a_stack_without_room_for_1024_words_isnt_run_on() {
-        assert_eq!(go_on(&CODE, SPEC, STACK_LIMIT), NativeRun::Ended);
-        assert_eq!(go_on(&CODE, SPEC, STACK_LIMIT - 1), NativeRun::NotEntered);
-        assert_eq!(go_on(&CODE, SPEC, 0), NativeRun::NotEntered);
+        let code = bytecode(&CODE);
+        let program = Verified::new(&program(), &code).unwrap();
+        let go_on = |words| go_on(&program, &code, SPEC, words);
+        assert_eq!(go_on(STACK_LIMIT), NativeRun::Ended);
+        assert_eq!(go_on(STACK_LIMIT - 1), NativeRun::NotEntered);
+        assert_eq!(go_on(0), NativeRun::NotEntered);
     }
 
     #[test]
     fn a_frame_of_another_contract_or_fork_isnt_entered() {
-        assert_eq!(go_on(&CODE, SpecId::PRAGUE, STACK_LIMIT), NativeRun::NotEntered);
-        assert_eq!(go_on(&CODE[..3], SPEC, STACK_LIMIT), NativeRun::NotEntered);
+        let (program, code) = (program(), bytecode(&CODE));
+        let verified = Verified::new(&program, &code).unwrap();
+        assert_eq!(go_on(&verified, &code, SpecId::PRAGUE, STACK_LIMIT), NativeRun::NotEntered);
+        let same_length = [PUSH1, 2, PUSH0, STOP];
+        for other in [&CODE[..3], &same_length] {
+            assert!(Verified::new(&program, &bytecode(other)).is_none());
+            assert!(verified.for_code(&bytecode(other)).is_none());
+            let other = bytecode(other);
+            assert_eq!(go_on(&verified, &other, SPEC, STACK_LIMIT), NativeRun::NotEntered);
+        }
+        // Two objects of the same code are verified each by itself.
+        let copy = bytecode(&CODE);
+        assert_eq!(go_on(&verified, &copy, SPEC, STACK_LIMIT), NativeRun::NotEntered);
+        let verified = verified.for_code(&copy).unwrap();
+        assert_eq!(go_on(&verified, &copy, SPEC, STACK_LIMIT), NativeRun::Ended);
+    }
+
+    /// A slice of longer code begins where that does, and an EIP-7702 designator is no contract.
+    #[test]
+    fn what_shares_bytes_is_told_apart() {
+        let long: Bytes = [&CODE[..], &[STOP, STOP]].concat().into();
+        let (whole, start) = (Bytecode::new_legacy(long.clone()), long.slice(..CODE.len()));
+        let start = Bytecode::new_legacy(start);
+        assert_eq!(whole.bytecode_ptr(), start.bytecode_ptr(), "the test tests nothing");
+        let verified = Verified::new(&program(), &start).unwrap();
+        assert_eq!(go_on(&verified, &start, SPEC, STACK_LIMIT), NativeRun::Ended);
+        assert_eq!(go_on(&verified, &whole, SPEC, STACK_LIMIT), NativeRun::NotEntered);
+        let designator = Bytecode::new_eip7702(Default::default());
+        let compilers = CompilerPool::new(CompilerOptions::default(), 0, 1 << 20);
+        let (program, _) = compilers.started(designator.original_byte_slice(), SPEC);
+        assert!(Verified::new(&Arc::new(program), &designator).is_none());
+    }
+
+    /// What was loaded from an artifact knows its hash alone, until it has met its code.
+    #[test]
+    fn a_program_without_its_bytecode_goes_by_the_codes_hash() {
+        let compilers = CompilerPool::new(CompilerOptions::default(), 0, 1 << 20);
+        let source = Source::hashed(Bytes::from_static(&CODE), SPEC);
+        let (_, compiled) = compilers.begin(compilers.first_tier(), &source).unwrap();
+        let program = Arc::new(compilers.space.load_artifact(source.key(), &compiled).unwrap());
+        let held = compilers.space.data_bytes();
+        let other = bytecode(&[PUSH1, 2, PUSH0, STOP]);
+        assert!(Verified::new(&program, &other).is_none() && program.source().is_none());
+        assert!(Verified::new(&program, &bytecode(&CODE)).is_some());
+        assert_eq!(program.source().unwrap().code(), source.code());
+        let unasked = || panic!("hashed what could be compared");
+        assert!(program.is_of(source.code(), unasked));
+        assert!(!program.is_of(&other.original_bytes(), unasked));
+        assert_eq!(compilers.space.data_bytes(), held, "its bytecode counted from the start");
+        drop(program);
+        assert_eq!(compilers.space.data_bytes(), 0);
     }
 }

@@ -39,7 +39,8 @@ pub struct RuntimeStatsSnapshot {
     /// Bytes of executable memory held by this backend's programs, resident or kept by callers;
     /// whole pages.
     pub jit_code_bytes: u64,
-    /// Bytes of tables held by this backend's programs, resident or kept by callers.
+    /// Bytes of tables held by this backend's programs, resident or kept by callers, and of the
+    /// bytecode that they keep to compare others with.
     pub jit_data_bytes: u64,
     /// Programs evicted for the budget or for idleness. `clear_*` isn't eviction.
     pub evictions: u64,

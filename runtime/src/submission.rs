@@ -119,23 +119,30 @@ impl CompileService {
         }
     }
 
-    /// The resident program, noted as used now. One that leaves out what runs is compiled again
-    /// from `code`: whole, if it guessed wrong what that would be.
-    pub(crate) fn use_resident(
+    /// The resident program of `key`, noted as used now, as `verify` has it: that compares it with
+    /// the code that it is wanted for, for which the key is but a claim. One that leaves out what
+    /// runs is compiled again: whole, if it guessed wrong what that would be.
+    pub(crate) fn use_resident<T>(
         &self,
         key: &RuntimeCacheKey,
-        code: impl FnOnce() -> Bytes,
-    ) -> Option<Arc<CompiledProgram>> {
+        verify: impl FnOnce(&Arc<CompiledProgram>) -> Option<T>,
+    ) -> Option<T> {
         let generation = self.cache.generation();
         let (program, lacks) = self.cache.get_and_take_mark(key)?;
-        program.touch(self.cache.clock());
+        let verified = verify(&program);
+        if verified.is_some() {
+            program.touch(self.cache.clock());
+        }
         if lacks && self.crew.has_workers() {
             let tier = if self.has_guessed_wrong(&program) { Tier::Complete } else { Tier::Full };
-            if !jobs::queue_upgrade(self, &program, code(), generation, tier) {
+            let is_queued = program.source().is_some_and(|source| {
+                jobs::queue_upgrade(self, &program, source, generation, tier)
+            });
+            if !is_queued {
                 self.cache.take_back_mark(&Arc::downgrade(&program), key);
             }
         }
-        Some(program)
+        verified
     }
 
     /// Whether frames keep meeting what a program was guessed not to need.
@@ -159,7 +166,7 @@ impl CompileService {
             is_wanted && !program.is_short(releases)
         };
         if self.cache.mark_lacking(lacks) {
-            // So that EVMs look again, and bring the bytecode.
+            // So that EVMs look again.
             self.cache.bump_epoch();
         }
     }
@@ -184,7 +191,7 @@ impl CompileService {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::RuntimeConfig, pool::Pool, tuning::RuntimeTuning};
+    use crate::{config::RuntimeConfig, lookup::LookupRequest, pool::Pool, tuning::RuntimeTuning};
     use alloy_primitives::keccak256;
     use cranevm_codegen::CompilerOptions;
     use revm::primitives::hardfork::SpecId;
@@ -214,7 +221,13 @@ mod tests {
         let program = Arc::new(service.compilers.program(key(n), &code(n)).unwrap());
         let generation = service.cache.generation();
         service.cache.publish(&program, Tier::Baseline, generation);
-        jobs::queue_upgrade(service, &program, code(n), generation, Tier::Full)
+        jobs::queue_upgrade(service, &program, program.source().unwrap(), generation, Tier::Full)
+    }
+
+    /// Looks at a resident program as who runs it does.
+    fn use_resident(service: &CompileService, n: u8) -> Option<()> {
+        let request = LookupRequest { key: key(n), code: code(n) };
+        service.use_requested(&request).map(drop)
     }
 
     #[test]
@@ -222,7 +235,7 @@ mod tests {
         let service = paused(1, 1);
         assert!(service.start_workers().unwrap());
         assert_eq!([0, 1].map(|n| upgrade(&service, n)), [true, false]);
-        let look = || service.use_resident(&key(1), || code(1)).map(drop);
+        let look = || use_resident(&service, 1);
         service.find_lacking();
         look().unwrap();
         assert_eq!(service.pool.queued(Band::Upgrade), 1, "there is still no room");
@@ -267,12 +280,12 @@ mod tests {
         service.pool.pause();
         service.find_lacking();
         assert!(upgrade(&service, 2));
-        service.use_resident(&key(1), || code(1)).unwrap();
+        use_resident(&service, 1).unwrap();
         service.pool.resume();
         assert!(service.ledger.pending.wait_none(later));
         assert_eq!(service.cache.tier(&key(1)), Some(Tier::Baseline));
         service.find_lacking();
-        service.use_resident(&key(1), || code(1)).unwrap();
+        use_resident(&service, 1).unwrap();
         assert!(service.ledger.pending.wait_none(later));
         assert_eq!(service.cache.tier(&key(1)), Some(Tier::Full));
         service.shut_down();

@@ -120,8 +120,8 @@ pub(crate) fn chunks_to_come(analysed: &Program) -> Vec<Chunk> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lookup::RuntimeCacheKey;
-    use alloy_primitives::keccak256;
+    use crate::source::Source;
+    use alloy_primitives::Bytes;
     use cranevm_codegen::CompilerOptions;
     use revm::primitives::hardfork::SpecId;
     use std::{sync::Arc, thread, time::Duration};
@@ -146,8 +146,8 @@ mod tests {
             ..CompilerOptions::default()
         };
         let compilers = CompilerPool::new(options, 0, 1 << 20);
-        let key = RuntimeCacheKey { code_hash: keccak256(CODE), spec_id: SpecId::OSAKA };
-        let (analysed, compiled) = compilers.begin(Tier::Full, key, &CODE).unwrap();
+        let source = Source::hashed(Bytes::from_static(&CODE), SpecId::OSAKA);
+        let (analysed, compiled) = compilers.begin(Tier::Full, &source).unwrap();
         let work = Arc::new(Teamwork::new(Tier::Full, analysed));
         assert!(work.left() > 20);
         (compilers, work, compiled)

@@ -5,7 +5,7 @@ mod common;
 use common::{PROBE, SPEC, request, summing};
 use cranevm::{
     OptimizationLevel, SpecId,
-    primitives::{B256, Bytes},
+    primitives::{B256, Bytes, keccak256},
     runtime::{
         AotRequest, CompilationKind, InterpretReason, JitBackend, JitMode, LookupDecision,
         LookupRequest, ProgramKind, RuntimeCacheKey, RuntimeConfig, RuntimeError,
@@ -34,8 +34,8 @@ const LONG: Duration = Duration::from_secs(60);
 /// Code that no compiler takes: longer than the analysis can index.
 fn refused() -> (RuntimeConfig, LookupRequest) {
     let tuning = RuntimeTuning { jit_max_bytecode_len: 0, ..Default::default() };
-    let key = RuntimeCacheKey { code_hash: B256::repeat_byte(9), spec_id: SPEC };
     let code = Bytes::from(vec![0; (1 << 24) + 1]);
+    let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SPEC };
     (RuntimeConfig { tuning, ..enabled() }, LookupRequest { key, code })
 }
 

@@ -9,14 +9,10 @@ use common::{
 };
 use cranevm::{
     OptimizationLevel,
-    primitives::{B256, Bytes, keccak256},
     revm_evm::JitEvm,
-    runtime::{
-        InterpretReason, JitBackend, LookupDecision, LookupRequest, RuntimeCacheKey, RuntimeConfig,
-        RuntimeTuning,
-    },
+    runtime::{InterpretReason, JitBackend, LookupDecision, RuntimeConfig, RuntimeTuning},
 };
-use revm::{ExecuteEvm, bytecode::opcode::*, context::result::ExecutionResult};
+use revm::{ExecuteEvm, context::result::ExecutionResult};
 use std::{
     sync::{
         Arc, OnceLock,
@@ -305,15 +301,6 @@ fn a_program_has_a_status() {
     assert_eq!(status(), "Ready");
     backend.clear_resident();
     assert_eq!(status(), "Unknown");
-}
-
-#[test]
-fn hashes_are_trusted() {
-    // Not a promise to clients, but what the tests above rely on: keys are by hash alone.
-    let key = RuntimeCacheKey { code_hash: keccak256([STOP]), spec_id: SPEC };
-    let backend = backend(RuntimeTuning::default());
-    backend.compile_jit_sync(LookupRequest { key, code: Bytes::from_static(&[STOP]) }).unwrap();
-    assert!(backend.get_compiled(B256::ZERO, SPEC).is_none());
 }
 
 /// From the lookup that makes a contract hot to its program, with idle workers.

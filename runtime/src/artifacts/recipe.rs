@@ -4,7 +4,9 @@ use super::{
     ArtifactKey, ArtifactManifest, ArtifactProblem, BackendSelection, StoredArtifact,
     read::read_artifact,
 };
-use crate::{OptimizationLevel, lookup::RuntimeCacheKey, runtime::RuntimeConfig};
+use crate::{
+    OptimizationLevel, error::CompileFailure, lookup::RuntimeCacheKey, runtime::RuntimeConfig,
+};
 use alloy_primitives::{B256, hex, keccak256};
 use cranevm_codegen::{
     CompileError, CompiledCode, Compiler, CompilerOptions,
@@ -42,8 +44,16 @@ impl ArtifactCompiler {
     /// Compiles `code`, whose key is `key`.
     ///
     /// # Errors
-    /// Those of the compiler.
-    pub fn compile(&mut self, key: RuntimeCacheKey, code: &[u8]) -> Result<Artifact, CompileError> {
+    /// Those of the compiler; [`CompileFailure::WrongHash`] if it is the key of other code.
+    pub fn compile(
+        &mut self,
+        key: RuntimeCacheKey,
+        code: &[u8],
+    ) -> Result<Artifact, CompileFailure> {
+        match keccak256(code) {
+            found if found == key.code_hash => {}
+            found => return Err(CompileFailure::WrongHash { found }),
+        }
         let compiled = self.compiler.compile(code, key.spec_id)?;
         let identity = self.compiler.identity(key.code_hash);
         Ok(self.recipe.encode(key, &compiled, &identity))

@@ -6,7 +6,7 @@
 
 use super::{Job, begun::Begun};
 use crate::{
-    aot::{Goal, check_hash},
+    aot::Goal,
     compiler_pool::Tier,
     config::CompilationKind,
     error::CompileFailure,
@@ -15,6 +15,7 @@ use crate::{
     ledger::Ticket,
     pool::Station,
     service::CompileService,
+    source::Source,
 };
 use alloy_primitives::Bytes;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub(crate) struct ArtifactJob {
     generation: u64,
     /// The library's generation when the job was queued.
     kept_since: u64,
+    /// Once it is known whose code it is.
+    source: Option<Source>,
     /// What is compiled so far.
     work: Option<Begun>,
 }
@@ -41,7 +44,16 @@ impl ArtifactJob {
         generation: u64,
         kept_since: u64,
     ) -> Box<Self> {
-        Box::new(Self { ticket, lead, code, goal, generation, kept_since, work: None })
+        Box::new(Self {
+            ticket,
+            lead,
+            code,
+            goal,
+            generation,
+            kept_since,
+            source: None,
+            work: None,
+        })
     }
 
     /// Compiles one chunk, and queues the rest; or ends the job.
@@ -50,20 +62,30 @@ impl ArtifactJob {
         if !self.lead.claim() || service.cache.generation() != self.generation {
             return;
         }
+        let source = match self.source.take() {
+            Some(source) => source,
+            None => match service.prove(&mut self.ticket, self.code.clone()) {
+                Ok(source) => source,
+                // Who sees nothing pending may ask again: so that is over first.
+                Err(failure) => return self.lead.land(Err(Arc::new(failure))),
+            },
+        };
         if self.work.is_none()
-            && let Some(known) = self.look(service)
+            && let Some(known) = self.look(service, &source)
         {
             return self.lead.land(known);
         }
         let releases = service.compilers.space.releases();
-        match self.advance(service) {
-            Ok(false) => station.push(Job::Artifact(self)),
-            Ok(true) => self.finish(service, releases),
+        match self.advance(service, &source) {
+            Ok(false) => {
+                self.source = Some(source);
+                station.push(Job::Artifact(self));
+            }
+            Ok(true) => self.finish(service, &source, releases),
             Err(failure) => {
-                let Self { ticket, lead, code, generation, .. } = *self;
-                let key = ticket.key();
-                let what = (key, CompilationKind::Aot);
-                let failure = service.fail(what, code.len(), failure, generation, releases);
+                let Self { ticket, lead, generation, .. } = *self;
+                let what = (&source, CompilationKind::Aot);
+                let failure = service.fail(what, failure, generation, releases);
                 drop(ticket);
                 lead.land(Err(failure));
             }
@@ -71,17 +93,20 @@ impl ArtifactJob {
     }
 
     /// What needn't be compiled.
-    fn look(&self, service: &CompileService) -> Option<Attempt> {
-        let key = self.ticket.key();
-        service.known_for(self.goal, &key).or_else(|| {
-            let program = service.load_stored(key, self.code.len(), self.generation)?;
+    fn look(&self, service: &CompileService, source: &Source) -> Option<Attempt> {
+        service.known_for(self.goal, &source.key()).or_else(|| {
+            let program = service.load_stored(source, self.generation)?;
             service.keep_within_budget();
             Some(Ok(program))
         })
     }
 
     /// Compiles the next chunk; whether it was the last.
-    fn advance(&mut self, service: &CompileService) -> Result<bool, CompileFailure> {
+    fn advance(
+        &mut self,
+        service: &CompileService,
+        source: &Source,
+    ) -> Result<bool, CompileFailure> {
         let work = match &mut self.work {
             Some(work) => {
                 work.go_on(&service.compilers)?;
@@ -89,22 +114,20 @@ impl ArtifactJob {
             }
             None => {
                 self.ticket.begin();
-                let key = self.ticket.key();
-                check_hash(key, &self.code)?;
-                self.work.insert(Begun::new(service, Tier::Artifact, key, &self.code)?)
+                self.work.insert(Begun::new(service, Tier::Artifact, source)?)
             }
         };
         Ok(work.is_whole())
     }
 
-    fn finish(self: Box<Self>, service: &CompileService, releases: u64) {
-        let Self { mut ticket, lead, code, generation, kept_since, work, .. } = *self;
+    fn finish(self: Box<Self>, service: &CompileService, source: &Source, releases: u64) {
+        let Self { mut ticket, lead, generation, kept_since, work, .. } = *self;
         let Some(Begun { compiled, .. }) = work else { return };
+        let generations = (generation, kept_since);
         let attempt =
-            service.finish_artifact(&compiled, generation, kept_since, releases, &mut ticket);
-        let key = ticket.key();
+            service.finish_artifact(source, &compiled, generations, releases, &mut ticket);
         lead.land(attempt);
         drop(ticket);
-        service.dump(key, &code, Tier::Artifact, Client::Worker);
+        service.dump(source, Tier::Artifact, Client::Worker);
     }
 }

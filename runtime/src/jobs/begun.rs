@@ -7,8 +7,8 @@ use crate::{
     compiler_pool::{CompilerPool, Tier},
     error::CompileFailure,
     helper::Client,
-    lookup::RuntimeCacheKey,
     service::CompileService,
+    source::Source,
     teamwork::chunks_to_come,
 };
 use cranevm_codegen::{Chunk, CompiledCode, Program};
@@ -28,14 +28,13 @@ impl Begun {
     pub(super) fn new(
         service: &CompileService,
         tier: Tier,
-        key: RuntimeCacheKey,
-        code: &[u8],
+        source: &Source,
     ) -> Result<Self, CompileFailure> {
         if let Some(helpers) = &service.helpers {
-            let compiled = helpers.compile(&service.work(tier, key, code), Client::Worker)?;
+            let compiled = helpers.compile(&service.work(tier, source), Client::Worker)?;
             return Ok(Self { tier, analysed: None, compiled, to_come: Vec::new() });
         }
-        let (analysed, compiled) = service.compilers.begin(tier, key, code)?;
+        let (analysed, compiled) = service.compilers.begin(tier, source)?;
         let to_come = chunks_to_come(&analysed);
         Ok(Self { tier, analysed: Some(analysed), compiled, to_come })
     }

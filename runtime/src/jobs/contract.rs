@@ -9,10 +9,10 @@ use crate::{
     helper::Client,
     ledger::Ticket,
     locks::lock,
-    lookup::RuntimeCacheKey,
     pool::Station,
     program::{CompiledProgram, ProgramKind},
     service::CompileService,
+    source::Source,
 };
 use alloy_primitives::Bytes;
 use cranevm_codegen::{Chunk, CompileTimings, Program};
@@ -40,38 +40,55 @@ impl Contract {
         if let Some(known) = service.known(&key) {
             return lead.land(known);
         }
+        let _span = tracing::debug_span!("compile", code_hash = %key.code_hash,
+            spec_id = ?key.spec_id, code_len = code.len())
+        .entered();
+        let source = match service.prove(&mut ticket, code) {
+            Ok(source) => source,
+            // Who sees nothing pending may ask again: so that is over first.
+            Err(failure) => return lead.land(Err(Arc::new(failure))),
+        };
         if service.has_stored(&key)
-            && let Some(program) = service.load_stored(key, code.len(), generation)
+            && let Some(program) = service.load_stored(&source, generation)
         {
             service.keep_within_budget();
             return lead.land(Ok(program));
         }
-        let _span = tracing::debug_span!("compile", code_hash = %key.code_hash,
-            spec_id = ?key.spec_id, code_len = code.len())
-        .entered();
-        ticket.begin();
-        let releases = service.compilers.space.releases();
-        match start(service, key, &code) {
-            Ok((program, begun)) => {
-                let (program, tier) = (Arc::new(program), service.compilers.first_tier());
-                ticket.add_timings(&begun.compiled.timings);
-                let is_resident = service.cache.publish(&program, tier, generation);
-                service.keep_within_budget();
-                lead.land(Ok(Arc::clone(&program)));
-                if is_resident {
-                    ticket.succeed();
-                    let unfinished = Unfinished::new(program, begun, code, generation, ticket);
-                    Arc::new(unfinished).queue_chunks(service, station);
-                }
+        compile(service, station, ticket, lead, source, generation);
+    }
+}
+
+/// Compiles and publishes what a contract needs to start, and queues the rest.
+fn compile(
+    service: &Arc<CompileService>,
+    station: &Station<Job>,
+    mut ticket: Ticket,
+    lead: Lead,
+    source: Source,
+    generation: u64,
+) {
+    ticket.begin();
+    let releases = service.compilers.space.releases();
+    match start(service, &source) {
+        Ok((program, begun)) => {
+            let (program, tier) = (Arc::new(program), service.compilers.first_tier());
+            ticket.add_timings(&begun.compiled.timings);
+            let is_resident = service.cache.publish(&program, tier, generation);
+            service.keep_within_budget();
+            lead.land(Ok(Arc::clone(&program)));
+            if is_resident {
+                ticket.succeed();
+                let unfinished = Unfinished::new(program, begun, source, generation, ticket);
+                Arc::new(unfinished).queue_chunks(service, station);
             }
-            Err(failure) => {
-                let what = (key, CompilationKind::Jit);
-                let failure = service.fail(what, code.len(), failure, generation, releases);
-                drop(ticket);
-                lead.land(Err(Arc::clone(&failure)));
-                if failure.is_explained_by_a_dump() {
-                    service.dump(key, &code, service.compilers.first_tier(), Client::Worker);
-                }
+        }
+        Err(failure) => {
+            let what = (&source, CompilationKind::Jit);
+            let failure = service.fail(what, failure, generation, releases);
+            drop(ticket);
+            lead.land(Err(Arc::clone(&failure)));
+            if failure.is_explained_by_a_dump() {
+                service.dump(&source, service.compilers.first_tier(), Client::Worker);
             }
         }
     }
@@ -80,11 +97,10 @@ impl Contract {
 /// Compiles what a contract needs to start, and loads that.
 fn start(
     service: &CompileService,
-    key: RuntimeCacheKey,
-    code: &[u8],
+    source: &Source,
 ) -> Result<(CompiledProgram, Begun), CompileFailure> {
-    let begun = Begun::new(service, service.compilers.first_tier(), key, code)?;
-    let load = || service.compilers.space.load(key, ProgramKind::Jit, &begun.compiled);
+    let begun = Begun::new(service, service.compilers.first_tier(), source)?;
+    let load = || service.compilers.space.load(source, ProgramKind::Jit, &begun.compiled);
     Ok((service.with_room(load)?, begun))
 }
 
@@ -93,7 +109,7 @@ struct Unfinished {
     program: Arc<CompiledProgram>,
     /// `None` if no chunks are to come.
     analysed: Option<Program>,
-    code: Bytes,
+    source: Source,
     generation: u64,
     /// Chunks to come.
     left: AtomicUsize,
@@ -107,14 +123,14 @@ impl Unfinished {
     fn new(
         program: Arc<CompiledProgram>,
         begun: Begun,
-        code: Bytes,
+        source: Source,
         generation: u64,
         ticket: Ticket,
     ) -> Self {
         let Begun { analysed, to_come, .. } = begun;
         let (left, absent) = (AtomicUsize::new(to_come.len()), Mutex::new(to_come));
         let ticket = Mutex::new(ticket);
-        Self { program, analysed, code, generation, left, absent, ticket }
+        Self { program, analysed, source, generation, left, absent, ticket }
     }
 
     /// Queues a job for each chunk to come.
@@ -144,9 +160,9 @@ impl Unfinished {
     fn finish(&self, service: &CompileService) {
         service.keep_within_budget();
         let tier = service.compilers.first_tier();
-        service.dump(self.program.key, &self.code, tier, Client::Worker);
+        service.dump(&self.source, tier, Client::Worker);
         if service.compilers.first_tier() == Tier::Baseline && self.is_wanted(service) {
-            queue_upgrade(service, &self.program, self.code.clone(), self.generation, Tier::Full);
+            queue_upgrade(service, &self.program, &self.source, self.generation, Tier::Full);
         }
     }
 }

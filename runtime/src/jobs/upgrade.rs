@@ -10,23 +10,24 @@ use crate::{
     pool::Band,
     program::{CompiledProgram, ProgramKind},
     service::CompileService,
+    source::Source,
 };
-use alloy_primitives::Bytes;
 use cranevm_codegen::CompileTimings;
 use std::sync::{Arc, Weak};
 
-/// Queues the compilation of a resident program's contract at a better tier; `false`, and a note in
+/// Queues the compilation of a resident program's contract, `source`, at a better tier; `false`, and a note in
 /// the program, if there is no room for it now.
 pub(crate) fn queue_upgrade(
     service: &CompileService,
     program: &Arc<CompiledProgram>,
-    code: Bytes,
+    source: &Source,
     generation: u64,
     tier: Tier,
 ) -> bool {
     let ticket = Ticket::always(&service.ledger, program.key);
     let resident = Arc::downgrade(program);
-    let upgrade = Upgrade { ticket, resident, code, generation, tier, work: None };
+    let source = source.clone();
+    let upgrade = Upgrade { ticket, resident, source, generation, tier, work: None };
     let is_queued = service.pool.push(Band::Upgrade, Job::Upgrade(Box::new(upgrade))).is_ok();
     if !is_queued {
         program.note_put_off();
@@ -39,7 +40,7 @@ pub(crate) struct Upgrade {
     ticket: Ticket,
     /// To be replaced.
     resident: Weak<CompiledProgram>,
-    code: Bytes,
+    source: Source,
     generation: u64,
     tier: Tier,
     /// What is compiled so far.
@@ -102,7 +103,7 @@ impl Upgrade {
 
     /// Compiles one chunk, and loads and publishes when all are there: then `true`.
     fn advance(&mut self, service: &CompileService) -> Result<bool, CompileFailure> {
-        let (key, compilers) = (self.ticket.key(), &service.compilers);
+        let compilers = &service.compilers;
         let work = match &mut self.work {
             Some(work) => {
                 work.go_on(compilers)?;
@@ -110,13 +111,13 @@ impl Upgrade {
             }
             None => {
                 self.ticket.begin();
-                self.work.insert(Begun::new(service, self.tier, key, &self.code)?)
+                self.work.insert(Begun::new(service, self.tier, &self.source)?)
             }
         };
         if !work.is_whole() {
             return Ok(false);
         }
-        let load = || compilers.space.load(key, ProgramKind::Jit, &work.compiled);
+        let load = || compilers.space.load(&self.source, ProgramKind::Jit, &work.compiled);
         let better = Arc::new(service.with_room_beside(&self.resident, load)?);
         let timings = work.compiled.timings;
         self.replace(service, better, &timings);
@@ -135,6 +136,6 @@ impl Upgrade {
             self.ticket.succeed();
             service.keep_within_budget();
         }
-        service.dump(self.ticket.key(), &self.code, self.tier, Client::Worker);
+        service.dump(&self.source, self.tier, Client::Worker);
     }
 }

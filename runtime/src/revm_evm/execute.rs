@@ -44,7 +44,7 @@ where
             static_gas: instructions.gas_table(),
             dynamic_gas: context.gas_params(),
         };
-        let (answer, _) = finder.find(backend, &mut frames.get().interpreter, tables);
+        let (answer, _) = finder.find(backend, &frames.get().interpreter, tables);
         matches!(answer, Consultation::Run(_))
     }
 

@@ -1,11 +1,18 @@
 //! Finding the program of a frame: by its code and fork, if the EVM goes by the fork's rules.
 
 use super::{
-    local_cache::LocalCache,
+    local_cache::{Frame, LocalCache},
     rules::{Rules, Tables},
 };
 use crate::{consult::Consultation, lookup::RuntimeCacheKey, runtime::JitBackend};
-use revm::interpreter::{Host, Interpreter, interpreter::EthInterpreter, interpreter_types::Jumps};
+use revm::{
+    interpreter::{
+        Host, Interpreter,
+        interpreter::{EthInterpreter, ExtBytecode},
+        interpreter_types::Jumps,
+    },
+    primitives::hardfork::SpecId,
+};
 
 /// What an EVM knows of programs.
 #[derive(Default)]
@@ -31,27 +38,24 @@ impl Finder {
     pub(super) fn find<H: Host>(
         &mut self,
         backend: &JitBackend,
-        interpreter: &mut Interpreter<EthInterpreter>,
+        interpreter: &Interpreter<EthInterpreter>,
         tables: Tables<'_, H>,
     ) -> (&Consultation, &mut Rules) {
-        let key = key_of(interpreter);
-        let code = || interpreter.bytecode.original_bytes();
+        // The fork that the frame was begun with: what the interpreter would go by.
+        let spec_id = interpreter.runtime_flag.spec_id;
         // A frame that goes on after a nested one is past the call.
         let begins = interpreter.bytecode.pc() == 0;
         let Self { cache, rules } = self;
         let asked = &mut *rules;
-        // Moved, as is the key: what is borrowed would have to be in memory.
-        let is_ruled_right = move || asked.are_of_fork(key.spec_id, tables);
-        (cache.answer(backend, key, code, is_ruled_right, begins), rules)
+        // Moved: what is borrowed would have to be in memory.
+        let is_ruled_right = move || asked.are_of_fork(spec_id, tables);
+        let frame = Frame { code: &interpreter.bytecode, spec_id };
+        (cache.answer(backend, frame, is_ruled_right, begins), rules)
     }
 }
 
-/// The name of a frame's program.
-#[inline]
-pub(super) fn key_of(interpreter: &mut Interpreter<EthInterpreter>) -> RuntimeCacheKey {
-    RuntimeCacheKey {
-        code_hash: interpreter.bytecode.get_or_calculate_hash(),
-        // The fork that the frame was begun with: what the interpreter would go by.
-        spec_id: interpreter.runtime_flag.spec_id,
-    }
+/// The key that a frame claims: the hash is the word of whoever has loaded the code.
+pub(super) fn claimed_key(code: &ExtBytecode, spec_id: SpecId) -> RuntimeCacheKey {
+    let code_hash = code.hash().unwrap_or_else(|| code.hash_slow());
+    RuntimeCacheKey { code_hash, spec_id }
 }

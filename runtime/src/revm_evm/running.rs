@@ -14,10 +14,15 @@
 //! Native code is entered at JUMPDESTs that are entry points and whose chunk is there.
 
 use super::{
-    finder::key_of,
+    finder::claimed_key,
     rules::{Rules, Tables},
 };
-use crate::{consult::Consultation, hotness::Cold, program::CompiledProgram, runtime::JitBackend};
+use crate::{
+    consult::Consultation,
+    hotness::Cold,
+    program::{CompiledProgram, Verified},
+    runtime::JitBackend,
+};
 use cranevm_codegen::{NativeRun, collapse_halt_reason};
 use revm::{
     bytecode::opcode::JUMPDEST,
@@ -66,7 +71,7 @@ const NOTEWORTHY_GAS: u64 = 4096;
 impl<H: Host> Running<'_, H> {
     /// Goes on with a frame of `program` after its first stretch of native code.
     #[cold]
-    pub(super) fn run_on(mut self, program: &CompiledProgram) {
+    pub(super) fn run_on(mut self, program: &Verified) {
         self.go_on_with(program);
         if program.has_single_error() {
             collapse_halt_reason(self.interpreter.bytecode.action());
@@ -87,7 +92,8 @@ impl<H: Host> Running<'_, H> {
     /// Goes on after the first slice, at whose start there was so much gas.
     #[cold]
     fn watch_on(&mut self, backend: &JitBackend, cold: &Arc<Cold>, mut gas: u64) {
-        let key = key_of(self.interpreter);
+        let spec_id = self.interpreter.runtime_flag.spec_id;
+        let key = claimed_key(&self.interpreter.bytecode, spec_id);
         // The answer "watch" was of this epoch or an earlier one: ask at once.
         let mut asked = None;
         loop {
@@ -98,8 +104,8 @@ impl<H: Host> Running<'_, H> {
             let epoch = backend.epoch();
             if asked != Some(epoch) {
                 asked = Some(epoch);
-                let code = || self.interpreter.bytecode.original_bytes();
-                if let Consultation::Run(program) = backend.consult(&key, code)
+                let answer = backend.consult(&key, &self.interpreter.bytecode);
+                if let Consultation::Run(program) = answer
                     && self.is_ruled_right(&program)
                 {
                     program.touch(backend.clock());
@@ -122,7 +128,7 @@ impl<H: Host> Running<'_, H> {
     }
 
     /// Goes on with a program that came while the frame ran.
-    fn replace(&mut self, program: &CompiledProgram) {
+    fn replace(&mut self, program: &Verified) {
         let is_entered = self.go_on_with(program);
         if is_entered && program.has_single_error() {
             collapse_halt_reason(self.interpreter.bytecode.action());
@@ -160,7 +166,7 @@ impl<H: Host> Running<'_, H> {
     /// however often the program hands over. Where no way in turns up, looking out for one is what
     /// costs, so that is done less and less often.
     #[cold]
-    fn go_on_with(&mut self, program: &CompiledProgram) -> bool {
+    fn go_on_with(&mut self, program: &Verified) -> bool {
         let (mut is_entered, mut pause) = (false, 1u32);
         loop {
             match self.slice_to_entry(program) {
@@ -185,7 +191,7 @@ impl<H: Host> Running<'_, H> {
 
     /// Goes on natively from the entry point at the frame's pc, if there is one.
     #[inline]
-    fn enter(&mut self, program: &CompiledProgram) -> NativeRun {
+    fn enter(&mut self, program: &Verified) -> NativeRun {
         program.go_on(self.interpreter, self.host, self.instructions, self.gas_table)
     }
 

@@ -4,13 +4,14 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub(crate) mod chain;
+pub(crate) mod claims;
 pub(crate) mod held_up;
 pub(crate) mod log;
 pub(crate) mod meddling;
 
 use cranevm::{
     SpecId,
-    primitives::{Address, B256, Bytes, TxKind, keccak256},
+    primitives::{Address, Bytes, TxKind, keccak256},
     runtime::{JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig, RuntimeTuning},
 };
 use revm::{
@@ -170,6 +171,5 @@ pub(crate) fn is_resident(backend: &JitBackend, request: &LookupRequest) -> bool
 /// Code that no compiler takes: longer than the analysis can index. Needs
 /// `jit_max_bytecode_len: 0`.
 pub(crate) fn refused() -> LookupRequest {
-    let key = RuntimeCacheKey { code_hash: B256::repeat_byte(9), spec_id: SPEC };
-    LookupRequest { key, code: Bytes::from(vec![0; (1 << 24) + 1]) }
+    request(&vec![0; (1 << 24) + 1])
 }

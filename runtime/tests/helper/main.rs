@@ -8,6 +8,7 @@
 mod common;
 mod fake;
 mod faults;
+mod keys;
 mod lifetime;
 mod service;
 #[path = "../weaknesses/helper.rs"]
@@ -63,7 +64,7 @@ fn run_tests() -> ExitCode {
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<_> = arguments.iter().filter(|arg| !arg.starts_with('-')).collect();
-    let suites = [service::TESTS, faults::TESTS, lifetime::TESTS, weaknesses::TESTS];
+    let suites = [service::TESTS, keys::TESTS, faults::TESTS, lifetime::TESTS, weaknesses::TESTS];
     let all = suites.into_iter().flatten();
     let chosen = all.filter(|(name, _)| {
         filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))

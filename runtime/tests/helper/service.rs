@@ -114,8 +114,7 @@ fn what_the_compiler_refuses_is_remembered() {
     let stats = backend.stats();
     assert_eq!((stats.compilations_dispatched, stats.jit_helper_disconnects), (1, 0));
     // More than a helper is ever sent.
-    let code = vec![0; 33 << 20].into();
-    let error = helper_error(&backend, LookupRequest { code, ..numbered(1) });
+    let error = helper_error(&backend, request(&vec![0; 33 << 20]));
     assert!(matches!(error, HelperError::TooLong { .. }), "{error}");
     backend.compile_jit_sync(numbered(2)).unwrap();
     assert_eq!(backend.stats().jit_helper_spawns, 1, "the helper has seen nothing bad");
