@@ -1,7 +1,8 @@
 //! What finding a program costs a frame, and what a backend costs that does nothing.
 //!
 //! - a hit of `JitEvm`: the question that it asks before each frame, answered from its own cache;
-//! - a hit of the backend: `JitBackend::lookup` of a program that is there;
+//! - a hit of the backend: `JitBackend::lookup` of a program that is there; also with a copy of the
+//!   code, which is compared: what the first meeting of a contract costs an EVM;
 //! - a disabled backend: what a call of a contract that stops at once takes more than on a plain
 //!   EVM;
 //! - control calls: 10,000 times pause, clear and resume, on a backend that never started.
@@ -70,6 +71,21 @@ fn hits() -> Result<(), Box<dyn Error>> {
             on_threads(threads, || sample(|| is_hit(&black_box(&backend).lookup(request.clone()))));
         print(&format!("backend hit, {threads} threads"), samples, "ns", Some(60.0));
     }
+    first_meetings(&backend)
+}
+
+/// Hits with a copy of the code that was compiled, of a contract of 10 KB; and what hashing it
+/// would cost.
+fn first_meetings(backend: &JitBackend) -> Result<(), Box<dyn Error>> {
+    let code = Bytes::from([&calling()[..], &[STOP; 10_000]].concat());
+    backend.compile_jit_sync(request(&code))?;
+    let copy = request(&Bytes::copy_from_slice(&code));
+    if !is_hit(&backend.lookup(copy.clone())) {
+        return Err("the copy isn't found".into());
+    }
+    let samples = sample(|| is_hit(&black_box(backend).lookup(copy.clone())));
+    print("backend hit, 10 KB copy", samples, "ns", Some(1000.0));
+    print("hash of 10 KB", sample(|| keccak256(black_box(&code))), "ns", None);
     Ok(())
 }
 
