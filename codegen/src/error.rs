@@ -36,6 +36,12 @@ pub enum CompileError {
         /// Offset of the chunk's first byte.
         pc: u32,
     },
+    /// The system refused the thread that was to compile.
+    #[error("no thread to compile on, and the caller's stack may be too small: {problem}")]
+    Thread {
+        /// What the system said.
+        problem: String,
+    },
     /// The code couldn't be placed in executable memory.
     #[error(transparent)]
     CodeMemory(#[from] CodeMemoryError),

@@ -26,6 +26,7 @@ pub mod code_memory;
 mod compiled;
 #[cfg(feature = "cranelift")]
 mod compiler;
+mod deep_stack;
 #[cfg(feature = "disassemble")]
 pub mod disassemble;
 #[cfg(feature = "disassemble")]
@@ -53,13 +54,10 @@ pub use cranevm_passes::{
     PassSet, WorkLimit,
     ir::{entities::Chunk, program::Program},
 };
+pub use deep_stack::{COMPILER_STACK, mark_deep_stack, on_deep_stack};
 pub use error::CompileError;
 #[cfg(feature = "cranelift")]
 pub use target_lexicon::Triple;
-
-/// Stack of a thread that does little else than compile, in bytes: Cranelift recurses over what it
-/// compiles. The worst code known takes less than a hundredth.
-pub const COMPILER_STACK: usize = 16 << 20;
 
 /// Whether there is a compiler in this build: the feature `cranelift`.
 pub const HAS_COMPILER: bool = cfg!(feature = "cranelift");

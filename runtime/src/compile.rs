@@ -19,7 +19,7 @@ use crate::{
     source::Source,
     teamwork::Teamwork,
 };
-use cranevm_codegen::CompiledCode;
+use cranevm_codegen::{CompiledCode, on_deep_stack};
 use std::{
     ops::ControlFlow,
     sync::Arc,
@@ -206,8 +206,8 @@ impl CompileService {
         Work { key: source.key(), options: self.compilers.options(tier), code: source.code() }
     }
 
-    /// Compiles a whole contract for a caller: on this thread with the workers' help, or in a
-    /// helper process.
+    /// Compiles a whole contract for a caller, whose stack may be small: with the workers' help, or
+    /// in a helper process.
     pub(crate) fn compile_whole(
         &self,
         tier: Tier,
@@ -217,7 +217,7 @@ impl CompileService {
         match &self.helpers {
             None => {
                 let call = |work: &_| self.call_for_help(work);
-                self.compilers.compile(tier, source, deadline, call)
+                on_deep_stack(|| self.compilers.compile(tier, source, deadline, call))?
             }
             Some(helpers) => helpers.compile(&self.work(tier, source), Client::Caller(deadline)),
         }

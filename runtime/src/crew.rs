@@ -11,7 +11,7 @@ use crate::{
     service::CompileService,
     threads::Threads,
 };
-use cranevm_codegen::COMPILER_STACK;
+use cranevm_codegen::{COMPILER_STACK, mark_deep_stack};
 use std::{
     fmt::Display,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -172,6 +172,7 @@ impl CompileService {
 
 /// What a worker does until the backend ends.
 fn work(service: &Arc<CompileService>, mut station: Station<Job>) {
+    mark_deep_stack();
     // With helpers nothing is compiled here.
     if service.helpers.is_none()
         && let Err(failure) = service.compilers.warm_up()

@@ -19,6 +19,7 @@ use crate::{
 use cranevm_codegen::{
     Compiler, CompilerOptions,
     dump::{DumpFile, dump},
+    on_deep_stack,
 };
 use std::{
     fs, io,
@@ -83,8 +84,10 @@ pub(crate) fn write_files(
     let RuntimeCacheKey { code_hash, spec_id } = key;
     let folder = directory.join(format!("{spec_id:?}")).join(code_hash.to_string());
     let files = contain_panic(|| {
-        let mut compiler = Compiler::new(CompilerOptions { predict_jumps: true, ..options })?;
-        Ok::<_, CompileFailure>(dump(&mut compiler, code, spec_id))
+        let options = CompilerOptions { predict_jumps: true, ..options };
+        // Who dumps may be a caller with a small stack.
+        let dumped = on_deep_stack(|| Ok(dump(&mut Compiler::new(options)?, code, spec_id)));
+        dumped?.map_err(CompileFailure::Compiler)
     })?;
     write(&folder, &files).map_err(|problem| DumpError::Files { folder, problem })
 }

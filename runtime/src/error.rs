@@ -37,7 +37,7 @@ pub enum RuntimeError {
     /// The operating system refused a thread.
     #[error(
         "thread {name} can't be started: {problem}; nothing is compiled in the background, \
-         compile_jit_sync still compiles on the calling thread"
+         compile_jit_sync still compiles, on a thread that it starts for that"
     )]
     Thread {
         /// The thread's name.
@@ -146,7 +146,8 @@ impl CompileFailure {
 
     /// Whether compiling once more for a dump shows more of it, and costs no helper.
     pub(crate) fn is_explained_by_a_dump(&self) -> bool {
-        !matches!(self, Self::Helper(error) if !matches!(error, HelperError::Compiler { .. }))
+        !matches!(self, Self::Compiler(CompileError::Thread { .. }))
+            && !matches!(self, Self::Helper(error) if !matches!(error, HelperError::Compiler { .. }))
     }
 
     /// Whether the failure came from outside, and tells nothing of the code.
@@ -155,6 +156,8 @@ impl CompileFailure {
             // The key may be another code's.
             Self::TimedOut | Self::Abandoned | Self::WrongHash { .. } => true,
             Self::Helper(error) => error.is_circumstantial(),
+            // The system refused a thread.
+            Self::Compiler(CompileError::Thread { .. }) => true,
             Self::Compiler(_) | Self::NotStored(_) | Self::Panic { .. } => false,
         }
     }

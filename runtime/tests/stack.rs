@@ -1,46 +1,92 @@
-//! Callers compile on their own threads, whatever stack these have: the compiler's recursion is
-//! bounded, as chunks are.
+//! Callers compile whatever stack their own threads have: the compiler gets one that suffices.
 
 mod common;
 
 use common::request;
 use cranevm::{
     OptimizationLevel,
-    runtime::{JitBackend, RuntimeConfig, RuntimeTuning},
+    runtime::{
+        AotRequest, ArtifactRecipe, JitBackend, LookupRequest, RuntimeArtifactStore, RuntimeConfig,
+        RuntimeTuning,
+    },
 };
-use std::thread;
+use std::{sync::Arc, thread};
 
 #[path = "../../tests/src/hostile.rs"]
 #[allow(dead_code, unreachable_pub, reason = "of another crate; these tests use a part")]
 mod hostile;
 
-/// Bytes of stack of the threads here: an eighth of what Rust's threads have. Half of it is enough,
-/// also for code that is six times as long.
-const STACK: usize = 256 << 10;
+/// Bytes of stack of the threads here: a sixteenth of what Rust's threads have. The compiler alone
+/// takes more of it for any contract.
+const STACK: usize = 128 << 10;
 
 /// Bytes of code: several chunks.
 const CODE: usize = 4 << 10;
 
+/// Runs on a thread of [`STACK`]. An overflow ends the process.
+fn on_small_stack(work: impl FnOnce() + Send) {
+    thread::scope(|scope| {
+        let small = thread::Builder::new().stack_size(STACK);
+        small.spawn_scoped(scope, work).unwrap().join().unwrap();
+    });
+}
+
+/// A contract of 20 bytes, and those that are worst for compilers.
+fn requests() -> Vec<LookupRequest> {
+    let small = [0x60, 1, 0x60, 2, 0x01].repeat(4);
+    let hostile = hostile::ALL.iter().map(|hostile| (hostile.code)(CODE));
+    hostile.chain([small]).map(|code| request(&code)).collect()
+}
+
+const LEVELS: [OptimizationLevel; 3] =
+    [OptimizationLevel::None, OptimizationLevel::Default, OptimizationLevel::Aggressive];
+
 #[test]
 fn callers_compile_on_small_stacks() {
-    for jit_opt_level in
-        [OptimizationLevel::None, OptimizationLevel::Default, OptimizationLevel::Aggressive]
-    {
+    for jit_opt_level in LEVELS {
         let tuning = RuntimeTuning { jit_opt_level, ..Default::default() };
         let config = RuntimeConfig { tuning, ..Default::default() };
-        let backend = JitBackend::new(config).unwrap();
-        let compile_all = || {
-            for hostile in hostile::ALL {
-                let request = request(&(hostile.code)(CODE));
-                let outcome = backend.compile_jit_sync(request.clone());
-                assert!(outcome.is_ok(), "{}: {outcome:?}", hostile.name);
-                drop(backend.lookup_blocking(request));
+        let compiling = JitBackend::new(config.clone()).unwrap();
+        let looking_up = JitBackend::new(config).unwrap();
+        on_small_stack(|| {
+            for request in requests() {
+                let outcome = compiling.compile_jit_sync(request.clone());
+                assert!(outcome.is_ok(), "{request:?}: {outcome:?}");
+                drop(looking_up.lookup_blocking(request));
             }
-        };
-        // An overflow ends the process.
-        thread::scope(|scope| {
-            let small = thread::Builder::new().stack_size(STACK);
-            small.spawn_scoped(scope, compile_all).unwrap().join().unwrap();
         });
+        for backend in [compiling, looking_up] {
+            let stats = backend.stats();
+            assert_eq!(stats.compilations_succeeded as usize, requests().len(), "{stats:?}");
+        }
+    }
+}
+
+#[test]
+fn callers_make_artifacts_and_dumps_on_small_stacks() {
+    let folder = tempfile::tempdir().unwrap();
+    for aot_opt_level in LEVELS {
+        let store = Arc::new(RuntimeArtifactStore::new().unwrap());
+        let tuning = RuntimeTuning { aot_opt_level, ..Default::default() };
+        let config = RuntimeConfig {
+            tuning,
+            aot: true,
+            store: Some(Arc::clone(&store) as _),
+            dump_dir: Some(folder.path().to_owned()),
+            ..Default::default()
+        };
+        let mut compiler = ArtifactRecipe::new(&config).compiler().unwrap();
+        let backend = JitBackend::new(config).unwrap();
+        on_small_stack(|| {
+            for request in requests().into_iter().rev().step_by(5) {
+                let LookupRequest { key, code } = request;
+                compiler.compile(key, &code).unwrap();
+                let (code_hash, spec_id) = (key.code_hash, key.spec_id);
+                backend.prepare_aot_sync(AotRequest { code_hash, code, spec_id }).unwrap();
+                let files = folder.path().join(format!("{:?}", key.spec_id));
+                assert!(files.join(key.code_hash.to_string()).is_dir());
+            }
+        });
+        assert!(!store.is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! Running many small jobs on all cores, with stacks deep enough for nested frames and a watchdog
 //! that names the job when one hangs.
 
+use cranevm_codegen::mark_deep_stack;
 use std::{
     any::Any,
     io::{self, Write},
@@ -37,6 +38,8 @@ pub fn for_each<S: Send>(
     let next = AtomicUsize::new(0);
     let watches: Vec<Watch> = (0..workers).map(|_| Watch::default()).collect();
     let work = |watch: &Watch| {
+        // Deeper: what is compiled in a test needs no other thread.
+        mark_deep_stack();
         let mut state = init();
         let stop = StopOnPanic { next: &next, jobs };
         loop {

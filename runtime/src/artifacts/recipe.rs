@@ -11,6 +11,7 @@ use alloy_primitives::{B256, hex, keccak256};
 use cranevm_codegen::{
     CompileError, CompiledCode, Compiler, CompilerOptions,
     artifact::{self, Expected, FORMAT, Header, Identity, abi_hash},
+    on_deep_stack,
 };
 use std::time::SystemTime;
 
@@ -41,7 +42,7 @@ pub struct ArtifactCompiler {
 }
 
 impl ArtifactCompiler {
-    /// Compiles `code`, whose key is `key`.
+    /// Compiles `code`, whose key is `key`, whatever stack the calling thread has.
     ///
     /// # Errors
     /// Those of the compiler; [`CompileFailure::WrongHash`] if it is the key of other code.
@@ -54,7 +55,7 @@ impl ArtifactCompiler {
             found if found == key.code_hash => {}
             found => return Err(CompileFailure::WrongHash { found }),
         }
-        let compiled = self.compiler.compile(code, key.spec_id)?;
+        let compiled = on_deep_stack(|| self.compiler.compile(code, key.spec_id))??;
         let identity = self.compiler.identity(key.code_hash);
         Ok(self.recipe.encode(key, &compiled, &identity))
     }

@@ -18,7 +18,9 @@ use super::{
     wire::read_frame,
 };
 use crate::{CompileTimings, dump::write_files, error::CompileFailure, panics::contain_panic};
-use cranevm_codegen::{COMPILER_STACK, CompileError, Compiler, CompilerOptions, artifact};
+use cranevm_codegen::{
+    COMPILER_STACK, CompileError, Compiler, CompilerOptions, artifact, mark_deep_stack,
+};
 use std::{
     fs::File,
     io::{self, Write},
@@ -45,7 +47,10 @@ pub(crate) fn serve() -> io::Result<()> {
     let (sender, receiver) = sync_channel(1);
     let begun = limited.and_then(|()| {
         let replies = replies.try_clone().map_err(|error| error.to_string())?;
-        let work = move || Workshop { setup, compilers: Vec::new() }.run(&receiver, replies);
+        let work = move || {
+            mark_deep_stack();
+            Workshop { setup, compilers: Vec::new() }.run(&receiver, replies)
+        };
         let builder = thread::Builder::new().name("compiler".into()).stack_size(COMPILER_STACK);
         builder.spawn(work).map_err(|error| format!("no thread: {error}"))
     });

@@ -19,7 +19,7 @@ use cranevm_cli::{
     measure::{self, nanos},
     spec,
 };
-use cranevm_codegen::{COMPILER_STACK, Triple};
+use cranevm_codegen::{COMPILER_STACK, Triple, mark_deep_stack};
 use indicatif::ProgressBar;
 use revm::primitives::hardfork::SpecId;
 use serde::Serialize;
@@ -149,6 +149,7 @@ impl Batch {
             for index in 0..threads {
                 let sender = sender.clone();
                 let work = move || {
+                    mark_deep_stack();
                     let mut compiler = None;
                     loop {
                         let index = self.next.fetch_add(1, Relaxed);
