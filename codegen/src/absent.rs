@@ -3,8 +3,8 @@
 //! [`Compiler::new`] and [`CodeRegion::new`] can be called; both refuse.
 
 use crate::{
-    CompileError, CompileTimings, CompiledCode, CompilerOptions, EvmCompilerFn, artifact::Identity,
-    code_memory::CodeMemoryError,
+    CompileError, CompileTimings, CompiledChunk, CompiledCode, CompilerOptions, EvmCompilerFn,
+    artifact::Identity, code_memory::CodeMemoryError,
 };
 use alloy_primitives::B256;
 use revm_primitives::hardfork::SpecId;
@@ -16,7 +16,7 @@ pub struct Compiler(Infallible);
 
 /// No analysed program.
 #[derive(Debug)]
-pub struct Program(Infallible);
+pub struct Analysed(Infallible);
 
 /// No chunk.
 #[derive(Clone, Copy, Debug)]
@@ -65,24 +65,24 @@ impl Compiler {
         &mut self,
         _code: &[u8],
         _spec_id: SpecId,
-    ) -> Result<(Program, CompiledCode), CompileError> {
+    ) -> Result<(Analysed, CompiledCode), CompileError> {
         match self.0 {}
     }
 
     /// Never called.
     pub fn compile_chunk(
         &mut self,
-        _program: &Program,
+        _analysed: &Analysed,
         _chunk: Chunk,
         _timings: &mut CompileTimings,
-    ) -> Result<Vec<u8>, CompileError> {
+    ) -> Result<CompiledChunk, CompileError> {
         match self.0 {}
     }
 }
 
 /// Never called.
-pub fn later_chunks(program: &Program) -> iter::Empty<Chunk> {
-    match program.0 {}
+pub fn later_chunks(analysed: &Analysed) -> iter::Empty<Chunk> {
+    match analysed.0 {}
 }
 
 impl Chunk {
@@ -121,8 +121,7 @@ impl NativeProgram {
     /// Never called.
     pub const fn publish(
         &self,
-        _chunk: usize,
-        _code: &[u8],
+        _compiled: &CompiledChunk,
         _region: &Arc<CodeRegion>,
     ) -> Result<(), CompileError> {
         match self.0 {}

@@ -1,11 +1,12 @@
 //! The compiled form of a contract: machine code and entry points, as plain data.
 //!
-//! Made by the compiler, chunk by chunk; loaded into executable memory as a
-//! [`NativeProgram`](crate::NativeProgram).
+//! Made by the compiler, chunk by chunk, or from an artifact; loaded into executable memory as a
+//! [`NativeProgram`](crate::NativeProgram). What is loaded can be entered, so nobody else can make
+//! or change one: chunks are added only to the program that they were compiled for.
 
 #[cfg(feature = "cranelift")]
 use crate::abi::emulation::Emulator;
-use crate::{Chunk, CompileReport};
+use crate::{Chunk, CompileError, CompileReport};
 use revm_primitives::hardfork::SpecId;
 use std::{ops::AddAssign, time::Duration};
 
@@ -35,42 +36,60 @@ impl AddAssign for CompileTimings {
 /// loaded anywhere.
 #[derive(Clone, Debug)]
 pub struct CompiledCode {
+    /// Which analysis its chunks come from; 0 if it is whole.
+    pub(crate) id: u64,
     /// The fork compiled for.
-    pub spec_id: SpecId,
+    pub(crate) spec_id: SpecId,
     /// Bytes of bytecode.
-    pub code_len: u32,
+    pub(crate) code_len: u32,
     /// Report every halt as `OutOfGas`.
-    pub single_error: bool,
+    pub(crate) single_error: bool,
     /// Blocks to run natively before each forced hand-over; for tests.
-    pub force_hand_over: Option<u32>,
+    pub(crate) force_hand_over: Option<u32>,
     /// Position-independent machine code: the trampoline, the stub of absent chunks, and
     /// then the chunks. An absent chunk is empty: its entry points hand over.
-    pub functions: Vec<Vec<u8>>,
+    pub(crate) functions: Vec<Vec<u8>>,
     /// Entry points by ordinal.
-    pub entries: Vec<CompiledEntry>,
+    pub(crate) entries: Vec<CompiledEntry>,
     /// Bytes of memory that a frame must have where it is entered elsewhere than at its start.
-    pub initial_memory: u32,
+    pub(crate) initial_memory: u32,
     /// What runs the code if it is another machine's.
     #[cfg(feature = "cranelift")]
-    #[doc(hidden)]
-    pub emulator: Option<Emulator>,
+    pub(crate) emulator: Option<Emulator>,
     /// Time spent.
     pub timings: CompileTimings,
     /// What was met and built.
     pub report: CompileReport,
 }
 
+/// The machine code of one chunk, for the program that it was compiled for. Empty if the chunk has no
+/// entry point, hence never runs.
+#[derive(Debug)]
+pub struct CompiledChunk {
+    /// As [`CompiledCode::id`].
+    pub(crate) id: u64,
+    pub(crate) chunk: Chunk,
+    pub(crate) code: Vec<u8>,
+}
+
+impl CompiledChunk {
+    /// Makes sure that the chunk is one of the program with this number.
+    pub(crate) const fn check(&self, id: u64) -> Result<(), CompileError> {
+        if self.id == id { Ok(()) } else { Err(CompileError::ForeignChunk) }
+    }
+}
+
 /// An entry point of compiled code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CompiledEntry {
+pub(crate) struct CompiledEntry {
     /// Offset in the bytecode.
-    pub pc: u32,
+    pub(crate) pc: u32,
     /// Index in [`CompiledCode::functions`] of the chunk it is in.
-    pub function: u32,
+    pub(crate) function: u32,
     /// Whether a jump may go here.
-    pub is_jumpdest: bool,
+    pub(crate) is_jumpdest: bool,
     /// Whether a suspended frame resumes here.
-    pub is_continuation: bool,
+    pub(crate) is_continuation: bool,
 }
 
 /// Functions before the first chunk in [`CompiledCode::functions`].
@@ -90,10 +109,31 @@ impl CompiledCode {
         self.functions.len().saturating_sub(FIRST_CHUNK)
     }
 
-    /// Puts the code of an absent chunk in its place. `code` must have been compiled by
-    /// [`Compiler::compile_chunk`](crate::Compiler::compile_chunk) for this chunk of this program.
-    pub fn place_chunk(&mut self, chunk: Chunk, code: Vec<u8>) {
-        self.functions[Self::function_of(chunk.as_u32() as usize) as usize] = code;
+    /// Puts the code of an absent chunk in its place.
+    ///
+    /// # Errors
+    /// [`CompileError::ForeignChunk`] if it was compiled for another program.
+    pub fn place_chunk(&mut self, compiled: CompiledChunk) -> Result<(), CompileError> {
+        compiled.check(self.id)?;
+        let function = Self::function_of(compiled.chunk.as_u32() as usize);
+        self.functions[function as usize] = compiled.code;
+        Ok(())
+    }
+
+    /// Bytes of the bytecode.
+    pub const fn code_len(&self) -> u32 {
+        self.code_len
+    }
+
+    /// Machine code: the trampoline, the stub of absent chunks, and then the chunks, of which an
+    /// absent one is empty.
+    pub fn functions(&self) -> &[Vec<u8>] {
+        &self.functions
+    }
+
+    /// Number of entry points.
+    pub const fn entries(&self) -> usize {
+        self.entries.len()
     }
 
     /// Bytes of machine code.

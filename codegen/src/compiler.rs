@@ -4,9 +4,9 @@
 //! its contexts. Costs are linear in the bytecode: chunks bound the size of a Cranelift function.
 
 use crate::{
-    CompileError, CompileTimings, CompiledCode, CompiledEntry, CompilerOptions,
+    CompileError, CompileTimings, CompiledChunk, CompiledCode, CompilerOptions,
     artifact::Identity,
-    compiled::FIRST_CHUNK,
+    compiled::{CompiledEntry, FIRST_CHUNK},
     isa::{builder_for, finish_isa, host_builder, needed_machine},
     translate::{Scratch, entry, translate_chunk},
 };
@@ -26,7 +26,12 @@ use cranevm_passes::{
     timing::PassTimes,
 };
 use revm_primitives::hardfork::SpecId;
-use std::{fmt, time::Instant};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
 use target_lexicon::Triple;
 
 /// Most opcodes in a chunk of the baseline: its frames grow with the chunk, and a frame of more
@@ -52,6 +57,28 @@ pub struct CompileReport {
     /// [`parse`](CompileTimings::parse) consists of.
     pub pass_times: PassTimes,
 }
+
+/// A contract as [`Compiler::compile_start`] has analysed it: what its other chunks are compiled
+/// from. Nobody else can make or change one.
+#[derive(Debug)]
+pub struct Analysed {
+    program: Program,
+    /// As [`CompiledCode::id`].
+    id: u64,
+    /// How it was compiled, and for which machine.
+    made_by: (CompilerOptions, Triple),
+}
+
+impl Deref for Analysed {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
+    }
+}
+
+/// The number of the next analysis.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// What one chunk was translated and compiled to, for people to read.
 #[derive(Clone, Debug)]
@@ -165,10 +192,10 @@ impl Compiler {
     /// # Errors
     /// When the bytecode is beyond a limit, or on an error of the translator.
     pub fn compile(&mut self, code: &[u8], spec_id: SpecId) -> Result<CompiledCode, CompileError> {
-        let (program, mut compiled) = self.compile_start(code, spec_id)?;
-        for chunk in later_chunks(&program) {
-            let function = self.compile_timed(&program, chunk, &mut compiled.timings)?;
-            compiled.place_chunk(chunk, function);
+        let (analysed, mut compiled) = self.compile_start(code, spec_id)?;
+        for chunk in later_chunks(&analysed) {
+            let function = self.compile_chunk(&analysed, chunk, &mut compiled.timings)?;
+            compiled.place_chunk(function)?;
         }
         compiled.report.clif_instructions = self.clif_instructions;
         Ok(compiled)
@@ -183,7 +210,7 @@ impl Compiler {
         &mut self,
         code: &[u8],
         spec_id: SpecId,
-    ) -> Result<(Program, CompiledCode), CompileError> {
+    ) -> Result<(Analysed, CompiledCode), CompileError> {
         let mut timings = CompileTimings::default();
         let start = Instant::now();
         let (program, pass_times) = analyze_timed(code, &self.pass_options(spec_id))?;
@@ -192,7 +219,9 @@ impl Compiler {
         let first = self.compile_timed(&program, Chunk::from_u32(0), &mut timings)?;
         let mut functions = vec![self.trampoline.clone(), self.absent_stub.clone(), first];
         functions.resize(FIRST_CHUNK + program.chunks.len(), Vec::new());
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let compiled = CompiledCode {
+            id,
             spec_id,
             code_len: program.code_len,
             single_error: self.options.single_error,
@@ -210,23 +239,27 @@ impl Compiler {
                 pass_times,
             },
         };
-        Ok((program, compiled))
+        Ok((Analysed { program, id, made_by: self.identifies_as() }, compiled))
     }
 
     /// Compiles one chunk of a program, for
     /// [`NativeProgram::publish`](crate::NativeProgram::publish) or
-    /// [`CompiledCode::place_chunk`]. Empty if the chunk has no entry point, hence never runs.
-    /// Adds the time spent to `timings`.
+    /// [`CompiledCode::place_chunk`]. Adds the time spent to `timings`.
     ///
     /// # Errors
-    /// As [`compile`](Self::compile).
+    /// As [`compile`](Self::compile), and [`CompileError::ForeignChunk`] if the contract was analysed
+    /// by a compiler of other options or for another machine.
     pub fn compile_chunk(
         &mut self,
-        program: &Program,
+        analysed: &Analysed,
         chunk: Chunk,
         timings: &mut CompileTimings,
-    ) -> Result<Vec<u8>, CompileError> {
-        self.compile_timed(program, chunk, timings)
+    ) -> Result<CompiledChunk, CompileError> {
+        let Analysed { program, id, made_by } = analysed;
+        if *made_by != self.identifies_as() {
+            return Err(CompileError::ForeignChunk);
+        }
+        Ok(CompiledChunk { id: *id, chunk, code: self.compile_timed(program, chunk, timings)? })
     }
 
     /// The analysed program that [`compile`](Self::compile) translates.
@@ -235,6 +268,11 @@ impl Compiler {
     /// When the bytecode is beyond a limit of the analysis.
     pub fn analyze(&self, code: &[u8], spec_id: SpecId) -> Result<Program, CompileError> {
         Ok(analyze(code, &self.pass_options(spec_id))?)
+    }
+
+    /// What compilers must have in common whose chunks make one program.
+    fn identifies_as(&self) -> (CompilerOptions, Triple) {
+        (self.options, self.isa.triple().clone())
     }
 
     fn pass_options(&self, spec_id: SpecId) -> PassOptions {

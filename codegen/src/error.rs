@@ -36,6 +36,9 @@ pub enum CompileError {
         /// Offset of the chunk's first byte.
         pc: u32,
     },
+    /// A chunk was to be added to a program that it wasn't compiled for.
+    #[error("the chunk was compiled for another program than the one that it was to be added to")]
+    ForeignChunk,
     /// The system refused the thread that was to compile.
     #[error("no thread to compile on, and the caller's stack may be too small: {problem}")]
     Thread {

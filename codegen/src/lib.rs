@@ -14,7 +14,7 @@
 #[cfg(not(feature = "cranelift"))]
 mod absent;
 #[cfg(not(feature = "cranelift"))]
-pub use absent::{Chunk, CompileReport, Compiler, NativeProgram, Program, dump, later_chunks};
+pub use absent::{Analysed, Chunk, CompileReport, Compiler, NativeProgram, dump, later_chunks};
 
 #[expect(unsafe_code, reason = "the boundary to compiled code")]
 pub mod abi;
@@ -46,9 +46,9 @@ pub use abi::{
     EvmCompilerFn, EvmContext, Fault, NativeRun, RawEvmCompilerFn, collapse_halt_reason,
 };
 pub use builtins::{delegated_instructions, first_replaced};
-pub use compiled::{CompileTimings, CompiledCode, CompiledEntry};
+pub use compiled::{CompileTimings, CompiledChunk, CompiledCode};
 #[cfg(feature = "cranelift")]
-pub use compiler::{ChunkListing, CompileReport, Compiler, later_chunks};
+pub use compiler::{Analysed, ChunkListing, CompileReport, Compiler, later_chunks};
 #[cfg(feature = "cranelift")]
 pub use cranevm_passes::{
     PassSet, WorkLimit,

@@ -107,7 +107,7 @@ fn kernels_are_as_listed() {
 fn entry_is_as_listed() {
     let compiled = compiler(LINUX).compile(&[0x00], SpecId::OSAKA).expect("compiles");
     let mut text = String::new();
-    for (name, code) in ["trampoline", "absent stub"].iter().zip(&compiled.functions) {
+    for (name, code) in ["trampoline", "absent stub"].iter().zip(compiled.functions()) {
         let lines = disassemble(Machine::Aarch64, code, 0, &[]).expect("short");
         let _written = write!(text, "; {name}\n{}", listing(&lines, |_| ""));
     }
@@ -132,7 +132,7 @@ fn the_systems_differ_in_signatures_only() {
     for (name, _, code) in KERNELS {
         let [linux, macos] = [LINUX, MACOS]
             .map(|target| compiler(target).compile(code, SpecId::OSAKA).expect("compiles"));
-        for (linux, macos) in linux.functions.iter().zip(&macos.functions) {
+        for (linux, macos) in linux.functions().iter().zip(macos.functions()) {
             let [(linux, unsigned), (macos, signed)] =
                 [linux, macos].map(|code| instructions(code));
             assert_eq!(linux, macos, "{name}");

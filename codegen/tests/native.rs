@@ -1,8 +1,8 @@
 //! Compiled frames against revm's interpreter, one frame at a time and without state.
 
 use cranevm_codegen::{
-    CompileTimings, Compiler, CompilerOptions, NativeProgram, OptimizationLevel,
-    code_memory::CodeRegion,
+    CompileError, CompileTimings, Compiler, CompilerOptions, NativeProgram, OptimizationLevel,
+    code_memory::CodeRegion, later_chunks,
 };
 use revm_bytecode::Bytecode;
 use revm_interpreter::{
@@ -110,7 +110,7 @@ fn chunks_are_published_one_by_one() {
             let code = compiler
                 .compile_chunk(&analysed, chunk, &mut CompileTimings::default())
                 .expect("compiles");
-            program.publish(chunk.as_u32() as usize, &code, &region).expect("memory");
+            program.publish(&code, &region).expect("memory");
         }
         runner.join().expect("frames run while chunks come");
     });
@@ -120,6 +120,29 @@ fn chunks_are_published_one_by_one() {
     check("complete");
     assert_eq!(hits(), before, "nothing is absent any more");
     assert_eq!(program.wrong_guesses(), 0);
+}
+
+/// Code gets into a program from its own compilation alone.
+#[test]
+fn a_chunk_of_another_program_is_refused() {
+    let options = CompilerOptions { one_block_per_chunk: true, ..Default::default() };
+    let region = CodeRegion::new(1 << 24).expect("address space");
+    let mut compiler = Compiler::new(options).expect("host");
+    let mut start = || compiler.compile_start(&MANY_CHUNKS, SpecId::OSAKA).expect("compiles");
+    let ((analysed, code), (_, mut other_code)) = (start(), start());
+    let [program, other] =
+        [&code, &other_code].map(|code| NativeProgram::load(code, &region).expect("loads"));
+    let chunk = later_chunks(&analysed).next().expect("several chunks");
+    let mut timings = CompileTimings::default();
+    let made = compiler.compile_chunk(&analysed, chunk, &mut timings).expect("compiles");
+    assert!(matches!(other.publish(&made, &region), Err(CompileError::ForeignChunk)));
+    program.publish(&made, &region).expect("its own");
+    assert!(matches!(other_code.place_chunk(made), Err(CompileError::ForeignChunk)));
+
+    let others = CompilerOptions { debug_assertions: true, ..options };
+    let mut others = Compiler::new(others).expect("host");
+    let refused = others.compile_chunk(&analysed, chunk, &mut timings);
+    assert!(matches!(refused, Err(CompileError::ForeignChunk)), "{refused:?}");
 }
 
 #[test]

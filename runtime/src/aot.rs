@@ -287,7 +287,7 @@ impl CompileService {
             .recipe
             .decode_bytes(
                 key,
-                Some(compiled.code_len as usize),
+                Some(compiled.code_len() as usize),
                 &artifact.manifest,
                 &artifact.bytes,
             )

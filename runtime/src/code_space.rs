@@ -11,7 +11,7 @@ use crate::{
     source::Source,
 };
 use cranevm_codegen::{
-    Chunk, CompileError, CompiledCode, NativeProgram,
+    CompileError, CompiledChunk, CompiledCode, NativeProgram,
     code_memory::{CodeMemoryError, CodeRegion},
 };
 use std::sync::{Arc, Mutex};
@@ -66,10 +66,9 @@ impl CodeSpace {
     pub(crate) fn publish(
         &self,
         program: &CompiledProgram,
-        chunk: Chunk,
-        code: &[u8],
+        chunk: &CompiledChunk,
     ) -> Result<(), CompileFailure> {
-        Ok(program.publish(chunk, code, &self.region()?)?)
+        Ok(program.publish(chunk, &self.region()?)?)
     }
 
     /// Bytes of executable memory held by programs, wherever they are.

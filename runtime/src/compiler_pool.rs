@@ -12,8 +12,8 @@ use crate::{
 #[cfg(test)]
 use alloy_primitives::Bytes;
 use cranevm_codegen::{
-    Chunk, CompileError, CompiledCode, Compiler, CompilerOptions, OptimizationLevel, Program,
-    artifact::Identity,
+    Analysed, Chunk, CompileError, CompiledChunk, CompiledCode, Compiler, CompilerOptions,
+    OptimizationLevel, artifact::Identity,
 };
 #[cfg(test)]
 use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
@@ -127,7 +127,7 @@ impl CompilerPool {
         &self,
         tier: Tier,
         source: &Source,
-    ) -> Result<(Program, CompiledCode), CompileFailure> {
+    ) -> Result<(Analysed, CompiledCode), CompileFailure> {
         // First, so that without memory for code no time goes into making it.
         self.space.reserve()?;
         let spec_id = source.key().spec_id;
@@ -138,10 +138,10 @@ impl CompilerPool {
     pub(crate) fn chunk(
         &self,
         tier: Tier,
-        analysed: &Program,
+        analysed: &Analysed,
         chunk: Chunk,
         timings: &mut CompileTimings,
-    ) -> Result<Vec<u8>, CompileFailure> {
+    ) -> Result<CompiledChunk, CompileFailure> {
         self.lend(tier, false, |compiler| compiler.compile_chunk(analysed, chunk, timings))
     }
 
@@ -182,7 +182,7 @@ impl CompilerPool {
 
     /// A program that can start, with the analysis that its other chunks are compiled from.
     #[cfg(test)]
-    pub(crate) fn started(&self, code: &[u8], spec_id: SpecId) -> (CompiledProgram, Program) {
+    pub(crate) fn started(&self, code: &[u8], spec_id: SpecId) -> (CompiledProgram, Analysed) {
         let code = Bytecode::new_legacy(Bytes::copy_from_slice(code));
         let source = Source::of(&code, spec_id);
         let (analysed, compiled) = self.begin(self.first_tier(), &source).unwrap();

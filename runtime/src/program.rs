@@ -14,7 +14,8 @@ use crate::{
 };
 use alloy_primitives::Bytes;
 use cranevm_codegen::{
-    Chunk, CompileError, EvmCompilerFn, NativeProgram, NativeRun, code_memory::CodeRegion,
+    Chunk, CompileError, CompiledChunk, EvmCompilerFn, NativeProgram, NativeRun,
+    code_memory::CodeRegion,
 };
 use revm::{
     bytecode::Bytecode,
@@ -169,11 +170,10 @@ impl CompiledProgram {
     /// Places a chunk that was absent; frames that run meanwhile meet it when they come by.
     pub(crate) fn publish(
         &self,
-        chunk: Chunk,
-        code: &[u8],
+        chunk: &CompiledChunk,
         region: &Arc<CodeRegion>,
     ) -> Result<(), CompileError> {
-        self.backing.publish(chunk.as_u32() as usize, code, region)
+        self.backing.publish(chunk, region)
     }
 
     /// How often frames met a chunk that was absent.

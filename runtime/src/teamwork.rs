@@ -9,7 +9,7 @@ use crate::{
     error::CompileFailure,
     locks::{lock, wait_until},
 };
-use cranevm_codegen::{Chunk, CompileTimings, CompiledCode, Program, later_chunks};
+use cranevm_codegen::{Analysed, Chunk, CompileTimings, CompiledChunk, CompiledCode, later_chunks};
 use std::{
     sync::{Condvar, Mutex},
     time::Instant,
@@ -18,7 +18,7 @@ use std::{
 /// The chunks of a contract that somebody waits for.
 pub(crate) struct Teamwork {
     tier: Tier,
-    analysed: Program,
+    analysed: Analysed,
     state: Mutex<State>,
     /// Nobody is at a chunk any more.
     settled: Condvar,
@@ -30,14 +30,14 @@ struct State {
     to_do: Vec<Chunk>,
     /// Chunks that somebody is at.
     under_way: usize,
-    done: Vec<(Chunk, Vec<u8>)>,
+    done: Vec<CompiledChunk>,
     timings: CompileTimings,
     failure: Option<CompileFailure>,
 }
 
 impl Teamwork {
     /// The chunks that `analysed` has besides its first.
-    pub(crate) fn new(tier: Tier, analysed: Program) -> Self {
+    pub(crate) fn new(tier: Tier, analysed: Analysed) -> Self {
         let state = Mutex::new(State { to_do: chunks_to_come(&analysed), ..State::default() });
         Self { tier, analysed, state, settled: Condvar::new() }
     }
@@ -57,7 +57,7 @@ impl Teamwork {
         state.under_way -= 1;
         state.timings += timings;
         match code {
-            Ok(code) => state.done.push((chunk, code)),
+            Ok(code) => state.done.push(code),
             Err(failure) => {
                 state.to_do.clear();
                 state.failure.get_or_insert(failure);
@@ -103,15 +103,12 @@ impl Teamwork {
         if let Some(failure) = state.failure.take() {
             return Err(failure);
         }
-        for (chunk, code) in state.done.drain(..) {
-            compiled.place_chunk(chunk, code);
-        }
-        Ok(())
+        Ok(state.done.drain(..).try_for_each(|chunk| compiled.place_chunk(chunk))?)
     }
 }
 
 /// The chunks of a contract besides its first, the next one last.
-pub(crate) fn chunks_to_come(analysed: &Program) -> Vec<Chunk> {
+pub(crate) fn chunks_to_come(analysed: &Analysed) -> Vec<Chunk> {
     let mut chunks: Vec<_> = later_chunks(analysed).collect();
     chunks.reverse();
     chunks
@@ -159,7 +156,7 @@ mod tests {
 
     /// Functions that have code.
     fn present(compiled: &CompiledCode) -> usize {
-        compiled.functions.iter().filter(|code| !code.is_empty()).count()
+        compiled.functions().iter().filter(|code| !code.is_empty()).count()
     }
 
     #[test]
@@ -174,7 +171,7 @@ mod tests {
             work.finish(&compilers, in_a_minute(), &mut together).unwrap();
         });
         assert!(present(&alone) > 20);
-        assert_eq!(alone.functions, together.functions);
+        assert_eq!(alone.functions(), together.functions());
     }
 
     #[test]

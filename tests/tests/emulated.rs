@@ -112,8 +112,10 @@ fn load(
     let mut compiled =
         Compiler::new(options).expect("a compiler").compile(code, SPEC).expect("compiles");
     if let Some(chunk) = chunk {
-        assert_eq!(compiled.functions.len(), 3, "a trampoline, a stub and one chunk");
-        compiled.functions[2] = chunk.iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!(compiled.chunks(), 1);
+        let code = chunk.iter().flat_map(|word| word.to_le_bytes()).collect();
+        // SAFETY: see `run`, which alone enters it.
+        unsafe { compiled.forge_chunk(0, code) };
     }
     NativeProgram::load(&compiled, region).expect("loads")
 }

@@ -74,7 +74,7 @@ impl Work {
                     clif: per_byte(compiled.report.clif_instructions as usize),
                     code: per_byte(compiled.code_bytes()),
                     blocks: per_byte(compiled.report.blocks as usize),
-                    entries: per_byte(compiled.entries.len()),
+                    entries: per_byte(compiled.entries()),
                 })
             }
             Err(CompileError::Analysis(AnalysisError::TooManyEntries { .. })) => None,

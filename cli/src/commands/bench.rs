@@ -228,7 +228,7 @@ impl Compilation {
             opcodes: self.last.as_ref().map_or(0, |code| code.report.opcodes),
             blocks: self.last.as_ref().map_or(0, |code| code.report.blocks),
             chunks: count(CompiledCode::chunks),
-            entries: count(|code| code.entries.len()),
+            entries: count(CompiledCode::entries),
             compile_ns: nanos(median(&self.times)),
             phases_ns: Phases {
                 parse: phase(|t| t.parse),

@@ -10,7 +10,7 @@ use super::{
     tables::{HEADER_BYTES, ProgramTables},
 };
 use crate::{
-    CompileError, CompiledCode,
+    CompileError, CompiledChunk, CompiledCode,
     code_memory::{CodeRegion, LoadedCode},
 };
 use revm_primitives::hardfork::SpecId;
@@ -23,6 +23,8 @@ use std::{
 #[derive(Debug)]
 pub struct NativeProgram {
     func: EvmCompilerFn,
+    /// As [`CompiledCode::id`].
+    id: u64,
     code: LoadedCode,
     /// Chunks published later.
     later: Mutex<Vec<LoadedCode>>,
@@ -40,6 +42,18 @@ impl Drop for NativeProgram {
     fn drop(&mut self) {
         // SAFETY: `tables` comes from `Box::leak` in `load` and is freed nowhere else.
         drop(unsafe { Box::from_raw(self.tables.as_ptr()) });
+    }
+}
+
+impl CompiledCode {
+    /// Puts other code in the place of a chunk: how an emulator's tests have it run what it must
+    /// notice.
+    ///
+    /// # Safety
+    /// Whoever enters what is loaded from this answers for the code.
+    #[doc(hidden)]
+    pub unsafe fn forge_chunk(&mut self, chunk: usize, code: Vec<u8>) {
+        self.functions[Self::function_of(chunk) as usize] = code;
     }
 }
 
@@ -77,32 +91,30 @@ impl NativeProgram {
             std::mem::transmute::<*const u8, RawEvmCompilerFn>(loaded.address(0).add(HEADER_BYTES))
         };
         let later = Mutex::default();
-        Ok(Self { func: EvmCompilerFn::new(raw), code: loaded, later, tables })
+        Ok(Self { func: EvmCompilerFn::new(raw), id: code.id, code: loaded, later, tables })
     }
 
     /// Places a chunk that was absent, and leads its entry points to it. Frames that run meanwhile
     /// meet it the next time they come by.
     ///
-    /// `code` must have been compiled by
-    /// [`Compiler::compile_chunk`](crate::Compiler::compile_chunk) for this chunk of this program.
-    ///
     /// # Errors
-    /// When the region is exhausted or the system refuses memory: the chunk stays absent.
+    /// When the chunk was compiled for another program, the region is exhausted or the system
+    /// refuses memory: the chunk stays absent.
     pub fn publish(
         &self,
-        chunk: usize,
-        code: &[u8],
+        compiled: &CompiledChunk,
         region: &Arc<CodeRegion>,
     ) -> Result<(), CompileError> {
-        if code.is_empty() {
+        compiled.check(self.id)?;
+        if compiled.code.is_empty() {
             return Ok(());
         }
-        let loaded = region.load(&[code])?;
+        let loaded = region.load(&[&compiled.code])?;
         let address = loaded.address(0).cast_mut();
         // Held from now on: the addresses below stay valid as long as the program.
         self.later.lock().unwrap_or_else(PoisonError::into_inner).push(loaded);
         let tables = self.tables();
-        let function = CompiledCode::function_of(chunk);
+        let function = CompiledCode::function_of(compiled.chunk.as_u32() as usize);
         for (entry, slot) in tables.entries.iter().zip(&tables.addresses) {
             if entry.function == function {
                 // Compiled code reads the table without an order of its own: the code behind an

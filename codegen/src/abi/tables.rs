@@ -4,7 +4,7 @@
 //! its first instruction: an [`EvmCompilerFn`](super::EvmCompilerFn) is one code address, and finds
 //! its tables there.
 
-use crate::{CompiledCode, CompiledEntry};
+use crate::{CompiledCode, compiled::CompiledEntry};
 use revm_primitives::hardfork::SpecId;
 use std::{
     ptr,

@@ -1,7 +1,7 @@
 //! Machine code that breaks rules, in the place of a compiled chunk: it isn't believed.
 
 use super::{Fault, NativeProgram, NativeRun, offsets};
-use crate::{CompileTimings, Compiler, CompilerOptions, code_memory::CodeRegion};
+use crate::{Compiler, CompilerOptions, code_memory::CodeRegion};
 use revm_bytecode::{Bytecode, opcode};
 use revm_interpreter::{
     InputsImpl, InstructionResult, Interpreter, InterpreterAction, SharedMemory,
@@ -30,11 +30,10 @@ fn stores(value: u64, offset: i32) -> Vec<u8> {
 fn run(chunk: Vec<u8>) -> (NativeRun, Interpreter<EthInterpreter>) {
     let code = [opcode::STOP];
     let mut compiler = Compiler::new(CompilerOptions::default()).expect("a compiler for the host");
-    let (program, mut compiled) = compiler.compile_start(&code, SPEC).expect("it compiles");
-    let first = program.chunks.keys().next().expect("a chunk");
-    let whole = compiler.compile_chunk(&program, first, &mut CompileTimings::default());
-    assert!(!whole.expect("it compiles").is_empty());
-    compiled.place_chunk(first, chunk);
+    let mut compiled = compiler.compile(&code, SPEC).expect("it compiles");
+    // SAFETY: what stands for the chunk writes to the context's fields and returns, as compiled code
+    // may.
+    unsafe { compiled.forge_chunk(0, chunk) };
     let region = CodeRegion::new(1 << 20).expect("address space");
     let native = NativeProgram::load(&compiled, &region).expect("it loads");
     let bytecode = ExtBytecode::new(Bytecode::new_legacy(code.to_vec().into()));
@@ -42,8 +41,7 @@ fn run(chunk: Vec<u8>) -> (NativeRun, Interpreter<EthInterpreter>) {
     let mut frame = Interpreter::new(memory, bytecode, input, false, SPEC, GAS);
     let (instructions, gas_table) = (instruction_table(), gas_table_spec(SPEC));
     let mut host = DummyHost::new(SPEC);
-    // SAFETY: the program is alive. What stands for its chunk writes to the context's fields and
-    // returns, as compiled code may.
+    // SAFETY: the program is alive, and of this bytecode and fork.
     let run = unsafe { native.func().go_on(&mut frame, &mut host, &instructions, &gas_table) };
     (run, frame)
 }

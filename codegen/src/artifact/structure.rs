@@ -14,7 +14,10 @@
 //! That the code in the functions fits the entry points is what the content hash is for.
 
 use super::{ArtifactError, Expected, Header, wire::Reader};
-use crate::{CompileTimings, CompiledCode, CompiledEntry, compiled::FIRST_CHUNK};
+use crate::{
+    CompileTimings, CompiledCode,
+    compiled::{CompiledEntry, FIRST_CHUNK},
+};
 
 #[cfg(feature = "cranelift")]
 use cranevm_passes::{MAX_CODE_LEN, MAX_ENTRIES};
@@ -71,6 +74,7 @@ pub(super) fn read(
     reader.finish()?;
     let entries = read_entries(entries, header.code_len, functions.len())?;
     Ok(CompiledCode {
+        id: 0,
         spec_id: expected.spec_id,
         code_len: header.code_len,
         single_error: expected.options.single_error,

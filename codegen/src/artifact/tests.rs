@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
-    CompiledEntry, Compiler, NativeProgram, OptimizationLevel, PassSet, code_memory::CodeRegion,
+    Compiler, NativeProgram, OptimizationLevel, PassSet, code_memory::CodeRegion,
+    compiled::CompiledEntry,
 };
 use std::{sync::Arc, time::Instant};
 use target_lexicon::Triple;

@@ -119,7 +119,7 @@ impl ArtifactRecipe {
         let manifest = ArtifactManifest {
             artifact_key: self.key(key),
             symbol_name: symbol_name(key, &identity.machine.triple),
-            bytecode_len: code.code_len as usize,
+            bytecode_len: code.code_len() as usize,
             artifact_len: bytes.len(),
             created_at_unix_secs: now.map_or(0, |since| since.as_secs()),
             content_hash: keccak256(&bytes).0,

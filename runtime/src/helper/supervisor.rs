@@ -117,8 +117,9 @@ impl Helpers {
     ) -> Result<CompiledCode, CompileFailure> {
         self.ask(Task::Compile, work, client, |reply| match reply {
             Reply::Compiled { timings, artifact, .. } => {
-                let compiled = verified(artifact, work)?;
-                Ok(CompiledCode { timings, ..compiled })
+                let mut compiled = verified(artifact, work)?;
+                compiled.timings = timings;
+                Ok(compiled)
             }
             _ => Err(WireError::BadValue { field: "reply" }.into()),
         })

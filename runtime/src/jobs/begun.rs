@@ -11,13 +11,13 @@ use crate::{
     source::Source,
     teamwork::chunks_to_come,
 };
-use cranevm_codegen::{Chunk, CompiledCode, Program};
+use cranevm_codegen::{Analysed, Chunk, CompiledCode};
 
 /// A contract of which at least the first chunk is compiled.
 pub(super) struct Begun {
     tier: Tier,
     /// `None` if no chunks are to come.
-    pub(super) analysed: Option<Program>,
+    pub(super) analysed: Option<Analysed>,
     pub(super) compiled: CompiledCode,
     /// Chunks to come, the next one last.
     pub(super) to_come: Vec<Chunk>,
@@ -44,7 +44,7 @@ impl Begun {
         if let (Some(analysed), Some(chunk)) = (&self.analysed, self.to_come.pop()) {
             let timings = &mut self.compiled.timings;
             let code = compilers.chunk(self.tier, analysed, chunk, timings)?;
-            self.compiled.place_chunk(chunk, code);
+            self.compiled.place_chunk(code)?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::{
     source::Source,
 };
 use alloy_primitives::Bytes;
-use cranevm_codegen::{Chunk, CompileTimings, Program};
+use cranevm_codegen::{Analysed, Chunk, CompileTimings};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
@@ -108,7 +108,7 @@ fn start(
 struct Unfinished {
     program: Arc<CompiledProgram>,
     /// `None` if no chunks are to come.
-    analysed: Option<Program>,
+    analysed: Option<Analysed>,
     source: Source,
     generation: u64,
     /// Chunks to come.
@@ -200,7 +200,7 @@ impl ChunkOf {
         let tier = service.compilers.first_tier();
         let code = service.compilers.chunk(tier, analysed, chunk, &mut timings)?;
         lock(ticket).add_timings(&timings);
-        let publish = || service.compilers.space.publish(program, chunk, &code);
+        let publish = || service.compilers.space.publish(program, &code);
         service.with_room_beside(&Arc::downgrade(program), publish)
     }
 }

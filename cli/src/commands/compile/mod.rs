@@ -166,7 +166,7 @@ impl Batch {
             code_bytes: compiled.map_or(0, CompiledCode::code_bytes),
             blocks: compiled.map_or(0, |code| code.report.blocks),
             chunks: compiled.map_or(0, CompiledCode::chunks),
-            entries: compiled.map_or(0, |code| code.entries.len()),
+            entries: compiled.map_or(0, CompiledCode::entries),
             jumps: compiled.map_or_else(Jumps::default, |code| code.report.jumps.into()),
             status: if error.is_none() { "ok" } else { "failed" },
             error,
