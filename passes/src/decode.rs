@@ -8,11 +8,15 @@
 //! the opcode fails. Such an opcode is therefore decoded as one byte that hands over,
 //! and the walk goes on with the immediate itself, as the jump analysis does.
 //!
+//! A **foreign** opcode is one for which a chain has an instruction of its own, or one that isn't
+//! known to be revm's. What it does to its frame is the chain's business, so it isn't compiled
+//! either; but it may well go on, and then compiled code does too, with the instruction after it.
+//!
 //! Cost: one table look-up per instruction; eight bytes of memory per instruction and a bit
 //! and a half per byte of code.
 
 use crate::ir::implementation::Implementation;
-use crate::ir::opcode::Opcode;
+use crate::ir::opcode::{Opcode, OpcodeSet};
 use revm_primitives::hardfork::SpecId;
 
 /// A decoded instruction.
@@ -53,6 +57,8 @@ pub enum Form {
     Suspend,
     /// Not compiled: unassigned, not activated, INVALID, or with an invalid immediate.
     HandOver,
+    /// Not compiled, for it isn't revm's; the instruction after it is.
+    Foreign,
 }
 
 /// A decoded contract.
@@ -102,7 +108,7 @@ impl JumpDests {
 }
 
 /// Decodes `code` for a fork. The caller bounds the length of `code` to `u32`.
-pub(crate) fn decode(code: &[u8], spec: SpecId) -> Decoded {
+pub(crate) fn decode(code: &[u8], spec: SpecId, foreign: OpcodeSet) -> Decoded {
     let mut instructions = Vec::with_capacity(code.len() / 2 + 1);
     let mut words = vec![0u64; code.len().div_ceil(64)];
     let mut pc = 0;
@@ -110,9 +116,13 @@ pub(crate) fn decode(code: &[u8], spec: SpecId) -> Decoded {
         let opcode = Opcode::new(byte);
         // revm pads the code with zeros, so a missing immediate is zero.
         let immediate = code.get(pc + 1).copied().unwrap_or(0);
-        let form = form_of(opcode, immediate, spec);
+        let form = match form_of(opcode, immediate, spec) {
+            Form::HandOver => Form::HandOver,
+            _ if foreign.bit(usize::from(byte)) => Form::Foreign,
+            form => form,
+        };
         instructions.push(Instruction { pc: pc as u32, opcode, form });
-        if form == Form::JumpDest {
+        if opcode == Opcode::JUMPDEST {
             words[pc / 64] |= 1 << (pc % 64);
         }
         pc += 1 + immediate_len(opcode, form);
@@ -120,11 +130,29 @@ pub(crate) fn decode(code: &[u8], spec: SpecId) -> Decoded {
     Decoded { instructions, jumpdests: JumpDests::new(words) }
 }
 
+/// The opcodes in `code` that code is made for, by its own means or revm's: unreachable ones
+/// included.
+pub fn compiled_opcodes(code: &[u8], spec: SpecId, foreign: OpcodeSet) -> OpcodeSet {
+    let mut occurs = [false; 256];
+    let mut pc = 0;
+    while let Some(&byte) = code.get(pc) {
+        occurs[usize::from(byte)] = true;
+        // One that may be handed over ends after its own byte, so the byte after it may be one, too.
+        pc += 1 + immediate_len(Opcode::new(byte), Form::HandOver);
+    }
+    let is_compiled = |&byte: &usize| {
+        let opcode = Opcode::new(byte as u8);
+        occurs[byte] && opcode != Opcode::INVALID && opcode.is_active(spec) && !foreign.bit(byte)
+    };
+    let with = |set: OpcodeSet, byte| set | OpcodeSet::from(1) << byte;
+    (0..occurs.len()).filter(is_compiled).fold(OpcodeSet::ZERO, with)
+}
+
 /// Bytes after the opcode that execution and the jump analysis both skip.
 fn immediate_len(opcode: Opcode, form: Form) -> usize {
     match opcode.get() {
         byte @ 0x60..=0x7f => usize::from(byte - 0x5f),
-        0xe6..=0xe8 if form != Form::HandOver => 1,
+        0xe6..=0xe8 if !matches!(form, Form::HandOver | Form::Foreign) => 1,
         _ => 0,
     }
 }
@@ -195,7 +223,11 @@ mod tests {
     const INACTIVE: SpecId = SpecId::OSAKA;
 
     fn forms(code: &[u8], spec: SpecId) -> Vec<(u32, Form)> {
-        decode(code, spec).instructions.iter().map(|i| (i.pc, i.form)).collect()
+        forms_with(code, spec, OpcodeSet::ZERO)
+    }
+
+    fn forms_with(code: &[u8], spec: SpecId, foreign: OpcodeSet) -> Vec<(u32, Form)> {
+        decode(code, spec, foreign).instructions.iter().map(|i| (i.pc, i.form)).collect()
     }
 
     /// Each byte after each of the opcodes with immediates, between JUMPDESTs.
@@ -206,7 +238,7 @@ mod tests {
                 for next in 0..=u8::MAX {
                     let mut code = vec![0x5b, opcode, next];
                     code.resize(40, 0x5b);
-                    let decoded = decode(&code, spec);
+                    let decoded = decode(&code, spec, OpcodeSet::ZERO);
                     let bytecode = Bytecode::new_raw(code.clone().into());
                     let table = bytecode.legacy_jump_table().expect("a legacy bytecode");
                     let mut number = 0;
@@ -247,9 +279,35 @@ mod tests {
     }
 
     #[test]
+    fn foreign_opcodes_keep_their_length_and_jump_targets_their_places() {
+        let set = |bytes: &[usize]| {
+            let with = |set: OpcodeSet, &byte| set | OpcodeSet::from(1) << byte;
+            bytes.iter().fold(OpcodeSet::ZERO, with)
+        };
+        let foreign = set(&[0x31, 0x5b, 0x61, 0xe6]);
+        let code = [0x31, 0x61, 0x5b, 0x5b, 0x5b, 0xe6, 0x80, 0x00, 0x0c];
+        let expected = [
+            (0, Form::Foreign),
+            (1, Form::Foreign),
+            (4, Form::Foreign),
+            (5, Form::Foreign),
+            (6, Form::Dup(0)),
+            (7, Form::Stop),
+            (8, Form::HandOver),
+        ];
+        assert_eq!(forms_with(&code, ACTIVE, foreign), expected);
+        let decoded = decode(&code, ACTIVE, foreign);
+        assert_eq!([2, 3, 4].map(|pc| decoded.jumpdests.contains(pc)), [false, false, true]);
+        assert_eq!(compiled_opcodes(&code, ACTIVE, foreign), set(&[0x80, 0x00]));
+        assert_eq!(compiled_opcodes(&[0xfe, 0xe6, 0x01], INACTIVE, foreign), set(&[0x01]));
+        // What a fork doesn't have is handed over, whosever it is.
+        assert_eq!(forms_with(&[0xe6], INACTIVE, foreign), [(0, Form::HandOver)]);
+    }
+
+    #[test]
     fn missing_immediates_are_zero() {
         assert_eq!(forms(&[0xe7], ACTIVE), [(0, Form::Exchange(0, 145))]);
         assert_eq!(forms(&[0x7f, 0x5b], ACTIVE), [(0, Form::Push)]);
-        assert!(!decode(&[0x7f, 0x5b], ACTIVE).jumpdests.contains(1));
+        assert!(!decode(&[0x7f, 0x5b], ACTIVE, OpcodeSet::ZERO).jumpdests.contains(1));
     }
 }

@@ -33,7 +33,7 @@ pub mod timing;
 mod transform;
 
 pub use analysis::weight::WorkLimit;
-use ir::{program::Program, verify::VerifyError};
+use ir::{opcode::OpcodeSet, program::Program, verify::VerifyError};
 pub use pass_set::PassSet;
 use revm_primitives::hardfork::SpecId;
 use timing::PassTimes;
@@ -68,6 +68,8 @@ pub struct PassOptions {
     pub verify: bool,
     /// Passes to leave out.
     pub skip: PassSet,
+    /// Opcodes whose instruction isn't revm's: see [`decode`].
+    pub foreign: OpcodeSet,
 }
 
 impl Default for PassOptions {
@@ -82,6 +84,7 @@ impl Default for PassOptions {
             enter_loops: false,
             verify: false,
             skip: PassSet::NONE,
+            foreign: OpcodeSet::ZERO,
         }
     }
 }

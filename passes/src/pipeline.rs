@@ -74,10 +74,10 @@ pub(crate) fn run(
     if code.len() > MAX_CODE_LEN {
         return Err(AnalysisError::CodeTooLong { found: code.len(), limit: MAX_CODE_LEN });
     }
-    let PassOptions { spec_id, chunk_limit, compile_all, skip, .. } = *options;
+    let PassOptions { spec_id, chunk_limit, compile_all, skip, foreign, .. } = *options;
     let mut times = PassTimes::default();
 
-    let decoded = times.time(Pass::Decode, || decode(code, spec_id));
+    let decoded = times.time(Pass::Decode, || decode(code, spec_id, foreign));
     let flow =
         times.time(Pass::FindBlocks, || find_blocks(&decoded, code.len() as u32, chunk_limit));
     let limits = if skip.contains(PassSet::THREAD_JUMPS) {

@@ -4,6 +4,7 @@
 //! With `CRANEVM_BLESS=1` in the environment the files are rewritten instead.
 
 use alloy_primitives::hex;
+use cranevm_passes::ir::opcode::OpcodeSet;
 use cranevm_passes::ir::text::parse;
 use cranevm_passes::ir::verify::{Stage, verify};
 use cranevm_passes::{PassOptions, PassSet, analyze};
@@ -43,6 +44,11 @@ fn read_case(text: &str) -> Case {
                     .split(',')
                     .map(|name| PassSet::from_name(name.trim()).expect("the name of a pass"))
                     .fold(PassSet::NONE, PassSet::union);
+            }
+            "foreign" => {
+                let bytes = hex::decode(value.replace(' ', "")).expect("hexadecimal");
+                let with = |set, byte| set | OpcodeSet::from(1) << usize::from(byte);
+                options.foreign = bytes.into_iter().fold(OpcodeSet::ZERO, with);
             }
             "one-block-per-chunk" => options.one_block_per_chunk = value == "true",
             _ => {}

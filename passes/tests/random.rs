@@ -4,6 +4,7 @@
 
 use alloy_primitives::U256;
 use cranevm_passes::ir::entities::{Block, Value};
+use cranevm_passes::ir::opcode::OpcodeSet;
 use cranevm_passes::ir::program::{BlockData, JumpTarget, Program, Terminator, ValueDef};
 use cranevm_passes::ir::text::parse;
 use cranevm_passes::{PassOptions, PassSet, ThreadLimits, WorkLimit, analyze};
@@ -137,7 +138,7 @@ impl Machine<'_> {
         let mut insts = self.program.block_insts(block);
         let mut pc = data.pc;
         let hand_over = match data.terminator {
-            Terminator::HandOver { pc } => Some(pc),
+            Terminator::HandOver { pc, .. } => Some(pc),
             _ => None,
         };
         while !self.is_at_end(data, pc, hand_over) {
@@ -290,6 +291,18 @@ fn check_text(program: &Program) {
     assert_eq!(&parse(&text).expect("what was printed can be parsed"), program, "{text}");
 }
 
+/// Mostly none; or some of the opcodes, also of those that end blocks.
+fn foreign(random: &mut Random) -> OpcodeSet {
+    match random.below(3) {
+        0 => {
+            let bytes = random.bytes(40).into_iter().chain([0x54, 0xf3, 0xf1, 0xe6]);
+            let with = |set, byte| set | OpcodeSet::from(1) << usize::from(byte);
+            bytes.fold(OpcodeSet::ZERO, with)
+        }
+        _ => OpcodeSet::ZERO,
+    }
+}
+
 /// Checks a number of codes in every fork with chunks of several sizes.
 fn check_all(seed: u64, count: u64, make: impl Fn(&mut Random) -> Vec<u8>) {
     for number in 0..count {
@@ -319,6 +332,7 @@ fn check_all(seed: u64, count: u64, make: impl Fn(&mut Random) -> Vec<u8>) {
                 enter_loops: random.below(2) == 1,
                 verify: true,
                 skip: PassSet::NONE,
+                foreign: foreign(&mut random),
             };
             let result = std::panic::catch_unwind(|| check_program(&code, &options));
             assert!(

@@ -70,9 +70,10 @@ impl Graph {
                 add(goal, EdgeKind::Next);
                 continue;
             }
-            if let Some(next) = data.terminator.next_block() {
-                let resumes = matches!(data.terminator, Terminator::Suspend { .. });
-                add(next, if resumes { EdgeKind::Resume } else { EdgeKind::Next });
+            if let Some(continuation) = data.terminator.continuation() {
+                add(continuation, EdgeKind::Resume);
+            } else if let Some(next) = data.terminator.next_block() {
+                add(next, EdgeKind::Next);
             }
             if let Some(target) = data.terminator.static_target() {
                 add(target, EdgeKind::Jump);

@@ -272,7 +272,7 @@ impl Translator<'_, '_> {
             Terminator::Suspend { inst, continuation } => {
                 self.suspend(block, *inst, *continuation);
             }
-            Terminator::HandOver { pc } => {
+            Terminator::HandOver { pc, .. } => {
                 self.flush(block);
                 self.hand_over_at(*pc);
             }

@@ -1,7 +1,7 @@
 //! Where basic blocks begin and end, and which are entered from where.
 //!
-//! A block begins at pc 0, at each JUMPDEST, after `JUMPI`, and after `CALL*` and `CREATE*` (the
-//! continuation); a block of too many or too heavy instructions is split. Every JUMPDEST counts as
+//! A block begins at pc 0, at each JUMPDEST, after `JUMPI`, and after `CALL*` and `CREATE*` and
+//! foreign opcodes (the continuation); a block of too many or too heavy instructions is split. Every JUMPDEST counts as
 //! reachable, since a jump may be computed. What follows an unconditional end up to the next
 //! JUMPDEST isn't reachable and gets no block.
 //!
@@ -79,12 +79,15 @@ pub enum Ending {
     Suspend,
     /// The last instruction isn't compiled.
     HandOver,
+    /// The last instruction isn't compiled, for it is foreign. If the frame goes on after it, then
+    /// most likely with the next block.
+    Foreign,
 }
 
 impl Ending {
     /// Whether execution may go on with the next block in order of pc.
     pub const fn reaches_next(self) -> bool {
-        matches!(self, Self::FallThrough | Self::Branch | Self::Suspend)
+        matches!(self, Self::FallThrough | Self::Branch | Self::Suspend | Self::Foreign)
     }
 }
 
@@ -129,7 +132,7 @@ pub(crate) fn find_blocks(decoded: &Decoded, code_len: u32, block_limit: u32) ->
         });
 
         first = last;
-        is_continuation = ending == Ending::Suspend;
+        is_continuation = matches!(ending, Ending::Suspend | Ending::Foreign);
         if !ending.reaches_next() {
             let skipped = instructions[first..].iter().position(|i| i.form == Form::JumpDest);
             match skipped {
@@ -156,6 +159,7 @@ fn block_extent(rest: &[Instruction], limit: usize) -> (usize, Ending) {
             Form::Exit => Ending::Exit,
             Form::Suspend => Ending::Suspend,
             Form::HandOver => Ending::HandOver,
+            Form::Foreign => Ending::Foreign,
             _ => {
                 heavy += instruction.opcode.weight();
                 continue;

@@ -33,7 +33,7 @@ pub(crate) fn failing_blocks(
                 Ending::Branch => next_fails() && target_fails(),
                 Ending::Exit => reverts(decoded, flow, shape),
                 Ending::HandOver => true,
-                Ending::Stop | Ending::Suspend => false,
+                Ending::Stop | Ending::Suspend | Ending::Foreign => false,
             };
             if fails {
                 failing.insert(block);

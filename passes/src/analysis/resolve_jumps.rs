@@ -312,6 +312,7 @@ fn word_at(slot: i16, before: &AbstractStack) -> Set {
 mod tests {
     use super::*;
     use crate::decode::decode;
+    use crate::ir::opcode::OpcodeSet;
     use crate::sections::stack::bound_stack;
     use crate::transform::lift_stack::lift_stack;
     use crate::{PassOptions, PassSet, ThreadLimits, analyze};
@@ -400,7 +401,7 @@ mod tests {
         };
         let returns = [0x5b, 0x60, 0x07, 0x80, 0x56, 0x5b, 0x56].repeat(2000);
         for code in [every_jump(8000), returns, vec![0x5b; 20_000], calls(30, &[0x34, 0x90])] {
-            let decoded = decode(&code, spec_id);
+            let decoded = decode(&code, spec_id, OpcodeSet::ZERO);
             let flow = crate::analysis::control_flow::find_blocks(&decoded, code.len() as u32, 500);
             let mut program = lift_stack(&code, spec_id, &decoded, &flow, PassSet::NONE);
             bound_stack(&mut program, &decoded, &flow);

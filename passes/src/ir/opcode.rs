@@ -10,6 +10,7 @@
 
 use super::effects::Effects;
 use super::implementation::Implementation;
+use alloy_primitives::U256;
 use core::fmt;
 use revm_primitives::hardfork::SpecId;
 
@@ -140,6 +141,9 @@ impl fmt::Debug for Opcode {
 
 /// Weight of a byte that no fork has assigned: a hand-over.
 const UNASSIGNED_WEIGHT: u32 = 14;
+
+/// A set of opcodes: the bit whose index is the opcode's byte tells whether it is in the set.
+pub type OpcodeSet = U256;
 
 /// Number of forks.
 const SPECS: usize = SpecId::NEXT as usize + 1;

@@ -150,10 +150,12 @@ pub enum Terminator {
         continuation: Block,
     },
     /// The opcode at `pc` isn't compiled (unknown, not activated, INVALID, an undecodable
-    /// immediate): the interpreter goes on there. Its static gas isn't charged.
+    /// immediate, foreign): the interpreter goes on there. Its static gas isn't charged.
     HandOver {
         /// Offset of the opcode.
         pc: u32,
+        /// Where the frame is expected to go on natively, an entry point, if the opcode is foreign.
+        continuation: PackedOption<Block>,
     },
 }
 
@@ -386,6 +388,15 @@ impl Terminator {
             _ => None,
         };
         condition.into_iter().chain(target)
+    }
+
+    /// The block at which the frame resumes after the interpreter has executed what ends this one.
+    pub fn continuation(&self) -> Option<Block> {
+        match *self {
+            Self::Suspend { continuation, .. } => Some(continuation),
+            Self::HandOver { continuation, .. } => continuation.expand(),
+            _ => None,
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn sum_gas(program: &mut Program, decoded: &Decoded, flow: &ControlFl
         let mut position = u64::from(flow.instruction_count(shape));
         for instruction in flow.instructions(decoded, shape).rev() {
             position -= 1;
-            if instruction.form == Form::HandOver {
+            if matches!(instruction.form, Form::HandOver | Form::Foreign) {
                 continue;
             }
             if let Some(inst) = insts.next_if(|&inst| program.insts[inst].gas_after == position) {

@@ -57,7 +57,7 @@ pub(crate) fn dedup(
 fn continuations(program: &Program) -> EntitySet<Block> {
     let mut found = EntitySet::with_capacity(program.blocks.len());
     for data in program.blocks.values() {
-        if let Terminator::Suspend { continuation, .. } = data.terminator {
+        if let Some(continuation) = data.terminator.continuation() {
             found.insert(continuation);
         }
     }

@@ -328,9 +328,9 @@ impl Lifter<'_> {
                 self.write_outputs();
                 Terminator::Suspend { inst: self.last_inst(), continuation: next_block(shape) }
             }
-            (Ending::HandOver, Some(last)) => {
+            (Ending::HandOver | Ending::Foreign, Some(last)) => {
                 self.write_outputs();
-                Terminator::HandOver { pc: last.pc }
+                Terminator::HandOver { pc: last.pc, continuation: shape.next }
             }
             (Ending::FallThrough, _) => {
                 self.write_outputs();
@@ -417,7 +417,7 @@ fn next_block(shape: &BlockShape) -> Block {
 fn ends_block(ending: Ending, form: Form) -> bool {
     use Form::*;
     ending != Ending::FallThrough
-        && matches!(form, Jump | Branch | Stop | Exit | Suspend | HandOver)
+        && matches!(form, Jump | Branch | Stop | Exit | Suspend | HandOver | Foreign)
 }
 
 /// The word of a `PUSH` of `len` bytes of which the code still has those in `present`; the

@@ -319,7 +319,7 @@ impl Threader<'_> {
                 offsets.pop();
                 self.branch(path, target, next?)
             }
-            Ending::Suspend => self.end(path, &[next?]),
+            Ending::Suspend | Ending::Foreign => self.end(path, &[next?]),
             Ending::Stop | Ending::Exit | Ending::HandOver => None,
         }
     }
@@ -358,7 +358,8 @@ impl Threader<'_> {
             | Form::Stop
             | Form::Exit
             | Form::Suspend
-            | Form::HandOver => {}
+            | Form::HandOver
+            | Form::Foreign => {}
         }
     }
 

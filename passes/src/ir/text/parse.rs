@@ -347,7 +347,13 @@ fn parse_terminator(head: &str, words: &mut Words<'_>) -> Result<Terminator> {
             inst: words.entity("i", "an instruction")?,
             continuation: words.entity("b", "a block")?,
         },
-        "handover" => Terminator::HandOver { pc: words.number("", "an offset")? },
+        "handover" => Terminator::HandOver {
+            pc: words.number("", "an offset")?,
+            continuation: match words.peek() {
+                "" => None.into(),
+                _ => words.entity::<Block>("b", "a block")?.into(),
+            },
+        },
         _ => return Err(unexpected("a value, an instruction, an output or a terminator", head)),
     })
 }

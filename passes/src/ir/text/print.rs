@@ -159,7 +159,10 @@ impl Display for Terminator {
             Self::Stop => f.write_str("stop"),
             Self::Exit(inst) => write!(f, "exit {inst}"),
             Self::Suspend { inst, continuation } => write!(f, "suspend {inst} {continuation}"),
-            Self::HandOver { pc } => write!(f, "handover {pc}"),
+            Self::HandOver { pc, continuation } => {
+                write!(f, "handover {pc}")?;
+                continuation.expand().map_or(Ok(()), |next| write!(f, " {next}"))
+            }
         }
     }
 }

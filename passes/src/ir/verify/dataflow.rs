@@ -200,8 +200,9 @@ impl Checker<'_> {
                 self.check_last_inst(block, inst, Effects::SUSPENDS)?;
                 self.check_next(block, continuation)
             }
-            Terminator::HandOver { pc } => {
-                ensure(pc < self.program.code_len, entity, Defect::HandOverPc(pc))
+            Terminator::HandOver { pc, continuation } => {
+                ensure(pc < self.program.code_len, entity, Defect::HandOverPc(pc))?;
+                continuation.expand().map_or(Ok(()), |next| self.check_next(block, next))
             }
         }
     }

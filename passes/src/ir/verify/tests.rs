@@ -154,7 +154,10 @@ fn terminators() {
     assert_eq!(error, at_block(0, Defect::NotJumpDest(block(1))));
     let error = broken(|p| p.blocks[block(0)].terminator = jump(9));
     assert_eq!(error, at_block(0, Defect::Missing(Entity::Block(block(9)))));
-    let error = broken(|p| p.blocks[block(3)].terminator = Terminator::HandOver { pc: u32::MAX });
+    let error = broken(|p| {
+        p.blocks[block(3)].terminator =
+            Terminator::HandOver { pc: u32::MAX, continuation: None.into() }
+    });
     assert_eq!(error, at_block(3, Defect::HandOverPc(u32::MAX)));
     let error = broken(|p| p.blocks[block(0)].terminator = Terminator::Exit(inst(0)));
     assert_eq!(error, at_block(0, Defect::TerminatorInst(inst(0))));

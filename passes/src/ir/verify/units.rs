@@ -4,7 +4,7 @@ use super::dataflow::follows;
 use super::{Defect, Entity, VerifyError, ensure};
 use crate::MAX_ENTRIES;
 use crate::ir::entities::{Block, Chunk, Entry};
-use crate::ir::program::{ChunkData, Program, Terminator};
+use crate::ir::program::{ChunkData, Program};
 use cranelift_entity::{EntityRef, EntitySet, SecondaryMap, packed_option::PackedOption};
 
 /// Verifies chunks and entries.
@@ -43,7 +43,7 @@ impl Ways {
         };
         ways.continuations.insert(Block::new(0));
         for data in program.blocks.values() {
-            if let Terminator::Suspend { continuation, .. } = data.terminator {
+            if let Some(continuation) = data.terminator.continuation() {
                 ways.continuations.insert(continuation);
             }
             let successors = [data.terminator.next_block(), data.terminator.static_target()];
