@@ -6,9 +6,12 @@ use crate::{
     CompileError, CompileTimings, CompiledChunk, CompiledCode, CompilerOptions, EvmCompilerFn,
     artifact::Identity, code_memory::CodeMemoryError,
 };
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
 use revm_primitives::hardfork::SpecId;
 use std::{convert::Infallible, iter, sync::Arc};
+
+/// A set of opcodes: the bit whose index is the opcode's byte tells whether it is in the set.
+pub type OpcodeSet = U256;
 
 /// No compiler.
 #[derive(Debug)]
@@ -49,6 +52,11 @@ impl Compiler {
     /// [`CompileError::NoCompiler`].
     pub const fn new(_options: CompilerOptions) -> Result<Self, CompileError> {
         Err(CompileError::NoCompiler)
+    }
+
+    /// Never called.
+    pub const fn set_foreign(&mut self, _foreign: OpcodeSet) {
+        match self.0 {}
     }
 
     /// Never called.
@@ -159,6 +167,11 @@ impl NativeProgram {
 
     /// Never called.
     pub const fn bytecode_len(&self) -> usize {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub const fn opcodes(&self) -> OpcodeSet {
         match self.0 {}
     }
 

@@ -6,7 +6,7 @@
 
 #[cfg(feature = "cranelift")]
 use crate::abi::emulation::Emulator;
-use crate::{Chunk, CompileError, CompileReport};
+use crate::{Chunk, CompileError, CompileReport, OpcodeSet};
 use revm_primitives::hardfork::SpecId;
 use std::{ops::AddAssign, time::Duration};
 
@@ -46,6 +46,10 @@ pub struct CompiledCode {
     pub(crate) single_error: bool,
     /// Blocks to run natively before each forced hand-over; for tests.
     pub(crate) force_hand_over: Option<u32>,
+    /// Opcodes of the bytecode that code is made for: it does what revm's instructions do.
+    pub(crate) opcodes: OpcodeSet,
+    /// Opcodes that weren't compiled, for their instruction isn't known to be revm's.
+    pub(crate) foreign: OpcodeSet,
     /// Position-independent machine code: the trampoline, the stub of absent chunks, and
     /// then the chunks. An absent chunk is empty: its entry points hand over.
     pub(crate) functions: Vec<Vec<u8>>,

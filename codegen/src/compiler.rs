@@ -4,7 +4,7 @@
 //! its contexts. Costs are linear in the bytecode: chunks bound the size of a Cranelift function.
 
 use crate::{
-    CompileError, CompileTimings, CompiledChunk, CompiledCode, CompilerOptions,
+    CompileError, CompileTimings, CompiledChunk, CompiledCode, CompilerOptions, OpcodeSet,
     artifact::Identity,
     compiled::{CompiledEntry, FIRST_CHUNK},
     isa::{builder_for, finish_isa, host_builder, needed_machine},
@@ -19,6 +19,7 @@ use cranelift_codegen::{
 use cranelift_entity::EntityRef;
 use cranevm_passes::{
     AnalysisError, PassOptions, ThreadLimits, analyze, analyze_timed,
+    decode::compiled_opcodes,
     ir::{
         entities::Chunk,
         program::{JumpStats, Program},
@@ -187,6 +188,11 @@ impl Compiler {
         &self.options
     }
 
+    /// Sets [`foreign`](CompilerOptions::foreign), for contracts that are begun from now on.
+    pub const fn set_foreign(&mut self, foreign: OpcodeSet) {
+        self.options.foreign = foreign;
+    }
+
     /// Compiles a contract for one fork.
     ///
     /// # Errors
@@ -226,6 +232,8 @@ impl Compiler {
             code_len: program.code_len,
             single_error: self.options.single_error,
             force_hand_over: self.options.force_hand_over,
+            opcodes: compiled_opcodes(code, spec_id, self.options.foreign),
+            foreign: self.options.foreign,
             functions,
             entries: compiled_entries(&program),
             initial_memory: program.initial_memory(),
@@ -291,6 +299,7 @@ impl Compiler {
             thread_limits: ThreadLimits::default(),
             verify: self.options.verify,
             skip: self.options.skipped_passes(),
+            foreign: self.options.foreign,
         }
     }
 

@@ -14,7 +14,9 @@
 #[cfg(not(feature = "cranelift"))]
 mod absent;
 #[cfg(not(feature = "cranelift"))]
-pub use absent::{Analysed, Chunk, CompileReport, Compiler, NativeProgram, dump, later_chunks};
+pub use absent::{
+    Analysed, Chunk, CompileReport, Compiler, NativeProgram, OpcodeSet, dump, later_chunks,
+};
 
 #[expect(unsafe_code, reason = "the boundary to compiled code")]
 pub mod abi;
@@ -45,14 +47,14 @@ pub use abi::NativeProgram;
 pub use abi::{
     EvmCompilerFn, EvmContext, Fault, NativeRun, RawEvmCompilerFn, collapse_halt_reason,
 };
-pub use builtins::{delegated_instructions, first_replaced};
+pub use builtins::{TableVerdicts, delegated_instructions, native_opcodes};
 pub use compiled::{CompileTimings, CompiledChunk, CompiledCode};
 #[cfg(feature = "cranelift")]
 pub use compiler::{Analysed, ChunkListing, CompileReport, Compiler, later_chunks};
 #[cfg(feature = "cranelift")]
 pub use cranevm_passes::{
     PassSet, WorkLimit,
-    ir::{entities::Chunk, program::Program},
+    ir::{entities::Chunk, opcode::OpcodeSet, program::Program},
 };
 pub use deep_stack::{COMPILER_STACK, mark_deep_stack, on_deep_stack};
 pub use error::CompileError;

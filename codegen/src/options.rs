@@ -1,5 +1,6 @@
 //! What a [`Compiler`](crate::Compiler) is asked to do.
 
+use crate::OpcodeSet;
 #[cfg(feature = "cranelift")]
 use crate::abi::emulation::Emulator;
 #[cfg(feature = "cranelift")]
@@ -61,6 +62,9 @@ pub struct CompilerOptions {
     /// Run at most this many basic blocks natively at a time: the next block start hands over,
     /// and the interpreter goes on to the next entry point. For tests.
     pub force_hand_over: Option<u32>,
+    /// Opcodes whose instruction isn't known to be revm's. They aren't compiled: the interpreter
+    /// executes them by the EVM's table, and compiled code goes on after them.
+    pub foreign: OpcodeSet,
     /// Compile for another machine, whose code this emulator runs here. For tests.
     #[cfg(feature = "cranelift")]
     #[doc(hidden)]

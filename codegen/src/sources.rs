@@ -32,6 +32,7 @@ cranevm_passes::hash_sources! {
     "builtins/memory.rs",
     "builtins/mod.rs",
     "builtins/own.rs",
+    "builtins/prove.rs",
     "builtins/shift.rs",
     "builtins/storage.rs",
     "builtins/table.rs",

@@ -288,8 +288,8 @@ impl CompileService {
             .decode_bytes(
                 key,
                 Some(compiled.code_len() as usize),
-                &artifact.manifest,
-                &artifact.bytes,
+                self.cache.foreign.get(),
+                (&artifact.manifest, &artifact.bytes),
             )
             .inspect_err(|problem| library.tell(&artifact.manifest.artifact_key, problem))
             .map_err(CompileFailure::NotStored)?;

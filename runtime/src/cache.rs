@@ -9,9 +9,10 @@
 
 use crate::{
     compiler_pool::Tier, config::CompilationKind, error::CompileFailure, failures::FailureLog,
-    locks::lock, lookup::RuntimeCacheKey, program::CompiledProgram,
+    foreign::ForeignOpcodes, locks::lock, lookup::RuntimeCacheKey, program::CompiledProgram,
 };
 use alloy_primitives::map::DefaultHashBuilder;
+use cranevm_codegen::OpcodeSet;
 use dashmap::DashMap;
 use std::{
     cmp::Reverse,
@@ -92,6 +93,8 @@ pub(crate) struct ProgramCache {
     generation: AtomicU64,
     epoch: AtomicU64,
     clock: AtomicU32,
+    /// No resident program executes any of these.
+    pub(crate) foreign: Arc<ForeignOpcodes>,
 }
 
 impl ProgramCache {
@@ -167,7 +170,7 @@ impl ProgramCache {
         tier: Tier,
     ) -> bool {
         let replaced = match self.programs.get_mut(&better.key) {
-            Some(mut resident) if is(&resident, program) => {
+            Some(mut resident) if is(&resident, program) && self.may_hold(better) => {
                 better.touch(resident.program.last_use());
                 resident.tier = tier;
                 // The better one may lack something else.
@@ -183,7 +186,8 @@ impl ProgramCache {
         replaced.is_some()
     }
 
-    /// Makes a program resident, unless the cache was cleared since `generation`; `false` if so.
+    /// Makes a program resident, unless the cache was cleared since `generation`, or an opcode that
+    /// it executes has become foreign; `false` if so.
     pub(crate) fn publish(
         &self,
         program: &Arc<CompiledProgram>,
@@ -196,7 +200,7 @@ impl ProgramCache {
         // A clear bumps the generation before it takes the locks of the map. So if it isn't seen
         // here, it comes by this entry later; and who published in a newer generation, before this
         // thread had the lock, makes it seen.
-        if self.generation() != generation {
+        if self.generation() != generation || !self.may_hold(program) {
             return false;
         }
         entry.insert(Resident {
@@ -210,6 +214,27 @@ impl ProgramCache {
         // The entry's lock was released by the end of the statement above.
         self.bump_epoch();
         true
+    }
+
+    /// Whether a program executes no foreign opcode. To be asked under the lock of the key's shard:
+    /// who makes an opcode foreign comes by all shards afterwards.
+    fn may_hold(&self, program: &CompiledProgram) -> bool {
+        (program.opcodes() & self.foreign.get()).is_zero()
+    }
+
+    /// Removes the programs that execute any of these opcodes, which have become foreign.
+    #[must_use = "dropping programs takes time"]
+    pub(crate) fn drop_users(&self, opcodes: OpcodeSet) -> Vec<Arc<CompiledProgram>> {
+        let mut dropped = Vec::new();
+        self.programs.retain(|_, resident| {
+            let keep = (resident.program.opcodes() & opcodes).is_zero();
+            if !keep {
+                dropped.push(Arc::clone(&resident.program));
+            }
+            keep
+        });
+        self.bump_epoch();
+        dropped
     }
 
     /// The resident programs, least recently used first.

@@ -6,8 +6,9 @@
 #[cfg(test)]
 use crate::program::{CompiledProgram, ProgramKind};
 use crate::{
-    CompileTimings, code_space::CodeSpace, error::CompileFailure, locks::lock,
-    lookup::RuntimeCacheKey, panics::contain_panic, source::Source, teamwork::Teamwork,
+    CompileTimings, code_space::CodeSpace, error::CompileFailure, foreign::ForeignOpcodes,
+    locks::lock, lookup::RuntimeCacheKey, panics::contain_panic, source::Source,
+    teamwork::Teamwork,
 };
 #[cfg(test)]
 use alloy_primitives::Bytes;
@@ -47,6 +48,8 @@ pub(crate) struct CompilerPool {
     recycle_threshold: usize,
     /// Where their code goes.
     pub(crate) space: CodeSpace,
+    /// What isn't compiled.
+    foreign: Arc<ForeignOpcodes>,
 }
 
 /// The compilers of one tier.
@@ -74,7 +77,13 @@ impl CompilerPool {
             levels: [level(baseline), level(options), level(complete), level(complete)],
             recycle_threshold,
             space: CodeSpace::new(reserve_bytes),
+            foreign: Arc::default(),
         }
+    }
+
+    /// The same pool, which leaves these opcodes out.
+    pub(crate) fn with_foreign(self, foreign: Arc<ForeignOpcodes>) -> Self {
+        Self { foreign, ..self }
     }
 
     /// The same pool, which compiles artifacts with these options.
@@ -85,7 +94,7 @@ impl CompilerPool {
 
     /// How a tier compiles.
     pub(crate) fn options(&self, tier: Tier) -> CompilerOptions {
-        self.levels[tier as usize].options
+        CompilerOptions { foreign: self.foreign.get(), ..self.levels[tier as usize].options }
     }
 
     /// The tier at which a contract is compiled first: [`Tier::Full`] if that is the baseline.
@@ -162,6 +171,7 @@ impl CompilerPool {
         // the pool's own state is only touched between compilations.
         contain_panic(|| {
             let mut pooled = self.borrow(tier)?;
+            pooled.compiler.set_foreign(self.foreign.get());
             let result = work(&mut pooled.compiler);
             pooled.compilations += usize::from(counts);
             self.give_back(tier, pooled);

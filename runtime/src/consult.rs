@@ -17,6 +17,7 @@ use crate::{
     submission::Origin,
 };
 use alloy_primitives::Bytes;
+use cranevm_codegen::OpcodeSet;
 use revm::bytecode::Bytecode;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -51,6 +52,14 @@ impl JitBackend {
         match service.config.blocking {
             true => service.consult_blocking(claimed, code),
             false => service.consult(claimed, code),
+        }
+    }
+
+    /// Notes which opcodes are foreign to an EVM; answers of the epoch before don't hold any more if
+    /// that is news.
+    pub(crate) fn meet_foreign(&self, opcodes: OpcodeSet) {
+        if let Some(service) = self.service() {
+            service.meet_foreign(opcodes);
         }
     }
 

@@ -45,6 +45,7 @@ mod events;
 mod eviction;
 mod failures;
 mod flights;
+mod foreign;
 mod helper;
 mod hotness;
 mod housekeeping;

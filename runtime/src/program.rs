@@ -14,7 +14,7 @@ use crate::{
 };
 use alloy_primitives::Bytes;
 use cranevm_codegen::{
-    Chunk, CompileError, CompiledChunk, EvmCompilerFn, NativeProgram, NativeRun,
+    Chunk, CompileError, CompiledChunk, EvmCompilerFn, NativeProgram, NativeRun, OpcodeSet,
     code_memory::CodeRegion,
 };
 use revm::{
@@ -241,6 +241,12 @@ impl CompiledProgram {
     /// Whether better code was put off.
     pub(crate) fn is_put_off(&self) -> bool {
         self.put_off.load(Relaxed)
+    }
+
+    /// The opcodes that it executes as revm's instructions do.
+    #[inline]
+    pub(crate) fn opcodes(&self) -> OpcodeSet {
+        self.backing.opcodes()
     }
 
     /// Runs of this program that were handed over to the interpreter.

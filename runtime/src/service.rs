@@ -76,20 +76,23 @@ impl CompileService {
         let hot = tuning.jit_worker_count.saturating_mul(tuning.jit_worker_queue_capacity);
         let recipe = ArtifactRecipe::with_options(options, tuning.aot_opt_level);
         let artifact_options = *recipe.options();
-        let library = config.store.clone().map(|store| Library::new(store, recipe));
+        let cache = ProgramCache::default();
+        let foreign = || Arc::clone(&cache.foreign);
+        let library = config.store.clone().map(|store| Library::new(store, recipe, foreign()));
         let events = EventQueue::new(config.on_compilation.take(), tuning.channel_capacity);
         let name = config.thread_name.clone();
         let ledger = Arc::new(Ledger { name, events, ..Ledger::default() });
         let helpers = Helpers::new(&config, &ledger);
         Self {
             enabled: AtomicBool::new(config.enabled),
-            cache: ProgramCache::default(),
             compilers: CompilerPool::new(
                 options,
                 tuning.compiler_recycle_threshold,
                 reserve_for(tuning.resident_code_cache_bytes),
             )
-            .with_artifact_options(artifact_options),
+            .with_artifact_options(artifact_options)
+            .with_foreign(foreign()),
+            cache,
             library,
             ledger,
             cold: ColdTable::new(tuning.jit_hot_threshold),
@@ -119,10 +122,14 @@ impl CompileService {
         HAS_COMPILER && self.tuning().should_compile(code) && self.config.is_priced_as(key.spec_id)
     }
 
-    /// Forgets all programs and failures. Frees few programs here, and leaves more of them to the
-    /// housekeeping thread, for freeing one takes microseconds.
+    /// Forgets all programs and failures.
     pub(crate) fn clear(&self) {
-        let forgotten = self.cache.clear();
+        self.free(self.cache.clear());
+    }
+
+    /// Frees programs that were taken out of the cache. Does that here for few of them, and leaves
+    /// more to the housekeeping thread, for freeing one takes microseconds.
+    pub(crate) fn free(&self, forgotten: Vec<Arc<CompiledProgram>>) {
         if forgotten.len() > FREED_AT_ONCE && self.crew.keeps_house() {
             lock(&self.forgotten).extend(forgotten);
             self.bell.ring();

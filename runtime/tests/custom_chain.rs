@@ -95,7 +95,7 @@ fn a_handler_of_its_own_is_inspected_step_by_step() {
 #[test]
 fn an_evm_type_of_its_own_begins_all_frames() {
     let contracts = [(TARGET, &calling()[..]), (CALLEE, &summing()[..])];
-    let build = || ChainEvm { revm: evm(database(&contracts), SPEC), frames: 0 };
+    let build = || ChainEvm { revm: evm(database(&contracts), SPEC), frames: 0, runs: 0 };
     let (mut plain, backend) = (build(), exact());
     let mut jit = JitEvm::new(build(), backend.clone());
     for _ in 0..3 {

@@ -62,9 +62,7 @@ pub struct EvmContext<'a> {
     pub(crate) interpreter: *mut Interpreter<EthInterpreter>,
     /// The host, type-erased; the builtins in `builtins` know its type.
     pub(crate) host: *mut (),
-    /// The EVM's instruction table, type-erased like the host.
-    pub(crate) instructions: *const (),
-    /// Gas that instructions of the EVM's table gave the frame.
+    /// Gas that delegated instructions gave the frame.
     pub(crate) given: u64,
     /// The payload of a panic that a builtin caught.
     pub(crate) panic: Option<Box<dyn Any + Send>>,

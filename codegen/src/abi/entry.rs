@@ -6,7 +6,8 @@ use super::{
     context::{calldata_of, memory_of, words_end},
     tables::{HEADER_BYTES, ProgramHeader, ProgramTables},
 };
-use crate::builtins::builtin_table;
+use crate::builtins::{TableVerdicts, builtin_table};
+use revm_bytecode::Bytecode;
 use revm_interpreter::{
     GasTable, Host, InstructionResult, InstructionTable, Interpreter, InterpreterAction,
     instructions::{gas_table_spec, instruction_table},
@@ -82,7 +83,8 @@ impl EvmCompilerFn {
     }
 
     /// Runs a frame like `Interpreter::run_plain`, from the interpreter's pc to its end or
-    /// suspension. What compiled code hands over goes on in revm's interpreter.
+    /// suspension. What compiled code hands over goes on in revm's interpreter; all of it does if
+    /// `instructions` has another instruction than revm's for an opcode that code was made for.
     ///
     /// A panic of the host is carried through compiled code and goes on unwinding here. If compiled
     /// code is found to have broken a rule (a [`Fault`]), the action is `FatalExternalError`, without
@@ -126,15 +128,23 @@ impl EvmCompilerFn {
             // Not a stack that revm made for execution: grow it, as compiled code never does.
             stack.reserve_exact(STACK_LIMIT - stack.len());
         }
-        // SAFETY: passed on to the caller; the stack has room for 1024 words.
-        match unsafe { self.go_on(interpreter, host, instructions, gas_table) } {
+        // SAFETY: passed on to the caller.
+        let tables = unsafe { self.tables() };
+        let foreign = TableVerdicts::of_process(instructions, tables.spec_id, host);
+        let run = if (foreign & tables.opcodes).is_zero() {
+            // SAFETY: passed on to the caller; the stack has room for 1024 words, and the
+            // instructions are revm's.
+            unsafe { self.go_on(interpreter, host, instructions, gas_table) }
+        } else {
+            NativeRun::NotEntered
+        };
+        match run {
             NativeRun::Ended | NativeRun::Faulted(_) => {}
             NativeRun::NotEntered | NativeRun::HandedOver => {
                 interpret(interpreter, host, instructions, gas_table);
             }
         }
-        // SAFETY: passed on to the caller.
-        if unsafe { self.tables() }.single_error {
+        if tables.single_error {
             collapse_halt_reason(interpreter.bytecode.action());
         }
     }
@@ -144,7 +154,10 @@ impl EvmCompilerFn {
     ///
     /// Whatever comes out, the interpreter is in a state of revm's, from which any engine can go
     /// on: so a frame that the interpreter has begun enters code that was compiled meanwhile. Halts
-    /// keep their reason; [`collapse_halt_reason`] is the caller's.
+    /// keep their reason; [`collapse_halt_reason`] is the caller's. So is to know that
+    /// `instructions` has revm's for all of [`CompiledCode::opcodes`](crate::CompiledCode::opcodes):
+    /// compiled code does what they do, without a look at the table, which is for opcodes that
+    /// aren't compiled.
     ///
     /// # Safety
     /// As [`run`](Self::run).
@@ -164,7 +177,7 @@ impl EvmCompilerFn {
         };
         loop {
             // SAFETY: passed on to the caller; `ordinal` is one of the program's.
-            match unsafe { self.enter(tables, ordinal, interpreter, host, instructions) } {
+            match unsafe { self.enter(tables, ordinal, interpreter, host) } {
                 Outcome::Ended(result) => {
                     if interpreter.bytecode.action().is_none() {
                         interpreter.halt(result);
@@ -175,11 +188,12 @@ impl EvmCompilerFn {
                     interpreter.halt_fatal();
                     return NativeRun::Faulted(fault);
                 }
-                _ if tables.force_hand_over.is_none() => return NativeRun::HandedOver,
-                _ => match step_to_entry(tables, interpreter, host, instructions, gas_table) {
-                    Some(next) => ordinal = next,
-                    None => return NativeRun::Ended,
-                },
+                outcome => {
+                    match step_on(tables, outcome, interpreter, host, instructions, gas_table) {
+                        Ok(next) => ordinal = next,
+                        Err(run) => return run,
+                    }
+                }
             }
         }
     }
@@ -204,12 +218,10 @@ impl EvmCompilerFn {
         ordinal: u32,
         interpreter: &mut Interpreter<EthInterpreter>,
         host: &mut H,
-        instructions: &InstructionTable<EthInterpreter, H>,
     ) -> Outcome {
         let before = gas_in(interpreter);
         // Not dropped: the payload of a panic, which alone would have to be, is taken below.
-        let mut context =
-            ManuallyDrop::new(new_context(tables, ordinal, interpreter, host, instructions));
+        let mut context = ManuallyDrop::new(new_context(tables, ordinal, interpreter, host));
         // SAFETY: the trampoline of a live program; the context's pointers are valid during the
         // call, and no reference to what they point to is used until it returns.
         let status = unsafe { (self.0)(NonNull::from(&mut *context)) };
@@ -238,7 +250,8 @@ fn entry_for(tables: &ProgramTables, interpreter: &Interpreter<EthInterpreter>) 
     if interpreter.gas.remaining() > i64::MAX as u64 {
         return None;
     }
-    tables.entry_for(interpreter.bytecode.pc(), interpreter.memory.len())
+    let paid = interpreter.gas.memory().words_num.saturating_mul(32);
+    tables.entry_for(interpreter.bytecode.pc(), interpreter.memory.len(), paid)
 }
 
 /// What a stretch of compiled code can't make more of: the gas left, and the state gas paid from it,
@@ -298,7 +311,6 @@ fn new_context<'a, H: Host>(
     ordinal: u32,
     interpreter: &mut Interpreter<EthInterpreter>,
     host: &mut H,
-    instructions: &InstructionTable<EthInterpreter, H>,
 ) -> EvmContext<'a> {
     let gas = interpreter.gas.remaining().cast_signed();
     let stack = interpreter.stack.data_mut();
@@ -333,32 +345,65 @@ fn new_context<'a, H: Host>(
         scratch: [0; 32],
         interpreter,
         host: ptr::from_mut(host).cast(),
-        instructions: ptr::from_ref(instructions).cast(),
         given: 0,
         panic: None,
         _borrows: PhantomData,
     }
 }
 
-/// Interprets up to the next entry point, or to the end of the run: then the action is set.
-fn step_to_entry<H: Host>(
+/// After a hand-over: what is to be stepped over for the frame to go on natively, and the ordinal
+/// of the entry point where it does.
+///
+/// A foreign opcode is stepped over, by the EVM's own table. What it does to its frame is the
+/// client's business, so all that compiled code relies on is looked at again.
+#[cold]
+fn step_on<H: Host>(
     tables: &ProgramTables,
+    outcome: Outcome,
     interpreter: &mut Interpreter<EthInterpreter>,
     host: &mut H,
     instructions: &InstructionTable<EthInterpreter, H>,
     gas_table: &GasTable,
-) -> Option<u32> {
+) -> Result<u32, NativeRun> {
+    let is_forced = tables.force_hand_over.is_some();
+    let opcode = usize::from(interpreter.bytecode.opcode());
+    if !is_forced && (outcome != Outcome::HandOver || !tables.foreign.bit(opcode)) {
+        return Err(NativeRun::HandedOver);
+    }
+    // Held, so that no other bytecode can be where this one is.
+    let bytecode = (*interpreter.bytecode).clone();
     loop {
         if let Err(result) = interpreter.step(instructions, gas_table, host) {
             if interpreter.bytecode.action().is_none() {
                 interpreter.halt(result);
             }
-            return None;
+            return Err(NativeRun::Ended);
         }
-        if let Some(ordinal) = entry_for(tables, interpreter) {
-            return Some(ordinal);
+        let entry = if is_usual(tables, interpreter, &bytecode) {
+            entry_for(tables, interpreter)
+        } else {
+            None
+        };
+        match entry {
+            Some(ordinal) => return Ok(ordinal),
+            None if is_forced => {}
+            None => return Err(NativeRun::HandedOver),
         }
     }
+}
+
+/// Whether a frame is one that this program can go on with: of the same bytecode and fork, with room
+/// on its stack.
+fn is_usual(
+    tables: &ProgramTables,
+    interpreter: &Interpreter<EthInterpreter>,
+    bytecode: &Bytecode,
+) -> bool {
+    let stack = interpreter.stack.data();
+    interpreter.bytecode.bytes_slice().as_ptr_range() == bytecode.bytes_slice().as_ptr_range()
+        && interpreter.runtime_flag.spec_id == tables.spec_id
+        && stack.capacity() >= STACK_LIMIT
+        && stack.len() <= STACK_LIMIT
 }
 
 /// Reports an exceptional halt as `OutOfGas`. A fatal error of the database isn't a halt of the

@@ -10,7 +10,7 @@ use super::{
     tables::{HEADER_BYTES, ProgramTables},
 };
 use crate::{
-    CompileError, CompiledChunk, CompiledCode,
+    CompileError, CompiledChunk, CompiledCode, OpcodeSet,
     code_memory::{CodeRegion, LoadedCode},
 };
 use revm_primitives::hardfork::SpecId;
@@ -174,6 +174,13 @@ impl NativeProgram {
     /// Bytes of bytecode that the program was compiled from.
     pub fn bytecode_len(&self) -> usize {
         self.tables().jump_map.len()
+    }
+
+    /// Opcodes that the program executes as revm's instructions do. An EVM that has other
+    /// instructions for any of them can't run it.
+    #[inline]
+    pub fn opcodes(&self) -> OpcodeSet {
+        self.tables().opcodes
     }
 
     /// Bytes of executable memory held, whole pages.

@@ -4,7 +4,7 @@
 //! its first instruction: an [`EvmCompilerFn`](super::EvmCompilerFn) is one code address, and finds
 //! its tables there.
 
-use crate::{CompiledCode, compiled::CompiledEntry};
+use crate::{CompiledCode, OpcodeSet, compiled::CompiledEntry};
 use revm_primitives::hardfork::SpecId;
 use std::{
     ptr,
@@ -28,6 +28,10 @@ pub(super) struct ProgramTables {
     pub(super) spec_id: SpecId,
     pub(super) single_error: bool,
     pub(super) force_hand_over: Option<u32>,
+    /// What code is made for.
+    pub(super) opcodes: OpcodeSet,
+    /// What isn't revm's.
+    pub(super) foreign: OpcodeSet,
     /// pc -> ordinal + 1 of the JUMPDEST there.
     pub(super) jump_map: Box<[u16]>,
     /// Ordinal -> code address.
@@ -69,6 +73,8 @@ impl ProgramTables {
             spec_id: code.spec_id,
             single_error: code.single_error,
             force_hand_over: code.force_hand_over,
+            opcodes: code.opcodes,
+            foreign: code.foreign,
             jump_map,
             addresses,
             absent_stub: address(CompiledCode::ABSENT_STUB as usize),
@@ -99,14 +105,15 @@ impl ProgramTables {
         }
     }
 
-    /// The ordinal of the entry point at which a frame with this pc and so many bytes of memory may
-    /// be entered. Compiled code takes for granted that memory reaches as far as the contract's
-    /// first block makes it, so a frame that hasn't executed that (it left compiled code before the
-    /// block, or a chain's own instruction took memory away) goes on interpreted.
+    /// The ordinal of the entry point at which a frame with this pc, so many bytes of memory, and so
+    /// many paid for, may be entered. Compiled code takes for granted that memory reaches as far as
+    /// the contract's first block makes it, and that a frame has the memory that it has paid for. So
+    /// a frame that hasn't executed that block (it left compiled code before), or to which a chain's
+    /// own instruction gave memory, or took some away, goes on interpreted.
     #[inline]
-    pub(super) fn entry_for(&self, pc: usize, memory_len: usize) -> Option<u32> {
-        let reaches = pc == 0 || memory_len as u64 >= self.initial_memory;
-        self.any_ordinal(pc).filter(|_| reaches)
+    pub(super) fn entry_for(&self, pc: usize, memory_len: usize, paid: usize) -> Option<u32> {
+        let is_usual = pc == 0 || (memory_len as u64 >= self.initial_memory && memory_len == paid);
+        self.any_ordinal(pc).filter(|_| is_usual)
     }
 
     /// Whether there is an entry point at this pc whose chunk is there. If there is a chunk and it

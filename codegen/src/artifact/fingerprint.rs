@@ -92,6 +92,8 @@ pub(super) fn describe_options(options: &CompilerOptions) -> String {
         work_limit,
         one_block_per_chunk,
         force_hand_over,
+        // Told by the code, which serves whoever has no other foreign opcodes that it executes.
+        foreign: _,
         // Told by the machine that the code is for.
         emulator: _,
     } = options;

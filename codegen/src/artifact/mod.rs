@@ -8,6 +8,7 @@
 //! ABI hash, bytecode hash, hash of the fork's prices
 //! bytes of bytecode, number of entry points, number of functions, bytes of memory at entry
 //! compiler, Cranelift, target, CPU features, fork, options        texts
+//! opcodes compiled, foreign ones  32 bytes each
 //! entry points                   pc, function, flags: 9 bytes each
 //! lengths of the functions       4 bytes each
 //! the functions' code

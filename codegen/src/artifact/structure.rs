@@ -1,4 +1,4 @@
-//! Entry points and functions of an artifact.
+//! Sets of opcodes, entry points and functions of an artifact.
 //!
 //! What `NativeProgram::load` and the entry into code rely on, and [`read`] therefore checks of
 //! every artifact:
@@ -15,7 +15,7 @@
 
 use super::{ArtifactError, Expected, Header, wire::Reader};
 use crate::{
-    CompileTimings, CompiledCode,
+    CompileTimings, CompiledCode, OpcodeSet,
     compiled::{CompiledEntry, FIRST_CHUNK},
 };
 
@@ -33,16 +33,26 @@ const ENTRY_LEN: usize = 9;
 /// Bytes of a function's length.
 const LENGTH_LEN: usize = 4;
 
+/// Bytes of the two sets of opcodes.
+const SETS_LEN: usize = 2 * SET_LEN;
+const SET_LEN: usize = 32;
+
 const IS_JUMPDEST: u8 = 1;
 const IS_CONTINUATION: u8 = 2;
 
 /// Bytes that [`write`] appends.
 pub(super) fn encoded_len(code: &CompiledCode) -> usize {
-    code.entries.len() * ENTRY_LEN + code.functions.len() * LENGTH_LEN + code.code_bytes()
+    SETS_LEN
+        + code.entries.len() * ENTRY_LEN
+        + code.functions.len() * LENGTH_LEN
+        + code.code_bytes()
 }
 
-/// Appends entry points and functions.
+/// Appends sets of opcodes, entry points and functions.
 pub(super) fn write(code: &CompiledCode, out: &mut Vec<u8>) {
+    for set in [code.opcodes, code.foreign] {
+        out.extend_from_slice(&set.to_le_bytes::<SET_LEN>());
+    }
     for &CompiledEntry { pc, function, is_jumpdest, is_continuation } in &code.entries {
         out.extend_from_slice(&pc.to_le_bytes());
         out.extend_from_slice(&function.to_le_bytes());
@@ -68,6 +78,9 @@ pub(super) fn read(
         return Err(ArtifactError::Malformed("more bytecode than can be analysed"));
     }
     let mut reader = Reader::new(bytes, "tables beyond the end");
+    let opcodes = OpcodeSet::from_le_bytes(reader.array::<SET_LEN>()?);
+    let foreign = OpcodeSet::from_le_bytes(reader.array::<SET_LEN>()?);
+    check_opcodes(opcodes, expected.options.foreign)?;
     let entries = reader.items(header.entries, ENTRY_LEN)?;
     let lengths = reader.items(header.functions, LENGTH_LEN)?;
     let functions = read_functions(lengths, &mut reader)?;
@@ -79,6 +92,8 @@ pub(super) fn read(
         code_len: header.code_len,
         single_error: expected.options.single_error,
         force_hand_over: expected.options.force_hand_over,
+        opcodes,
+        foreign,
         functions,
         entries,
         initial_memory: header.initial_memory,
@@ -87,6 +102,18 @@ pub(super) fn read(
         timings: CompileTimings::default(),
         report: Default::default(),
     })
+}
+
+/// Code is right for who has these foreign opcodes if it executes none of them, whichever were
+/// foreign when it was compiled.
+fn check_opcodes(opcodes: OpcodeSet, foreign: OpcodeSet) -> Result<(), ArtifactError> {
+    match (opcodes & foreign).trailing_zeros() {
+        OpcodeSet::BITS => Ok(()),
+        opcode => Err(ArtifactError::Options {
+            found: format!("revm's instruction 0x{opcode:02x}"),
+            expected: "a foreign one".to_owned(),
+        }),
+    }
 }
 
 fn read_functions(lengths: &[u8], code: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, ArtifactError> {

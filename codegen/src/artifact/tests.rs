@@ -220,6 +220,28 @@ fn each_option_that_matters_is_compared() {
     assert!(decode(&sample.bytes, &expected).unwrap().single_error);
 }
 
+/// Whichever opcodes were foreign when code was made, it serves who has none that it executes.
+#[test]
+fn code_for_other_foreign_opcodes_serves_who_can_run_it() {
+    let foreign = |opcodes: &[u8]| {
+        let bits = opcodes.iter().map(|&opcode| crate::OpcodeSet::from(1) << usize::from(opcode));
+        let foreign = bits.fold(crate::OpcodeSet::ZERO, |set, bit| set | bit);
+        CompilerOptions { compile_all: true, foreign, ..Default::default() }
+    };
+    let usual = Sample::new();
+    let wanted = |options| Expected { options, artifact_hash: None, ..usual.expected() };
+    let (balance, call) = (foreign(&[0x31]), foreign(&[0x31, 0xf1]));
+    let code = decode(&usual.bytes, &wanted(&balance)).unwrap();
+    assert!(code.opcodes.bit(0xf1) && !code.opcodes.bit(0x31));
+    let refused = decode(&usual.bytes, &wanted(&call)).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "compiled with revm's instruction 0xf1, but a foreign one is wanted"
+    );
+    let code = decode(&Sample::with(call).bytes, &wanted(&usual.options)).unwrap();
+    assert_eq!((code.foreign, code.opcodes.bit(0xf1)), (call.foreign, false));
+}
+
 #[test]
 fn code_for_another_machine_is_told() {
     let sample = Sample::new();

@@ -2,21 +2,19 @@
 
 use super::frame::{Frame, instruction_builtins, narrow_or_fail, saturated};
 use revm_interpreter::{
-    CallInput, Host, InstructionExecResult, InstructionResult,
-    instructions::{memory, system},
-    interpreter_types::LegacyBytecode,
+    CallInput, Host, InstructionExecResult, InstructionResult, interpreter_types::LegacyBytecode,
 };
 use revm_primitives::{U256, hardfork::SpecId};
 
 instruction_builtins! {
     /// `CALLDATACOPY`: revm's `system::calldatacopy`.
-    calldatacopy = system::calldatacopy => copy_calldata;
+    calldatacopy => copy_calldata;
     /// `CODECOPY`: revm's `system::codecopy`.
-    codecopy = system::codecopy => copy_code;
+    codecopy => copy_code;
     /// `RETURNDATACOPY`: revm's `system::returndatacopy`.
-    returndatacopy = system::returndatacopy => copy_return_data;
+    returndatacopy => copy_return_data;
     /// `MCOPY`: revm's `memory::mcopy`.
-    mcopy = memory::mcopy => copy_memory;
+    mcopy => copy_memory;
 }
 
 /// Charges for a copy and makes room for it; where it goes, or `None` if it is empty. revm's

@@ -1,11 +1,11 @@
-//! Delegated opcodes: revm's own instruction, from the EVM's own table, on the synced interpreter.
+//! Delegated opcodes: revm's own instruction, on the synced interpreter.
 
-use super::gas_window::{GasWindow, OUT_OF_GAS};
-use crate::abi::{EvmContext, STATUS_FAULT, STATUS_PANICKED, gas_in};
-use revm_interpreter::{
-    Host, InstructionContext, InstructionTable, interpreter::EthInterpreter,
-    interpreter_types::Jumps,
+use super::{
+    gas_window::{GasWindow, OUT_OF_GAS},
+    own::own_table,
 };
+use crate::abi::{EvmContext, STATUS_FAULT, STATUS_PANICKED, gas_in};
+use revm_interpreter::{Host, InstructionContext, interpreter_types::Jumps};
 use revm_primitives::U256;
 use std::{
     any::Any,
@@ -18,9 +18,7 @@ thread_local! {
     static DELEGATED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many instructions compiled code has delegated to revm's own on this thread so far. An
-/// opcode with a builtin is among them only where the EVM's table has another instruction for it.
-/// Counting costs a nanosecond beside some tens of the instruction.
+/// How many instructions compiled code has delegated to revm's own on this thread so far. Counting costs a nanosecond beside some tens of the instruction.
 pub fn delegated_instructions() -> u64 {
     DELEGATED.get()
 }
@@ -45,7 +43,7 @@ fn keep_panic(context: &mut EvmContext<'_>, payload: Box<dyn Any + Send>) -> u64
     STATUS_PANICKED
 }
 
-/// Executes the instruction `opcode` of the EVM's table. `top` is one past its first argument.
+/// Executes revm's instruction for `opcode`. `top` is one past its first argument.
 ///
 /// # Safety
 /// `context` must be a running context whose host is an `H`, and `top` a position in its stack, the
@@ -63,13 +61,8 @@ unsafe fn execute<H: Host>(
     caught(context, |context| {
         // SAFETY: the context's pointers are valid while it runs, and typed as `H`'s builtin table
         // was chosen for them.
-        let (interpreter, host, instructions) = unsafe {
-            (
-                &mut *context.interpreter,
-                &mut *context.host.cast::<H>(),
-                &*context.instructions.cast::<InstructionTable<EthInterpreter, H>>(),
-            )
-        };
+        let (interpreter, host) =
+            unsafe { (&mut *context.interpreter, &mut *context.host.cast::<H>()) };
         let Ok(len) = context.stack_len(top) else { return STATUS_FAULT };
         // SAFETY: `len` is at most the stack's 1024 words. The instruction's arguments are written;
         // words below them may be stale or never written, and aren't read before compiled code or a
@@ -79,7 +72,7 @@ unsafe fn execute<H: Host>(
             interpreter.bytecode.absolute_jump(pc as usize);
         }
         let Some(mut gas) = GasWindow::open(context, ahead) else { return OUT_OF_GAS };
-        let instruction = instructions[opcode as usize & 0xff];
+        let instruction = own_table::<H>()[opcode as usize & 0xff];
         let result = gas.with_interpreter(interpreter, |interpreter| {
             let before = gas_in(interpreter);
             let result = instruction.execute(InstructionContext { interpreter, host });

@@ -6,14 +6,13 @@
 //! to reach the cache.)
 
 use super::{
-    delegate::{caught, delegate},
+    delegate::caught,
     gas_window::{GasWindow, OUT_OF_GAS},
     math::load,
 };
 use crate::abi::EvmContext;
 use revm_interpreter::{
-    Host, Instruction, InstructionExecResult, InstructionResult, InstructionTable, Interpreter,
-    interpreter::EthInterpreter,
+    Host, InstructionExecResult, InstructionResult, Interpreter, interpreter::EthInterpreter,
 };
 use revm_primitives::U256;
 
@@ -60,23 +59,16 @@ impl<H: Host, const ARITY: usize> Frame<'_, '_, H, ARITY> {
     }
 }
 
-/// Does `body` in place of revm's instruction `own`, if the EVM's table has that one for `opcode`;
-/// else executes the table's.
+/// Does `body` in place of revm's instruction.
 ///
 /// # Safety
 /// `context` must be a running context whose host is an `H`, and `top` one past `ARITY` words of
 /// its stack, the instruction's arguments.
 #[inline(always)]
 pub(super) unsafe fn in_place_of<H: Host, const ARITY: usize>(
-    own: Instruction<EthInterpreter, H>,
-    (context, top, opcode, operand): (*mut EvmContext<'_>, *mut U256, u64, u64),
+    (context, top, operand): (*mut EvmContext<'_>, *mut U256, u64),
     body: impl FnOnce(&mut Frame<'_, '_, H, ARITY>) -> InstructionExecResult,
 ) -> u64 {
-    // SAFETY: passed on.
-    if !unsafe { is_in_table(context, opcode, own) } {
-        // SAFETY: passed on.
-        return unsafe { delegate::<H>(context, top, opcode, operand) };
-    }
     // SAFETY: compiled code holds no reference; the context is a running one.
     let context = unsafe { &mut *context };
     caught(context, move |context| {
@@ -89,30 +81,6 @@ pub(super) unsafe fn in_place_of<H: Host, const ARITY: usize>(
         let Frame { gas, context, .. } = frame;
         gas.close(context, result)
     })
-}
-
-/// Whether the EVM's table has `own`, revm's instruction, for `opcode`.
-///
-/// Functions are compared by address. Two copies of the same function, in a program that has such
-/// for generic ones, are taken for different, and the builtin delegates: slower, but right. Two
-/// functions with one address are the same code.
-///
-/// # Safety
-/// `context` must be a running context whose host is an `H`.
-#[inline(always)]
-unsafe fn is_in_table<H: Host>(
-    context: *const EvmContext<'_>,
-    opcode: u64,
-    own: Instruction<EthInterpreter, H>,
-) -> bool {
-    const { assert!(size_of::<Instruction<EthInterpreter, H>>() == size_of::<usize>()) };
-    // SAFETY: the context is a running one, so its table is there, and typed as for `H`.
-    let table = unsafe { &*(*context).instructions.cast::<InstructionTable<EthInterpreter, H>>() };
-    // SAFETY: an `Instruction` is a function pointer in as many bytes, so none of them is padding.
-    let address = |instruction: &Instruction<EthInterpreter, H>| unsafe {
-        std::mem::transmute_copy::<_, usize>(instruction)
-    };
-    address(&table[opcode as usize & 0xff]) == address(&own)
 }
 
 /// A word as an offset or a length: revm's `as_usize_or_fail!`.
@@ -129,7 +97,7 @@ pub(super) fn saturated(word: U256) -> usize {
 
 /// Defines builtins that stand for an instruction of revm's, with a function of the frame for each.
 macro_rules! instruction_builtins {
-    ($($(#[$doc:meta])* $name:ident = $own:expr => $body:expr;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident => $body:expr;)*) => {$(
         $(#[$doc])*
         ///
         /// # Safety
@@ -138,14 +106,11 @@ macro_rules! instruction_builtins {
         pub(crate) unsafe extern "C" fn $name<H: revm_interpreter::Host>(
             context: *mut crate::abi::EvmContext<'_>,
             top: *mut revm_primitives::U256,
-            opcode: u64,
+            _opcode: u64,
             operand: u64,
         ) -> u64 {
-            let own = revm_interpreter::Instruction::new($own);
             // SAFETY: passed on.
-            unsafe {
-                $crate::builtins::frame::in_place_of::<H, _>(own, (context, top, opcode, operand), $body)
-            }
+            unsafe { $crate::builtins::frame::in_place_of::<H, _>((context, top, operand), $body) }
         }
     )*};
 }

@@ -4,12 +4,12 @@ use super::{
     frame::{Frame, instruction_builtins, narrow_or_fail},
     hash, memo,
 };
-use revm_interpreter::{Host, InstructionExecResult, instructions::system};
+use revm_interpreter::{Host, InstructionExecResult};
 use revm_primitives::{KECCAK_EMPTY, U256};
 
 instruction_builtins! {
     /// `KECCAK256`: revm's `system::keccak256`.
-    keccak256 = system::keccak256 => hash_memory;
+    keccak256 => hash_memory;
 }
 
 #[inline(always)]

@@ -1,20 +1,20 @@
 //! LOG0 to LOG4.
 
 use super::frame::{Frame, instruction_builtins, narrow_or_fail};
-use revm_interpreter::{Host, InstructionExecResult, InstructionResult, instructions::host};
+use revm_interpreter::{Host, InstructionExecResult, InstructionResult};
 use revm_primitives::{B256, Bytes, Log, LogData};
 
 instruction_builtins! {
     /// `LOG0`: revm's `host::log`.
-    log0 = host::log::<0, _> => log::<H, 2>;
+    log0 => log::<H, 2>;
     /// `LOG1`: revm's `host::log`.
-    log1 = host::log::<1, _> => log::<H, 3>;
+    log1 => log::<H, 3>;
     /// `LOG2`: revm's `host::log`.
-    log2 = host::log::<2, _> => log::<H, 4>;
+    log2 => log::<H, 4>;
     /// `LOG3`: revm's `host::log`.
-    log3 = host::log::<3, _> => log::<H, 5>;
+    log3 => log::<H, 5>;
     /// `LOG4`: revm's `host::log`.
-    log4 = host::log::<4, _> => log::<H, 6>;
+    log4 => log::<H, 6>;
 }
 
 #[inline(always)]

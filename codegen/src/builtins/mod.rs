@@ -22,12 +22,13 @@ mod math;
 mod memo;
 mod memory;
 mod own;
+mod prove;
 mod shift;
 mod storage;
 mod table;
 
 pub use delegate::delegated_instructions;
-pub use own::first_replaced;
+pub use own::{TableVerdicts, native_opcodes};
 #[cfg(feature = "cranelift")]
 pub(crate) use table::BuiltinResults;
 pub(crate) use table::{

@@ -1,90 +1,211 @@
-//! Whether an EVM's instructions are those that compiled code stands for.
+//! Which of an EVM's instructions are revm's, and which are **foreign**.
 //!
-//! Compiled code executes most opcodes by its own means, without a look at the EVM's table, so it
-//! may only run where the table has revm's functions for them. Functions are told apart by address.
-//! Those of revm are generic, so each crate of a program that makes a table has copies of its own,
-//! and a table of another crate differs in all of them. Such a table is accepted, unless its
-//! opcodes share functions as no table of revm's does. What follows:
-//! - a replacement is found where the EVM is made in the crate that runs it, and any opcode is left
-//!   as it was;
-//! - one in a table that another crate has made isn't found, nor is a hook that has a function of
-//!   its own for each opcode there is.
+//! Compiled code does what revm's instructions do, without a look at the EVM's table, so it may
+//! only run where the table has revm's for all that it does. Functions are told apart by address.
+//! Those of revm are generic, so each crate of a program that makes a table has copies of its own:
 //!
-//! Costs some 10 ns where the whole table is revm's, twice that where opcodes were added, and as
-//! much again for another crate's table.
+//! - in a table of the crate that runs the EVM, what has another address is another function;
+//! - in a table of another crate everything has. Instructions for what compiled code does by its own
+//!   means are then run beside revm's and compared ([`prove`](super::prove)). All others are foreign:
+//!   those that ask the host can't be tried, and of the rest the frame can be stepped over at a small
+//!   part of what they cost.
+//!
+//! A verdict is kept with the addresses that it is of, by each EVM and by the process, so a table
+//! is judged once. After that it costs some 10 ns where the table is revm's, and as much again where
+//! it isn't.
 
+use super::prove::behaves_like;
+use crate::OpcodeSet;
 use revm_bytecode::opcode::{self, OpCode};
+use revm_context_interface::cfg::GasParams;
 use revm_interpreter::{
     Host, Instruction, InstructionTable, instructions::instruction_table,
     interpreter::EthInterpreter,
 };
-use std::{ops::Range, ptr};
+use revm_primitives::hardfork::SpecId;
+use std::{
+    ptr,
+    sync::{Mutex, PoisonError},
+};
 
-/// The opcodes that compiled code executes without the table, but for [`TINY`]. What isn't assigned
-/// isn't among them: a chain may give it a meaning.
-const COMPILED: [Range<usize>; 10] = [
-    opcode::ADD as usize..opcode::SIGNEXTEND as usize + 1,
-    opcode::LT as usize..opcode::CLZ as usize + 1,
-    opcode::ADDRESS as usize..opcode::ADDRESS as usize + 1,
-    opcode::CALLER as usize..opcode::CALLDATASIZE as usize + 1,
-    opcode::CODESIZE as usize..opcode::CODESIZE as usize + 1,
-    opcode::RETURNDATASIZE as usize..opcode::RETURNDATASIZE as usize + 1,
-    opcode::POP as usize..opcode::MSTORE8 as usize + 1,
-    opcode::JUMP as usize..opcode::GAS as usize + 1,
-    opcode::PUSH0 as usize..opcode::SWAP16 as usize + 1,
-    opcode::DUPN as usize..opcode::EXCHANGE as usize + 1,
-];
+/// Verdicts that the process keeps.
+const MAX_KEPT: usize = 16;
 
-/// Opcodes compiled as well, whose functions are so small that the Rust compiler makes a copy of
-/// them for each of its units that mentions them.
-const TINY: [u8; 2] = [opcode::STOP, opcode::JUMPDEST];
+/// The opcodes that compiled code does by its own means: arithmetic, stack, memory and jumps. A chain
+/// that has others for these is better off interpreted. revm's instructions for them ask the host
+/// for nothing but prices.
+#[cfg(feature = "cranelift")]
+pub fn native_opcodes() -> OpcodeSet {
+    use cranevm_passes::ir::opcode::Opcode;
+    use std::sync::LazyLock;
+    static NATIVE: LazyLock<OpcodeSet> = LazyLock::new(|| {
+        let is_own = |&byte: &u8| Opcode::new(byte).implementation().is_own();
+        (0..=u8::MAX).filter(is_own).fold(OpcodeSet::ZERO, |set, byte| set | just(byte))
+    });
+    *NATIVE
+}
 
-/// Another function as small, which tells whether two tables have the same copies.
+/// Without a compiler there is no code that does any.
+#[cfg(not(feature = "cranelift"))]
+pub const fn native_opcodes() -> OpcodeSet {
+    OpcodeSet::ZERO
+}
+
+/// Opcodes whose functions are so small that the Rust compiler makes a copy of them for each of its
+/// units that mentions them.
+const TINY_OPCODES: [u8; 2] = [opcode::STOP, opcode::JUMPDEST];
+
+/// Another function as small, which tells whether two tables have the same copies. No code is made
+/// for its opcode.
 const TINY_WITNESS: u8 = opcode::INVALID;
+
+/// The set of one opcode.
+fn just(byte: u8) -> OpcodeSet {
+    OpcodeSet::from(1) << usize::from(byte)
+}
 
 /// A table's functions by their addresses.
 type Addresses = [usize; 256];
 
-/// The first opcode that compiled code executes by its own means, and for which `table` is found to
-/// have another instruction than revm's.
-pub fn first_replaced<H: Host>(table: &InstructionTable<EthInterpreter, H>) -> Option<u8> {
-    let own = addresses(const { &instruction_table::<EthInterpreter, H>() });
-    let table = addresses(table);
-    if table == own {
-        return None;
+/// What was found of a table of instructions.
+#[derive(Clone, Debug)]
+struct Verdict {
+    table: Addresses,
+    /// revm's, of the same type of host.
+    own: Addresses,
+    spec_id: SpecId,
+    foreign: OpcodeSet,
+}
+
+/// The verdicts of this process, oldest first.
+static KEPT: Mutex<Vec<Verdict>> = Mutex::new(Vec::new());
+
+/// What an EVM was found to have for instructions.
+#[derive(Clone, Debug, Default)]
+pub struct TableVerdicts {
+    /// The last one; none for revm's own table.
+    last: Option<Box<Verdict>>,
+}
+
+impl TableVerdicts {
+    /// The foreign opcodes of a table: those that a fork has, and for which `table` isn't known to
+    /// have revm's instruction. `host` is the EVM's.
+    pub fn of<H: Host>(
+        &mut self,
+        table: &InstructionTable<EthInterpreter, H>,
+        spec_id: SpecId,
+        host: &mut H,
+    ) -> OpcodeSet {
+        let own = own_table::<H>();
+        let (addresses, own_addresses) = (addresses(table), addresses(own));
+        if addresses == own_addresses {
+            return OpcodeSet::ZERO;
+        }
+        match &self.last {
+            Some(last) if last.is_of(addresses, own_addresses, spec_id) => last.foreign,
+            _ => {
+                let foreign = Self::of_process(table, spec_id, host);
+                let (table, own) = (*addresses, *own_addresses);
+                self.last = Some(Box::new(Verdict { table, own, spec_id, foreign }));
+                foreign
+            }
+        }
     }
-    let first = if COMPILED.into_iter().all(|range| table[range.clone()] == own[range]) {
-        first_tiny(table, own)
-    } else if compiled().any(|byte| table[byte] == own[byte]) {
-        compiled().find(|&byte| table[byte] != own[byte])
-    } else {
-        first_shared(table)
-    };
-    first.map(|byte| byte as u8)
-}
 
-fn compiled() -> impl Iterator<Item = usize> {
-    COMPILED.into_iter().flatten()
-}
-
-/// The first of the tiny ones that differs, where those of both tables are the same copies.
-fn first_tiny(table: &Addresses, own: &Addresses) -> Option<usize> {
-    let differs = |byte: u8| table[usize::from(byte)] != own[usize::from(byte)];
-    let has_own_copies = !differs(TINY_WITNESS);
-    TINY.into_iter().find(|&byte| has_own_copies && differs(byte)).map(usize::from)
-}
-
-/// The first opcode that shares its function with the one before; or any, if no two unassigned
-/// bytes share theirs, as all of revm's do.
-fn first_shared(table: &Addresses) -> Option<usize> {
-    let is_shared = |&byte: &usize| table[byte] == table[byte - 1];
-    let is_assigned = |byte: usize| OpCode::new(byte as u8).is_some();
-    let mut unassigned =
-        (1..table.len()).filter(|&byte| !is_assigned(byte) && !is_assigned(byte - 1));
-    match unassigned.any(|byte| is_shared(&byte)) {
-        true => compiled().find(is_shared),
-        false => compiled().next(),
+    /// [`of`](Self::of) for who keeps no verdicts.
+    pub fn of_process<H: Host>(
+        table: &InstructionTable<EthInterpreter, H>,
+        spec_id: SpecId,
+        host: &mut H,
+    ) -> OpcodeSet {
+        let own = own_table::<H>();
+        let (addresses, own_addresses) = (addresses(table), addresses(own));
+        if addresses == own_addresses {
+            return OpcodeSet::ZERO;
+        }
+        let kept = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |verdict: &&Verdict| verdict.is_of(addresses, own_addresses, spec_id);
+        if let Some(verdict) = kept().iter().find(is_it) {
+            return verdict.foreign;
+        }
+        // Not under the lock: what is judged may be a client's function.
+        let (found, is_lasting) = judge(table, own, spec_id, host);
+        if is_lasting {
+            let mut kept = kept();
+            if kept.len() == MAX_KEPT {
+                kept.remove(0);
+            }
+            kept.push(Verdict { table: *addresses, own: *own_addresses, spec_id, foreign: found });
+        }
+        found
     }
+}
+
+impl Verdict {
+    fn is_of(&self, table: &Addresses, own: &Addresses, spec_id: SpecId) -> bool {
+        self.table == *table && self.own == *own && self.spec_id == spec_id
+    }
+}
+
+/// The foreign opcodes of a table, and whether that is so for good.
+#[cold]
+fn judge<H: Host>(
+    table: &InstructionTable<EthInterpreter, H>,
+    own: &InstructionTable<EthInterpreter, H>,
+    spec_id: SpecId,
+    host: &mut H,
+) -> (OpcodeSet, bool) {
+    let Suspects { mut foreign, unproven } = suspects(addresses(table), addresses(own));
+    if unproven.is_zero() {
+        return (foreign, true);
+    }
+    // Prices of the host's own may make anything of an instruction, also a long one.
+    if *host.gas_params() != GasParams::new_spec(spec_id) {
+        return (foreign | unproven, false);
+    }
+    for byte in (0..=u8::MAX).filter(|&byte| unproven.bit(byte.into())) {
+        let index = usize::from(byte);
+        if !behaves_like(byte, (table[index], own[index]), spec_id, host) {
+            foreign.set_bit(index, true);
+        }
+    }
+    (foreign, true)
+}
+
+/// The opcodes with other functions than revm's.
+#[derive(Debug, Default, PartialEq)]
+struct Suspects {
+    /// Another function, or one that can't be told from another.
+    foreign: OpcodeSet,
+    /// Perhaps a copy.
+    unproven: OpcodeSet,
+}
+
+fn suspects(table: &Addresses, own: &Addresses) -> Suspects {
+    let is_same = |byte: u8| table[usize::from(byte)] == own[usize::from(byte)];
+    let is_tiny = |byte: u8| TINY_OPCODES.contains(&byte);
+    // Bytes that no fork assigns, and INVALID, are left to the interpreter, whatever they do.
+    let matters = |&byte: &u8| OpCode::new(byte).is_some() && byte != TINY_WITNESS;
+    let assigned = || (0..=u8::MAX).filter(matters);
+    let (same, others): (Vec<u8>, Vec<u8>) =
+        assigned().filter(|&byte| !is_tiny(byte)).partition(|&byte| is_same(byte));
+    let is_of_this_crate = same.len() > others.len();
+    let mut suspects = Suspects::default();
+    for byte in assigned().filter(|&byte| !is_same(byte)) {
+        let may_be_copy = match is_tiny(byte) {
+            true => !is_same(TINY_WITNESS),
+            false => !is_of_this_crate && native_opcodes().bit(byte.into()),
+        };
+        let set = if may_be_copy { &mut suspects.unproven } else { &mut suspects.foreign };
+        set.set_bit(byte.into(), true);
+    }
+    suspects
+}
+
+/// revm's own table, as compiled for this host.
+#[inline(always)]
+pub(super) fn own_table<'a, H: Host + 'a>() -> &'a InstructionTable<EthInterpreter, H> {
+    const { &instruction_table::<EthInterpreter, H>() }
 }
 
 fn addresses<H: Host>(table: &InstructionTable<EthInterpreter, H>) -> &Addresses {
@@ -95,7 +216,7 @@ fn addresses<H: Host>(table: &InstructionTable<EthInterpreter, H>) -> &Addresses
     unsafe { &*ptr::from_ref(table).cast::<Addresses>() }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cranelift"))]
 mod tests {
     use super::*;
 
@@ -107,27 +228,44 @@ mod tests {
         })
     }
 
-    #[test]
-    fn another_crates_table_is_accepted_but_not_one_hook_for_all() {
-        let mut other = table(1 << 20);
-        assert_eq!(first_shared(&other), None);
-        // An opcode that a chain has added.
-        other[0x0c] = 5;
-        assert_eq!(first_shared(&other), None);
-        assert_eq!(first_shared(&[7; 256]), Some(usize::from(opcode::ADD)));
-        assert_eq!(first_shared(&std::array::from_fn(|byte| byte)), Some(usize::from(opcode::ADD)));
-        other[usize::from(opcode::MUL)] = other[usize::from(opcode::ADD)];
-        assert_eq!(first_shared(&other), Some(usize::from(opcode::MUL)));
+    fn changed(mut table: Addresses, opcodes: &[u8]) -> Addresses {
+        opcodes.iter().for_each(|&opcode| table[usize::from(opcode)] = usize::from(opcode) + 5);
+        table
+    }
+
+    fn of(opcodes: &[u8]) -> OpcodeSet {
+        opcodes.iter().fold(OpcodeSet::ZERO, |set, &opcode| set | just(opcode))
     }
 
     #[test]
-    fn tiny_functions_are_compared_where_they_can_be() {
+    fn what_differs_in_a_table_of_this_crate_is_foreign() {
         let own = table(0);
-        let mut hooked = own;
-        hooked[usize::from(opcode::JUMPDEST)] = 1;
-        assert_eq!(first_tiny(&hooked, &own), Some(usize::from(opcode::JUMPDEST)));
-        hooked[usize::from(TINY_WITNESS)] = 2;
-        assert_eq!(first_tiny(&hooked, &own), None);
-        assert_eq!(first_tiny(&own, &own), None);
+        assert_eq!(suspects(&own, &own), Suspects::default());
+        let replaced = [opcode::ADD, opcode::KECCAK256, opcode::BALANCE, opcode::JUMPDEST];
+        let expected = Suspects { foreign: of(&replaced), unproven: OpcodeSet::ZERO };
+        // An opcode that a chain has added is no matter, nor is what fails.
+        let others = changed(changed(own, &replaced), &[0x0c]);
+        assert_eq!(suspects(&others, &own), expected);
+        let witness = changed(others, &[opcode::INVALID]);
+        let jumpdest = just(opcode::JUMPDEST);
+        let foreign = expected.foreign ^ jumpdest;
+        assert_eq!(suspects(&witness, &own), Suspects { foreign, unproven: jumpdest });
+    }
+
+    #[test]
+    fn what_isnt_native_is_foreign_in_a_table_of_another_crate() {
+        let Suspects { foreign, unproven } = suspects(&table(1 << 20), &table(0));
+        assert_eq!(unproven, native_opcodes());
+        assert!((foreign & unproven).is_zero());
+        let assigned = (0..=u8::MAX).filter(|&byte| OpCode::new(byte).is_some());
+        assert_eq!(foreign | unproven | just(opcode::INVALID), of(&assigned.collect::<Vec<_>>()));
+        for opcode in [opcode::SLOAD, opcode::CALL, opcode::KECCAK256, opcode::NUMBER, opcode::EXP]
+        {
+            assert!(foreign.bit(opcode.into()), "{opcode:#x}");
+        }
+        // A few functions of this crate in it make it no table of this crate.
+        let mut mixed = table(1 << 20);
+        mixed[usize::from(opcode::ADD)] = table(0)[usize::from(opcode::ADD)];
+        assert_eq!(suspects(&mixed, &table(0)).unproven, native_opcodes() ^ just(opcode::ADD));
     }
 }

@@ -9,13 +9,13 @@ use revm_primitives::{U256, hardfork::SpecId};
 
 instruction_builtins! {
     /// `SLOAD`: revm's `host::sload`.
-    sload = host::sload => load_slot;
+    sload => load_slot;
     /// `SSTORE`: revm's `host::sstore`.
-    sstore = host::sstore => store_slot;
+    sstore => store_slot;
     /// `TLOAD`: revm's `host::tload`.
-    tload = host::tload => load_transient;
+    tload => load_transient;
     /// `TSTORE`: revm's `host::tstore`.
-    tstore = host::tstore => store_transient;
+    tstore => store_transient;
 }
 
 #[inline(always)]

@@ -55,6 +55,21 @@ impl Implementation {
         matches!(self, Self::Stack | Self::Native | Self::Words)
     }
 
+    /// Whether compiled code does it by its own means, if need be with a builtin's help: what
+    /// contracts do most, and gain by.
+    pub const fn is_own(self) -> bool {
+        match self {
+            Self::Stack
+            | Self::Native
+            | Self::Words
+            | Self::Memory
+            | Self::Jump
+            | Self::Branch
+            | Self::Stop => true,
+            Self::Charged | Self::Delegated | Self::Exit | Self::Suspend | Self::HandOver => false,
+        }
+    }
+
     /// Whether it is an instruction of a block once the stack is lifted.
     pub const fn is_instruction(self) -> bool {
         self.stays_inside() || matches!(self, Self::Exit | Self::Suspend)

@@ -15,7 +15,10 @@ use super::{
     Artifact, ArtifactKey, ArtifactProblem, ArtifactStore, StoredArtifact,
     problem::ArtifactCounters, recipe::ArtifactRecipe,
 };
-use crate::{locks::lock, log_limit::LogLimit, lookup::RuntimeCacheKey, panics::panic_message};
+use crate::{
+    foreign::ForeignOpcodes, locks::lock, log_limit::LogLimit, lookup::RuntimeCacheKey,
+    panics::panic_message,
+};
 use alloy_primitives::map::DefaultHashBuilder;
 use cranevm_codegen::CompiledCode;
 use dashmap::DashMap;
@@ -43,10 +46,16 @@ pub(crate) struct Library {
     /// Whether the store's artifacts were looked at. Held during that.
     preloaded: Mutex<bool>,
     log: LogLimit,
+    /// Artifacts that execute any of these aren't used.
+    foreign: Arc<ForeignOpcodes>,
 }
 
 impl Library {
-    pub(crate) fn new(store: Arc<dyn ArtifactStore>, recipe: ArtifactRecipe) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn ArtifactStore>,
+        recipe: ArtifactRecipe,
+        foreign: Arc<ForeignOpcodes>,
+    ) -> Self {
         Self {
             store,
             recipe,
@@ -58,6 +67,7 @@ impl Library {
             clear_wanted: AtomicBool::new(false),
             preloaded: Mutex::default(),
             log: LogLimit::default(),
+            foreign,
         }
     }
 
@@ -155,7 +165,8 @@ impl Library {
         code_len: Option<usize>,
         stored: &StoredArtifact,
     ) -> Option<CompiledCode> {
-        let mut problem = match self.recipe.decode(key.runtime, code_len, stored) {
+        let foreign = self.foreign.get();
+        let mut problem = match self.recipe.decode(key.runtime, code_len, foreign, stored) {
             Ok(code) => return Some(code),
             Err(problem) => problem,
         };
@@ -163,7 +174,7 @@ impl Library {
         if let Ok(Some(now)) = self.ask("load", |store| store.load(key))
             && now.manifest.content_hash != stored.manifest.content_hash
         {
-            problem = match self.recipe.decode(key.runtime, code_len, &now) {
+            problem = match self.recipe.decode(key.runtime, code_len, foreign, &now) {
                 Ok(code) => return Some(code),
                 Err(problem) => problem,
             };

@@ -9,7 +9,7 @@ use crate::{
 };
 use alloy_primitives::{B256, hex, keccak256};
 use cranevm_codegen::{
-    CompileError, CompiledCode, Compiler, CompilerOptions,
+    CompileError, CompiledCode, Compiler, CompilerOptions, OpcodeSet,
     artifact::{self, Expected, FORMAT, Header, Identity, abi_hash},
     on_deep_stack,
 };
@@ -136,17 +136,19 @@ impl ArtifactRecipe {
         key: RuntimeCacheKey,
         stored: &StoredArtifact,
     ) -> Result<(), ArtifactProblem> {
-        self.decode(key, None, stored).map(drop)
+        self.decode(key, None, OpcodeSet::ZERO, stored).map(drop)
     }
 
-    /// Reads and checks a stored artifact.
+    /// Reads and checks a stored artifact, for who has these foreign opcodes.
     pub(crate) fn decode(
         &self,
         key: RuntimeCacheKey,
         code_len: Option<usize>,
+        foreign: OpcodeSet,
         stored: &StoredArtifact,
     ) -> Result<CompiledCode, ArtifactProblem> {
-        self.decode_bytes(key, code_len, &stored.manifest, &read_artifact(stored)?)
+        let bytes = read_artifact(stored)?;
+        self.decode_bytes(key, code_len, foreign, (&stored.manifest, &bytes))
     }
 
     /// Checks an artifact that was read.
@@ -154,15 +156,15 @@ impl ArtifactRecipe {
         &self,
         key: RuntimeCacheKey,
         code_len: Option<usize>,
-        manifest: &ArtifactManifest,
-        bytes: &[u8],
+        foreign: OpcodeSet,
+        (manifest, bytes): (&ArtifactManifest, &[u8]),
     ) -> Result<CompiledCode, ArtifactProblem> {
         let hash = B256::new(manifest.content_hash);
         let expected = Expected {
             code_hash: key.code_hash,
             code_len,
             spec_id: key.spec_id,
-            options: &self.options,
+            options: &CompilerOptions { foreign, ..self.options },
             cranelift: Some(Compiler::CRANELIFT),
             artifact_hash: (!hash.is_zero()).then_some(hash),
         };

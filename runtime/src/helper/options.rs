@@ -5,7 +5,7 @@ use super::{
     wire::{FrameReader, FrameWriter},
 };
 use crate::{OptimizationLevel, PassSet, WorkLimit};
-use cranevm_codegen::CompilerOptions;
+use cranevm_codegen::{CompilerOptions, OpcodeSet};
 
 /// Appends all options.
 pub(super) fn write(frame: FrameWriter, options: &CompilerOptions) -> FrameWriter {
@@ -23,6 +23,7 @@ pub(super) fn write(frame: FrameWriter, options: &CompilerOptions) -> FrameWrite
         work_limit: WorkLimit { contract, per_byte },
         one_block_per_chunk,
         force_hand_over,
+        foreign,
         // Runs in the process that it is given to.
         emulator: _,
     } = *options;
@@ -45,6 +46,7 @@ pub(super) fn write(frame: FrameWriter, options: &CompilerOptions) -> FrameWrite
         .bool(one_block_per_chunk)
         .bool(force_hand_over.is_some())
         .u32(force_hand_over.unwrap_or_default())
+        .array(&foreign.to_be_bytes::<32>())
 }
 
 /// Reads what [`write`] has written.
@@ -77,6 +79,7 @@ pub(super) fn read(fields: &mut FrameReader<'_>) -> Result<CompilerOptions, Wire
             let blocks = fields.u32("force_hand_over")?;
             is_set.then_some(blocks)
         },
+        foreign: OpcodeSet::from_be_bytes(fields.array::<32>("foreign")?),
         emulator: None,
     })
 }

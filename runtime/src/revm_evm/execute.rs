@@ -1,7 +1,11 @@
 //! Running frames, and the transaction-level traits of revm with the mainnet handler.
 
-use super::{JitEvm, rules::Tables, running::Running};
-use crate::consult::Consultation;
+use super::{
+    JitEvm,
+    rules::Tables,
+    running::{Running, gas_passed_on, tell_of_gas},
+};
+use crate::{consult::Consultation, hotness::Cold};
 use cranevm_codegen::{NativeRun, collapse_halt_reason};
 use revm::{
     Database, DatabaseCommit,
@@ -17,11 +21,14 @@ use revm::{
         instructions::InstructionProvider,
     },
     interpreter::{
-        Host, InterpreterResult, interpreter::EthInterpreter, interpreter_types::LoopControl,
+        InterpreterResult,
+        interpreter::EthInterpreter,
+        interpreter_types::{Jumps, LoopControl},
     },
     primitives::{Address, Bytes},
     state::EvmState,
 };
+use std::sync::Arc;
 
 impl<EVM> JitEvm<EVM>
 where
@@ -42,47 +49,84 @@ where
         let tables = Tables {
             instructions: instructions.instruction_table(),
             static_gas: instructions.gas_table(),
-            dynamic_gas: context.gas_params(),
+            host: context,
         };
         let (answer, _) = finder.find(backend, &frames.get().interpreter, tables);
         matches!(answer, Consultation::Run(_))
     }
 
-    /// Runs the top frame until it ends or suspends, and leaves the action in its interpreter;
-    /// `false`, and nothing done, if it is none of the backend's business.
-    fn run_top_frame(&mut self) -> bool {
+    /// Runs the top frame until it ends or suspends, and leaves the action in its interpreter, if
+    /// that is the backend's business.
+    fn run_top_frame(&mut self) -> Ran {
         let Self { inner, backend, finder } = self;
         let (context, instructions, _, frames) = inner.all_mut();
         let frame = frames.get();
         finder.rules.doubt_unless_kept::<EVM>();
+        let is_revms = finder.rules.is_revms::<EVM>();
         if frame.data.is_create() && !backend.is_blocking() {
-            return false;
+            return Ran::Nothing;
         }
         let interpreter = &mut frame.interpreter;
         let gas_table = instructions.gas_table();
         let instructions = instructions.instruction_table();
-        let dynamic_gas = context.gas_params();
-        let tables = Tables { instructions, static_gas: gas_table, dynamic_gas };
-        let (answer, rules) = finder.find(backend, interpreter, tables);
         let host = context;
+        let tables = Tables { instructions, static_gas: gas_table, host: &mut *host };
+        let (answer, rules) = finder.find(backend, interpreter, tables);
         match answer {
             Consultation::Run(program) => {
-                if program.go_on(interpreter, host, instructions, gas_table) == NativeRun::Ended {
-                    if program.has_single_error() {
+                match program.go_on(interpreter, host, instructions, gas_table) {
+                    NativeRun::Ended if program.has_single_error() => {
                         collapse_halt_reason(interpreter.bytecode.action());
                     }
-                } else {
-                    let running = Running { interpreter, host, instructions, gas_table, rules };
-                    running.run_on(program);
+                    NativeRun::Ended | NativeRun::Faulted(_) => {}
+                    NativeRun::NotEntered if !is_revms => return Ran::Nothing,
+                    NativeRun::NotEntered | NativeRun::HandedOver => {
+                        let running = Running { interpreter, host, instructions, gas_table, rules };
+                        running.run_on(program);
+                    }
                 }
             }
-            Consultation::Watch(cold) => {
+            Consultation::Watch(cold) if is_revms => {
                 Running { interpreter, host, instructions, gas_table, rules }.watch(backend, cold);
             }
-            Consultation::Interpret => return false,
+            Consultation::Watch(cold) => return Ran::Watched(Arc::clone(cold)),
+            Consultation::Interpret => return Ran::Nothing,
         }
-        true
+        Ran::Frame
     }
+
+    /// Has the wrapped EVM run the top frame, and tells its contract's `cold` of the gas that it
+    /// burns.
+    fn run_watched(
+        &mut self,
+        cold: &Arc<Cold>,
+    ) -> Result<FrameInitOrResult<EVM::Frame>, ContextDbError<EVM::Context>> {
+        let interpreter = &self.inner.frame_stack().get().interpreter;
+        let (before, begins) = (interpreter.gas.remaining(), interpreter.bytecode.pc() == 0);
+        let next = self.inner.frame_run()?;
+        let passed_on = match &next {
+            ItemOrResult::Item(frame) => gas_passed_on(&frame.frame_input),
+            ItemOrResult::Result(result) if result.interpreter_result().is_halt() => {
+                return Ok(next);
+            }
+            ItemOrResult::Result(_) => 0,
+        };
+        let interpreter = &self.inner.frame_stack().get().interpreter;
+        let left = interpreter.gas.remaining().saturating_add(passed_on);
+        let code = || interpreter.bytecode.original_bytes();
+        tell_of_gas(&self.backend, cold, code, before.saturating_sub(left), begins);
+        Ok(next)
+    }
+}
+
+/// What became of a frame.
+enum Ran {
+    /// It ran until it ended or suspended.
+    Frame,
+    /// Nothing: the wrapped EVM is to run it.
+    Nothing,
+    /// The same, and the gas that it burns is to be told.
+    Watched(Arc<Cold>),
 }
 
 impl<EVM> EvmTr for JitEvm<EVM>
@@ -164,17 +208,21 @@ where
         // A disabled backend costs this look, and no call.
         if !self.backend.enabled() {
             self.finder.forget();
-        } else if self.run_top_frame() {
-            let (context, _, _, frames) = self.inner.all_mut();
-            let frame = frames.get();
-            let action = frame.interpreter.take_next_action();
-            let next = frame.process_next_action(context, action);
-            if let Ok(ItemOrResult::Result(_)) = next {
-                frame.set_finished(true);
-            }
-            return next;
+            return self.inner.frame_run();
         }
-        self.inner.frame_run()
+        match self.run_top_frame() {
+            Ran::Frame => {}
+            Ran::Nothing => return self.inner.frame_run(),
+            Ran::Watched(cold) => return self.run_watched(&cold),
+        }
+        let (context, _, _, frames) = self.inner.all_mut();
+        let frame = frames.get();
+        let action = frame.interpreter.take_next_action();
+        let next = frame.process_next_action(context, action);
+        if let Ok(ItemOrResult::Result(_)) = next {
+            frame.set_finished(true);
+        }
+        next
     }
 
     #[inline(always)]

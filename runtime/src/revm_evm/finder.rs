@@ -4,7 +4,9 @@ use super::{
     local_cache::{Frame, LocalCache},
     rules::{Rules, Tables},
 };
-use crate::{consult::Consultation, lookup::RuntimeCacheKey, runtime::JitBackend};
+use crate::{
+    consult::Consultation, lookup::RuntimeCacheKey, program::CompiledProgram, runtime::JitBackend,
+};
 use revm::{
     interpreter::{
         Host, Interpreter,
@@ -39,7 +41,7 @@ impl Finder {
         &mut self,
         backend: &JitBackend,
         interpreter: &Interpreter<EthInterpreter>,
-        tables: Tables<'_, H>,
+        mut tables: Tables<'_, H>,
     ) -> (&Consultation, &mut Rules) {
         // The fork that the frame was begun with: what the interpreter would go by.
         let spec_id = interpreter.runtime_flag.spec_id;
@@ -48,7 +50,9 @@ impl Finder {
         let Self { cache, rules } = self;
         let asked = &mut *rules;
         // Moved: what is borrowed would have to be in memory.
-        let is_ruled_right = move || asked.are_of_fork(spec_id, tables);
+        let is_ruled_right = move |program: Option<&CompiledProgram>| {
+            asked.permit(backend, spec_id, program, tables.reborrow())
+        };
         let frame = Frame { code: &interpreter.bytecode, spec_id };
         (cache.answer(backend, frame, is_ruled_right, begins), rules)
     }

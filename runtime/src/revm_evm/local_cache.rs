@@ -9,9 +9,12 @@
 //! switching on or off) begins another epoch, and the cache starts empty.
 
 use super::finder::claimed_key;
-#[cfg(test)]
-use crate::program::CompiledProgram;
-use crate::{consult::Consultation, lookup::RuntimeCacheKey, program::CodeId, runtime::JitBackend};
+use crate::{
+    consult::Consultation,
+    lookup::RuntimeCacheKey,
+    program::{CodeId, CompiledProgram},
+    runtime::JitBackend,
+};
 use alloy_primitives::map::HashMap;
 use revm::{
     bytecode::Bytecode, interpreter::interpreter::ExtBytecode, primitives::hardfork::SpecId,
@@ -65,24 +68,24 @@ impl LocalCache {
         &mut self,
         backend: &JitBackend,
         frame: Frame<'_>,
-        is_ruled_right: impl FnMut() -> bool,
+        mut is_ruled_right: impl FnMut() -> bool,
     ) -> Option<&Arc<CompiledProgram>> {
-        match self.answer(backend, frame, is_ruled_right, true) {
+        match self.answer(backend, frame, |_| is_ruled_right(), true) {
             Consultation::Run(verified) => Some(verified.program()),
             Consultation::Watch(_) | Consultation::Interpret => None,
         }
     }
 
-    /// How to run a frame: interpreted, if `is_ruled_right` says no. Comparing rules may cost more
-    /// than the rest, so that is asked before something native runs, and when a contract is new:
-    /// an EVM of other rules has nothing compiled that it couldn't run. A frame that is to be
-    /// watched is counted, if it `begins`.
+    /// How to run a frame: interpreted, if `is_ruled_right` says no, of a program, or of any that
+    /// there may be. Comparing rules may cost more than the rest, so that is asked before something
+    /// native runs, and when a contract is new: an EVM of other rules has nothing compiled that it
+    /// couldn't run. A frame that is to be watched is counted, if it `begins`.
     #[inline]
     pub(super) fn answer(
         &mut self,
         backend: &JitBackend,
         frame: Frame<'_>,
-        is_ruled_right: impl FnMut() -> bool,
+        is_ruled_right: impl FnMut(Option<&CompiledProgram>) -> bool,
         begins: bool,
     ) -> &Consultation {
         let id = CodeId::of(frame.code);
@@ -102,10 +105,10 @@ impl LocalCache {
         &mut self,
         backend: &JitBackend,
         frame: Frame<'_>,
-        mut is_ruled_right: impl FnMut() -> bool,
+        mut is_ruled_right: impl FnMut(Option<&CompiledProgram>) -> bool,
         begins: bool,
     ) -> &Consultation {
-        if !is_ruled_right() {
+        if !is_ruled_right(None) {
             return &Consultation::Interpret;
         }
         let answer = self.bring(backend, frame);
@@ -118,11 +121,13 @@ impl LocalCache {
         answer: &'a Consultation,
         backend: &JitBackend,
         frame: Frame<'_>,
-        mut is_ruled_right: impl FnMut() -> bool,
+        mut is_ruled_right: impl FnMut(Option<&CompiledProgram>) -> bool,
         begins: bool,
     ) -> &'a Consultation {
         match answer {
-            Consultation::Run(_) if !is_ruled_right() => return &Consultation::Interpret,
+            Consultation::Run(program) if !is_ruled_right(Some(program)) => {
+                return &Consultation::Interpret;
+            }
             Consultation::Run(program) => program.touch(backend.clock()),
             Consultation::Watch(cold) if begins => {
                 cold.heat(backend, || frame.code.original_bytes(), 1, 0);

@@ -9,20 +9,21 @@
 //! A frame is interpreted if
 //! - the backend is disabled, or has no program for the frame's code and fork (yet);
 //! - the EVM's static gas table or the host's dynamic gas schedule isn't the fork's own, or its
-//!   instruction table has another instruction than revm's for an opcode that *is* native
-//!   (arithmetic, stack, memory, control flow, ...): `rules.rs` says when that is looked at;
+//!   instruction table has an instruction that isn't known to be revm's for an opcode that *is*
+//!   native (arithmetic, stack, memory, control flow, ...): `rules.rs` says when that is looked at;
 //! - it is init code, except in blocking mode: it runs once, so hashing and compiling it can't pay;
 //! - it runs under an inspector (the `inspect_*` calls): the inspector sees every step.
 //!
 //! Instructions are told apart by the addresses of their functions. revm's are generic, so a table
 //! that was made by another crate than the one which runs the EVM has other copies of all of them.
-//! Such a table is taken for revm's: in it, replacements of native opcodes aren't noticed, and who
-//! makes them keeps the backend disabled.
+//! In such a table, instructions for opcodes that are native are tried beside revm's; those that do
+//! the same to a frame are taken for revm's.
 //!
-//! Opcodes that aren't native run from the EVM's own instruction table, so a chain's own versions
-//! of them apply, also of opcodes that Ethereum doesn't have. What native code asks of another
-//! version of Ethereum's is that it takes and leaves as many words as the original, and ends or
-//! suspends the frame only if the original may.
+//! Where the table has an instruction that isn't known to be revm's for another opcode, or one for
+//! an opcode that Ethereum doesn't have, native code leaves that opcode to the table. The chain's
+//! version may do to the frame whatever revm lets it.
+//!
+//! An EVM that isn't revm's own `Evm` runs the frames that are interpreted by its own `frame_run`.
 
 mod execute;
 mod finder;
@@ -109,7 +110,8 @@ impl<EVM> JitEvm<EVM> {
     /// look at them, from now on or not any more.
     ///
     /// For who knows better than this crate, which finds replaced instructions as described at the
-    /// top of this module, and interprets then.
+    /// top of this module. What runs natively then does what revm's instructions do, whatever the
+    /// EVM has in their place.
     pub fn trust_instructions(&mut self, trusts: bool) {
         self.finder.rules.trust_instructions(trusts);
     }

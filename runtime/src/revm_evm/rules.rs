@@ -1,7 +1,10 @@
 //! Whether an EVM does, and charges for, what compiled code does and charges for.
 //!
 //! Code is compiled for the rules of a fork: revm's own instructions, the static prices of its
-//! `gas_table_spec`, and the dynamic ones of `GasParams::new_spec`. An EVM may have others.
+//! `gas_table_spec`, and the dynamic ones of `GasParams::new_spec`. An EVM may have others. With
+//! other prices it is interpreted. So it is with other instructions for opcodes that compiled code
+//! does by itself, arithmetic, say; other opcodes that have instructions of the EVM's own are
+//! **foreign**, and the backend compiles code that leaves them to the table (`foreign.rs`).
 //!
 //! The dynamic prices, which the host has, are compared for each frame: mostly a pointer, for revm
 //! shares one table per fork (and 2 KiB where a client has a table of its own). The tables of
@@ -15,7 +18,8 @@
 //! A provider of instructions hands out plain references, so without mutable access it can at most
 //! hand out another table, which is elsewhere; unless by unsafe code that breaks their promise.
 
-use cranevm_codegen::first_replaced;
+use crate::{program::CompiledProgram, runtime::JitBackend};
+use cranevm_codegen::{OpcodeSet, TableVerdicts, native_opcodes};
 use revm::{
     bytecode::opcode::OpCode,
     context::Evm,
@@ -33,16 +37,9 @@ use std::{ptr, sync::Once};
 pub(super) struct Tables<'a, H> {
     pub(super) instructions: &'a InstructionTable<EthInterpreter, H>,
     pub(super) static_gas: &'a GasTable,
-    pub(super) dynamic_gas: &'a GasParams,
+    /// Has the dynamic prices.
+    pub(super) host: &'a mut H,
 }
-
-impl<H> Clone for Tables<'_, H> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<H> Copy for Tables<'_, H> {}
 
 /// What an EVM's rules were found to be.
 #[derive(Default)]
@@ -57,6 +54,8 @@ pub(super) struct Rules {
     is_revms: bool,
     /// The static prices of the fork last seen.
     static_gas: Option<(SpecId, Box<GasTable>)>,
+    /// What the instructions were found to be.
+    verdicts: TableVerdicts,
 }
 
 /// The outcome of a comparison of tables.
@@ -64,7 +63,10 @@ struct Compared {
     spec_id: SpecId,
     /// Where the tables were.
     addresses: [usize; 2],
+    /// Whether static prices are the fork's, and all instructions revm's.
     are_own: bool,
+    /// The opcodes whose instructions aren't known to be revm's, if static prices are the fork's.
+    foreign: Option<OpcodeSet>,
     /// The fork's dynamic prices.
     dynamic_gas: GasParams,
 }
@@ -79,9 +81,15 @@ impl Rules {
     /// To be called when a frame of an `EVM` is to run.
     #[inline]
     pub(super) fn doubt_unless_kept<EVM: EvmTr>(&mut self) {
-        if !keeps_its_tables::<EVM>() && !self.is_revms {
+        if !self.is_revms::<EVM>() {
             self.doubt();
         }
+    }
+
+    /// Whether an `EVM` is revm's own `Evm`, as far as is known.
+    #[inline]
+    pub(super) fn is_revms<EVM: EvmTr>(&self) -> bool {
+        keeps_its_tables::<EVM>() || self.is_revms
     }
 
     /// Takes the EVM for revm's own `Evm`, whatever its inspector.
@@ -96,9 +104,17 @@ impl Rules {
         self.doubt();
     }
 
-    /// Whether an EVM with these tables does what code does that is compiled for `spec_id`.
+    /// Whether an EVM with these tables may run `program`, which was compiled for `spec_id`; or,
+    /// without a program, whether it may come to run what the backend compiles. The backend gets to
+    /// know what is foreign to the EVM.
     #[inline]
-    pub(super) fn are_of_fork<H: Host>(&mut self, spec_id: SpecId, tables: Tables<'_, H>) -> bool {
+    pub(super) fn permit<H: Host>(
+        &mut self,
+        backend: &JitBackend,
+        spec_id: SpecId,
+        program: Option<&CompiledProgram>,
+        tables: Tables<'_, H>,
+    ) -> bool {
         let addresses = tables.addresses();
         match &self.compared {
             Some(compared)
@@ -106,36 +122,67 @@ impl Rules {
                     && compared.spec_id == spec_id
                     && compared.addresses == addresses =>
             {
-                compared.are_own && *tables.dynamic_gas == compared.dynamic_gas
+                *tables.host.gas_params() == compared.dynamic_gas
+                    && (compared.are_own || compared.permit(backend, program))
             }
-            _ => self.compare(spec_id, tables),
+            _ => self
+                .compare(spec_id, tables)
+                .is_some_and(|compared| compared.permit(backend, program)),
         }
     }
 
-    /// Compares all tables, and keeps the outcome.
+    /// Compares all tables, and keeps the outcome; `None` if the host has dynamic prices of its
+    /// own. Then nothing is kept, for instructions can't be judged at these.
     // Not `inline(never)`: what is so may be compiled in another crate, whose copies of revm's
     // functions aren't those of the crate that made the table.
     #[cold]
-    fn compare<H: Host>(&mut self, spec_id: SpecId, tables: Tables<'_, H>) -> bool {
+    fn compare<H: Host>(&mut self, spec_id: SpecId, tables: Tables<'_, H>) -> Option<&Compared> {
         let dynamic_gas = match self.compared.take() {
             Some(compared) if compared.spec_id == spec_id => compared.dynamic_gas,
             _ => GasParams::new_spec(spec_id),
         };
+        if *tables.host.gas_params() != dynamic_gas {
+            return None;
+        }
         let (_, static_gas) = match &mut self.static_gas {
             Some(known) if known.0 == spec_id => known,
             other => other.insert((spec_id, Box::new(gas_table_spec(spec_id)))),
         };
-        let are_own = has_own_prices(static_gas, tables.static_gas)
-            && (self.trusts_instructions || has_own_instructions(tables.instructions));
-        let is_right = are_own && *tables.dynamic_gas == dynamic_gas;
         let addresses = tables.addresses();
-        self.compared = Some(Compared { spec_id, addresses, are_own, dynamic_gas });
+        let foreign =
+            has_own_prices(static_gas, tables.static_gas).then(|| match self.trusts_instructions {
+                true => OpcodeSet::ZERO,
+                false => self.verdicts.of(tables.instructions, spec_id, tables.host),
+            });
+        let are_own = foreign == Some(OpcodeSet::ZERO);
         self.is_doubted = false;
-        is_right
+        Some(self.compared.insert(Compared { spec_id, addresses, are_own, foreign, dynamic_gas }))
+    }
+}
+
+impl Compared {
+    /// Whether foreign opcodes leave it to run a program, or any.
+    #[cold]
+    fn permit(&self, backend: &JitBackend, program: Option<&CompiledProgram>) -> bool {
+        let Some(foreign) = self.foreign else { return false };
+        let native = foreign & native_opcodes();
+        if !native.is_zero() {
+            tell_of_replaced(native.trailing_zeros() as u8);
+            return false;
+        }
+        backend.meet_foreign(foreign);
+        program.is_none_or(|program| (program.opcodes() & foreign).is_zero())
     }
 }
 
 impl<H> Tables<'_, H> {
+    /// The same, for a while.
+    #[inline(always)]
+    pub(super) const fn reborrow(&mut self) -> Tables<'_, H> {
+        let Self { instructions, static_gas, host } = self;
+        Tables { instructions, static_gas, host }
+    }
+
     #[inline(always)]
     fn addresses(&self) -> [usize; 2] {
         [ptr::from_ref(self.instructions).addr(), ptr::from_ref(self.static_gas).addr()]
@@ -167,22 +214,18 @@ fn has_own_prices(own: &GasTable, prices: &GasTable) -> bool {
         || (0..=u8::MAX).filter(matters).map(usize::from).all(|byte| own[byte] == prices[byte])
 }
 
-/// Whether instructions that are compiled are revm's own.
-#[cold]
-fn has_own_instructions<H: Host>(table: &InstructionTable<EthInterpreter, H>) -> bool {
-    let replaced = first_replaced(table);
-    if let Some(opcode) = replaced {
-        static TOLD: Once = Once::new();
-        TOLD.call_once(|| {
-            let opcode = OpCode::name_by_op(opcode);
-            tracing::warn!(
-                opcode,
-                "an EVM has an instruction of its own for an opcode that is compiled, so its frames \
-                 are interpreted; if it does what revm's does, see JitEvm::trust_instructions"
-            );
-        });
-    }
-    replaced.is_none()
+/// Tells once why an EVM gains nothing by the backend.
+fn tell_of_replaced(opcode: u8) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        let opcode = OpCode::name_by_op(opcode);
+        tracing::warn!(
+            opcode,
+            "an EVM has an instruction of its own for an opcode that compiled code does by itself, \
+             so its frames are interpreted; if it does what revm's does, see \
+             JitEvm::trust_instructions"
+        );
+    });
 }
 
 #[cfg(test)]
@@ -191,7 +234,7 @@ mod tests {
     use revm::{
         MainnetEvm,
         bytecode::opcode::{ADD, SLOAD},
-        context_interface::{cfg::GasId, host::DummyHost},
+        context_interface::cfg::GasId,
         database::EmptyDB,
         handler::MainnetContext,
         interpreter::{Instruction, instructions::instruction_table},
@@ -199,19 +242,31 @@ mod tests {
 
     const UNASSIGNED: u8 = 0x0c;
 
-    type Table = InstructionTable<EthInterpreter, DummyHost>;
+    type Table = InstructionTable<EthInterpreter, MainnetContext<EmptyDB>>;
 
     fn are_of_fork(
         spec_id: SpecId,
         (own, prices): (&Table, &GasTable),
         params: &GasParams,
     ) -> bool {
-        let tables = Tables { instructions: own, static_gas: prices, dynamic_gas: params };
         let mut rules = Rules::default();
         // The second answer comes from the kept comparison.
-        let first = rules.are_of_fork(spec_id, tables);
-        assert_eq!(rules.are_of_fork(spec_id, tables), first);
+        let first = ask(&mut rules, spec_id, (own, prices), params);
+        assert_eq!(ask(&mut rules, spec_id, (own, prices), params), first);
         first
+    }
+
+    /// Whether an EVM may run what a backend compiles.
+    fn ask(
+        rules: &mut Rules,
+        spec_id: SpecId,
+        (instructions, static_gas): (&Table, &GasTable),
+        params: &GasParams,
+    ) -> bool {
+        let mut host = MainnetContext::new(EmptyDB::new(), spec_id);
+        host.cfg.gas_params = params.clone();
+        let tables = Tables { instructions, static_gas, host: &mut host };
+        rules.permit(&JitBackend::disabled(), spec_id, None, tables)
     }
 
     #[test]
@@ -243,7 +298,7 @@ mod tests {
         prices[UNASSIGNED as usize] = 5;
         assert!(are_of_fork(spec, (&own, &prices), &params), "it is left to the interpreter");
         own[SLOAD as usize] = Instruction::unknown();
-        assert!(are_of_fork(spec, (&own, &prices), &params), "compiled code calls the table's");
+        assert!(are_of_fork(spec, (&own, &prices), &params), "the backend leaves it to the table");
         own[ADD as usize] = Instruction::unknown();
         assert!(!are_of_fork(spec, (&own, &prices), &params));
     }
@@ -253,8 +308,7 @@ mod tests {
         let (own, mut rules): (Table, _) = (instruction_table(), Rules::default());
         for spec in [SpecId::CANCUN, SpecId::FRONTIER, SpecId::CANCUN] {
             let (prices, params) = (gas_table_spec(spec), GasParams::new_spec(spec));
-            let tables = Tables { instructions: &own, static_gas: &prices, dynamic_gas: &params };
-            assert!(rules.are_of_fork(spec, tables));
+            assert!(ask(&mut rules, spec, (&own, &prices), &params));
         }
     }
 
@@ -267,8 +321,7 @@ mod tests {
             if is_doubted {
                 rules.doubt();
             }
-            let tables = Tables { instructions: own, static_gas: &prices, dynamic_gas: &params };
-            rules.are_of_fork(spec, tables)
+            ask(&mut rules, spec, (own, &prices), &params)
         };
         assert!(ask(&own, false));
         // A table elsewhere is another one.

@@ -23,6 +23,7 @@ use crate::{
     program::{CompiledProgram, Verified},
     runtime::JitBackend,
 };
+use alloy_primitives::Bytes;
 use cranevm_codegen::{NativeRun, collapse_halt_reason};
 use revm::{
     bytecode::opcode::JUMPDEST,
@@ -81,10 +82,9 @@ impl<H: Host> Running<'_, H> {
     /// Runs a frame without a program, whose contract is counted by `cold`.
     pub(super) fn watch(mut self, backend: &JitBackend, cold: &Arc<Cold>) {
         let gas = self.interpreter.gas.remaining();
-        // Of a frame that was counted when it began, all gas is told.
-        let noteworthy = if self.interpreter.bytecode.pc() == 0 { NOTEWORTHY_GAS } else { 1 };
+        let begins = self.interpreter.bytecode.pc() == 0;
         match self.slice(LONG_SLICE) {
-            Stop::Ended => self.account_for_end(backend, cold, gas, noteworthy),
+            Stop::Ended => self.account_for_end(backend, cold, gas, begins),
             _ => self.watch_on(backend, cold, gas),
         }
     }
@@ -93,7 +93,6 @@ impl<H: Host> Running<'_, H> {
     #[cold]
     fn watch_on(&mut self, backend: &JitBackend, cold: &Arc<Cold>, mut gas: u64) {
         let spec_id = self.interpreter.runtime_flag.spec_id;
-        let key = claimed_key(&self.interpreter.bytecode, spec_id);
         // The answer "watch" was of this epoch or an earlier one: ask at once.
         let mut asked = None;
         loop {
@@ -104,27 +103,28 @@ impl<H: Host> Running<'_, H> {
             let epoch = backend.epoch();
             if asked != Some(epoch) {
                 asked = Some(epoch);
+                // A chain's own instruction may have changed the code.
+                let key = claimed_key(&self.interpreter.bytecode, spec_id);
                 let answer = backend.consult(&key, &self.interpreter.bytecode);
                 if let Consultation::Run(program) = answer
-                    && self.is_ruled_right(&program)
+                    && self.is_ruled_right(backend, &program)
                 {
                     program.touch(backend.clock());
                     return self.replace(&program);
                 }
             }
             if self.slice(LONG_SLICE) == Stop::Ended {
-                return self.account_for_end(backend, cold, gas, NOTEWORTHY_GAS);
+                return self.account_for_end(backend, cold, gas, true);
             }
         }
     }
 
     /// Whether the EVM goes by the rules that a program is compiled for: who is watched may have
     /// changed them since its contract was new.
-    fn is_ruled_right(&mut self, program: &CompiledProgram) -> bool {
+    fn is_ruled_right(&mut self, backend: &JitBackend, program: &CompiledProgram) -> bool {
         let Self { host, instructions, gas_table, rules, .. } = self;
-        let dynamic_gas = host.gas_params();
-        let tables = Tables { instructions, static_gas: gas_table, dynamic_gas };
-        rules.are_of_fork(program.key.spec_id, tables)
+        let tables = Tables { instructions, static_gas: gas_table, host };
+        rules.permit(backend, program.key.spec_id, Some(program), tables)
     }
 
     /// Goes on with a program that came while the frame ran.
@@ -135,8 +135,7 @@ impl<H: Host> Running<'_, H> {
         }
     }
 
-    /// Tells of the gas burnt since there was so much, if it is worth it, by a frame that ended or
-    /// suspended. What a
+    /// Tells of the gas burnt since there was so much, by a frame that ended or suspended. What a
     /// nested frame gets isn't burnt, nor is what a failing one loses.
     #[inline]
     fn account_for_end(
@@ -144,19 +143,16 @@ impl<H: Host> Running<'_, H> {
         backend: &JitBackend,
         cold: &Arc<Cold>,
         before: u64,
-        noteworthy: u64,
+        is_counted: bool,
     ) {
         let passed_on = match self.interpreter.bytecode.action() {
-            Some(InterpreterAction::NewFrame(FrameInput::Call(inputs))) => inputs.gas_limit,
-            Some(InterpreterAction::NewFrame(FrameInput::Create(inputs))) => inputs.gas_limit(),
+            Some(InterpreterAction::NewFrame(frame)) => gas_passed_on(frame),
             Some(InterpreterAction::Return(result)) if result.is_halt() => return,
             _ => 0,
         };
         let left = self.interpreter.gas.remaining().saturating_add(passed_on);
-        let burnt = before.saturating_sub(left);
-        if burnt >= noteworthy {
-            cold.heat(backend, || self.interpreter.bytecode.original_bytes(), 0, burnt);
-        }
+        let code = || self.interpreter.bytecode.original_bytes();
+        tell_of_gas(backend, cold, code, before.saturating_sub(left), is_counted);
     }
 
     /// Runs the frame in slices and natively by turns, until it ends or suspends; whether any of it
@@ -226,6 +222,31 @@ impl<H: Host> Running<'_, H> {
     #[inline(always)]
     fn step(&mut self) -> InstructionExecResult {
         self.interpreter.step(self.instructions, self.gas_table, self.host)
+    }
+}
+
+/// The gas that a nested frame gets.
+pub(super) fn gas_passed_on(frame: &FrameInput) -> u64 {
+    match frame {
+        FrameInput::Call(inputs) => inputs.gas_limit,
+        FrameInput::Create(inputs) => inputs.gas_limit(),
+        FrameInput::Empty => 0,
+    }
+}
+
+/// Tells of gas that a frame has burnt: where the frame or other gas of it was counted just now,
+/// only if it is worth it.
+#[inline]
+pub(super) fn tell_of_gas(
+    backend: &JitBackend,
+    cold: &Arc<Cold>,
+    code: impl FnOnce() -> Bytes,
+    burnt: u64,
+    is_counted: bool,
+) {
+    let noteworthy = if is_counted { NOTEWORTHY_GAS } else { 1 };
+    if burnt >= noteworthy {
+        cold.heat(backend, code, 0, burnt);
     }
 }
 

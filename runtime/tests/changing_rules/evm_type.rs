@@ -155,7 +155,7 @@ fn frames_of_evm_types_of_their_own_are_native() {
     let config = RuntimeConfig { blocking: true, ..Default::default() };
     let backend = JitBackend::new(config).unwrap();
     let probe = || evm(database(&[(TARGET, PROBE)]), SPEC);
-    let mut jit = JitEvm::new(ChainEvm { revm: probe(), frames: 0 }, backend);
+    let mut jit = JitEvm::new(ChainEvm { revm: probe(), frames: 0, runs: 0 }, backend);
     for _ in 0..2 {
         assert!(is_native(&transact(&mut jit, call()).result));
     }

@@ -101,6 +101,8 @@ pub(crate) struct ChainEvm<EVM> {
     pub(crate) revm: EVM,
     /// Frames that it has begun.
     pub(crate) frames: usize,
+    /// Times that it has run a frame by itself.
+    pub(crate) runs: usize,
 }
 
 impl<EVM: EvmTr<Frame = EthFrame<EthInterpreter>>> EvmTr for ChainEvm<EVM> {
@@ -129,6 +131,7 @@ impl<EVM: EvmTr<Frame = EthFrame<EthInterpreter>>> EvmTr for ChainEvm<EVM> {
     }
 
     fn frame_run(&mut self) -> Result<FrameInitOrResult<EthFrame>, ContextDbError<EVM::Context>> {
+        self.runs += 1;
         self.revm.frame_run()
     }
 

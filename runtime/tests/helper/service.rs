@@ -2,8 +2,9 @@
 
 use crate::{
     common::{
-        LONG, TARGET, call, database, eventually, evm, is_resident, long_code, numbered, request,
-        summing,
+        LONG, SPEC, TARGET, call,
+        chain::{ChainInstruction, chain_evm, push_42},
+        database, eventually, evm, is_resident, long_code, numbered, request, summing,
     },
     tests,
     world::{Folder, backend, children, compile, config, failure, helper_error, kill, runs},
@@ -18,6 +19,7 @@ use cranevm::{
 };
 use revm::{
     ExecuteEvm,
+    bytecode::opcode::*,
     context_interface::cfg::{GasId, GasParams},
 };
 use std::{
@@ -41,6 +43,7 @@ tests![
     callers_wait_no_longer_than_they_said,
     artifacts_are_made_in_helpers,
     what_found_no_helper_gets_better_later,
+    helpers_leave_out_what_is_foreign_to_an_evm,
 ];
 
 fn a_contract_is_compiled_and_runs_as_interpreted() {
@@ -58,6 +61,26 @@ fn a_contract_is_compiled_and_runs_as_interpreted() {
     let stats = backend.stats();
     assert_eq!((stats.jit_helper_spawns, stats.jit_helper_spawn_failures), (1, 0));
     assert_eq!((stats.compilations_succeeded, stats.compilations_failed), (1, 0));
+}
+
+fn helpers_leave_out_what_is_foreign_to_an_evm() {
+    let backend = backend(RuntimeConfig { blocking: true, ..config() });
+    let code = [NUMBER, PUSH0, MSTORE, PUSH1, 32, PUSH0, RETURN];
+    backend.compile_jit_sync(request(&code)).unwrap();
+    let build = || {
+        let mut evm = chain_evm(&code, SPEC);
+        let table = evm.instruction.instruction_table_mut();
+        table[usize::from(NUMBER)] = ChainInstruction::new(push_42);
+        evm
+    };
+    let expected = build().transact(call()).unwrap();
+    assert_eq!(expected.result.output().and_then(|output| output.last()), Some(&42));
+    let mut jit = JitEvm::new(build(), backend.clone());
+    for _ in 0..2 {
+        assert_eq!(jit.transact(call()).unwrap(), expected);
+    }
+    assert_eq!(backend.hand_overs(), 2, "once for each NUMBER");
+    assert_eq!(backend.stats().compilations_succeeded, 2);
 }
 
 fn the_background_compiles_at_both_levels() {

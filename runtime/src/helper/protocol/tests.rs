@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{OptimizationLevel, PassSet, WorkLimit, helper::wire::LENGTH_BYTES};
+use cranevm_codegen::OpcodeSet;
 
 fn hello() -> Hello {
     Hello { protocol: VERSION, abi: [5; 32], build: "1.2.3".into() }
@@ -27,6 +28,7 @@ fn options() -> CompilerOptions {
         work_limit: WorkLimit { contract: 7, per_byte: 8 },
         one_block_per_chunk: true,
         force_hand_over: Some(9),
+        foreign: OpcodeSet::from(0x31),
         emulator: None,
     }
 }
