@@ -216,10 +216,25 @@ impl ProgramCache {
         true
     }
 
-    /// Whether a program executes no foreign opcode. To be asked under the lock of the key's shard:
-    /// who makes an opcode foreign comes by all shards afterwards.
+    /// Whether a program executes no foreign opcode, and its contract isn't denied native code. To
+    /// be asked under the lock of the key's shard: who makes an opcode foreign, or denies a
+    /// contract, comes by the shard afterwards.
     fn may_hold(&self, program: &CompiledProgram) -> bool {
-        (program.opcodes() & self.foreign.get()).is_zero()
+        (program.opcodes() & self.foreign.get()).is_zero() && !self.is_denied(&program.key)
+    }
+
+    /// Whether native code of a contract was found to break a rule.
+    fn is_denied(&self, key: &RuntimeCacheKey) -> bool {
+        let failure = self.failure(CompilationKind::Jit, key, 0);
+        failure.is_some_and(|failure| matches!(*failure, CompileFailure::Faulted { .. }))
+    }
+
+    /// Removes the program of a key.
+    #[must_use = "dropping programs takes time"]
+    pub(crate) fn remove(&self, key: &RuntimeCacheKey) -> Option<Arc<CompiledProgram>> {
+        let removed = self.programs.remove(key).map(|(_, resident)| resident.program);
+        self.bump_epoch();
+        removed
     }
 
     /// Removes the programs that execute any of these opcodes, which have become foreign.

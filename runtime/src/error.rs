@@ -5,7 +5,7 @@
 
 use crate::{artifacts::ArtifactProblem, helper::HelperError, lookup::RuntimeCacheKey};
 use alloy_primitives::B256;
-use cranevm_codegen::{CompileError, code_memory::CodeMemoryError};
+use cranevm_codegen::{CompileError, Fault, code_memory::CodeMemoryError};
 use std::{sync::Arc, time::Duration};
 
 /// What went wrong in a call to the runtime.
@@ -123,12 +123,23 @@ pub enum CompileFailure {
     /// The artifact couldn't be stored. The program serves all the same, until the process ends.
     #[error("compiled, but the artifact isn't stored: {0}")]
     NotStored(#[source] ArtifactProblem),
+    /// What it was compiled to broke a rule when it ran: an error in the compiler, or memory that
+    /// somebody has overwritten. The contract is interpreted until the next clear.
+    #[error("its native code can't be believed: {}", of_fault(.fault))]
+    Faulted {
+        /// The rule, if it is known.
+        fault: Option<Fault>,
+    },
     /// The compiler panicked: an error in it. The panic was contained.
     #[error("the compiler panicked: {message}")]
     Panic {
         /// The panic's message.
         message: String,
     },
+}
+
+fn of_fault(fault: &Option<Fault>) -> String {
+    fault.map_or_else(|| "it ended without saying why".to_owned(), |fault| fault.to_string())
 }
 
 impl CompileFailure {
@@ -158,7 +169,9 @@ impl CompileFailure {
             Self::Helper(error) => error.is_circumstantial(),
             // The system refused a thread.
             Self::Compiler(CompileError::Thread { .. }) => true,
-            Self::Compiler(_) | Self::NotStored(_) | Self::Panic { .. } => false,
+            Self::Compiler(_) | Self::NotStored(_) | Self::Faulted { .. } | Self::Panic { .. } => {
+                false
+            }
         }
     }
 }

@@ -44,6 +44,7 @@ mod error;
 mod events;
 mod eviction;
 mod failures;
+mod faults;
 mod flights;
 mod foreign;
 mod helper;

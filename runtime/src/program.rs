@@ -14,7 +14,7 @@ use crate::{
 };
 use alloy_primitives::Bytes;
 use cranevm_codegen::{
-    Chunk, CompileError, CompiledChunk, EvmCompilerFn, NativeProgram, NativeRun, OpcodeSet,
+    Chunk, CompileError, CompiledChunk, EvmCompilerFn, Fault, NativeProgram, NativeRun, OpcodeSet,
     code_memory::CodeRegion,
 };
 use revm::{
@@ -69,6 +69,8 @@ pub struct CompiledProgram {
     was_killed: AtomicBool,
     /// Whether better code was put off: for want of a helper process, or of room in the queue.
     put_off: AtomicBool,
+    /// The first rule that it broke.
+    fault: OnceLock<Fault>,
     /// After `backing`, for fields are dropped in their order: a release is told when the memory is
     /// free.
     _share: Share,
@@ -139,6 +141,7 @@ impl CompiledProgram {
             shortages: AtomicU32::new(0),
             was_killed: AtomicBool::new(false),
             put_off: AtomicBool::new(false),
+            fault: OnceLock::new(),
             _share: Share { holdings, data_bytes },
         }
     }
@@ -241,6 +244,11 @@ impl CompiledProgram {
     /// Whether better code was put off.
     pub(crate) fn is_put_off(&self) -> bool {
         self.put_off.load(Relaxed)
+    }
+
+    /// The rule that it broke when it ran, if it did.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault.get().copied()
     }
 
     /// The opcodes that it executes as revm's instructions do.
@@ -351,7 +359,12 @@ impl Verified {
         // very object `self.code` (checked above, and nothing else can be in its place while it is
         // held), which never changes, and which `new` has compared with what the program was
         // compiled from.
-        unsafe { self.func.go_on(interpreter, host, instructions, gas_table) }
+        let run = unsafe { self.func.go_on(interpreter, host, instructions, gas_table) };
+        if let NativeRun::Faulted(fault) = run {
+            // Another thread's may have been the first.
+            let _ = self.fault.set(fault);
+        }
+        run
     }
 }
 

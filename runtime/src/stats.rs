@@ -83,6 +83,9 @@ pub struct RuntimeStatsSnapshot {
     pub artifacts_stored: u64,
     /// Calls that the artifact store failed or panicked in.
     pub artifact_store_errors: u64,
+    /// Transactions that were given up, for native code was found to have broken a rule. More than
+    /// 0 is a defect of this crate, or of the machine.
+    pub faults: u64,
     /// Artifacts that weren't loaded, by reason.
     pub artifact_refusals: ArtifactRefusals,
 }
@@ -180,6 +183,7 @@ pub(crate) struct Counters {
     pub(crate) events_dropped: Counter,
     pub(crate) commands_dropped: Counter,
     pub(crate) evictions: Counter,
+    pub(crate) faults: Counter,
     pub(crate) compilations_dispatched: Counter,
     pub(crate) compilations_succeeded: Counter,
     pub(crate) compilations_failed: Counter,
@@ -206,6 +210,7 @@ impl Counters {
             events_dropped: self.events_dropped.get(),
             commands_dropped: self.commands_dropped.get(),
             evictions: self.evictions.get(),
+            faults: self.faults.get(),
             compilations_dispatched: dispatched,
             compilations_succeeded: succeeded,
             compilations_failed: failed,

@@ -2,6 +2,7 @@
 
 use super::{
     JitEvm,
+    finder::claimed_key,
     rules::Tables,
     running::{Running, gas_passed_on, tell_of_gas},
 };
@@ -13,6 +14,7 @@ use revm::{
         ContextSetters, ContextTr, FrameStack, JournalTr,
         result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction, ResultAndState},
     },
+    context_interface::context::ContextError,
     handler::{
         EthFrame, EvmTr, ExecuteCommitEvm, ExecuteEvm, FrameInitOrResult, FrameTr, Handler,
         ItemOrResult, MainnetHandler, PrecompileProvider, SystemCallCommitEvm, SystemCallEvm,
@@ -21,7 +23,7 @@ use revm::{
         instructions::InstructionProvider,
     },
     interpreter::{
-        InterpreterResult,
+        InstructionResult, InterpreterAction, InterpreterResult,
         interpreter::EthInterpreter,
         interpreter_types::{Jumps, LoopControl},
     },
@@ -117,6 +119,13 @@ where
         tell_of_gas(&self.backend, cold, code, before.saturating_sub(left), begins);
         Ok(next)
     }
+}
+
+/// Whether a frame ended by an error of the transaction.
+#[inline(always)]
+fn is_fatal(action: &InterpreterAction) -> bool {
+    matches!(action, InterpreterAction::Return(result)
+        if result.result == InstructionResult::FatalExternalError)
 }
 
 /// What became of a frame.
@@ -218,6 +227,12 @@ where
         let (context, _, _, frames) = self.inner.all_mut();
         let frame = frames.get();
         let action = frame.interpreter.take_next_action();
+        if is_fatal(&action) && context.error().is_ok() {
+            // Nobody has said what went wrong, so the parent frame would panic.
+            let code = &frame.interpreter.bytecode;
+            let key = claimed_key(code, frame.interpreter.runtime_flag.spec_id);
+            return Err(ContextError::Custom(self.backend.deny(&key, code)));
+        }
         let next = frame.process_next_action(context, action);
         if let Ok(ItemOrResult::Result(_)) = next {
             frame.set_finished(true);

@@ -5,6 +5,8 @@ mod clearing;
 mod common;
 mod damage;
 mod directory;
+#[cfg(target_arch = "x86_64")]
+mod faults;
 mod loading;
 mod making;
 mod world;
