@@ -163,7 +163,7 @@ impl Machine<'_> {
                     self.is_done = true;
                 }
                 opcode::STOP => {
-                    assert_eq!(data.terminator, Terminator::Stop);
+                    assert_eq!(data.terminator, Terminator::Stop { pc });
                     self.is_done = true;
                 }
                 _ => {

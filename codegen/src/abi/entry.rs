@@ -237,6 +237,10 @@ impl EvmCompilerFn {
             outcome = Outcome::Faulted(Fault::Gas { before, after });
         }
         match outcome {
+            Outcome::Ended(InstructionResult::Stop) => {
+                let pc = context.pc as usize;
+                leave_at(pc, interpreter, &context).map_or_else(Outcome::Faulted, |()| outcome)
+            }
             Outcome::Ended(_) | Outcome::Faulted(_) => outcome,
             _ => leave_unfinished(tables, interpreter, &mut context, outcome),
         }
@@ -279,16 +283,26 @@ fn leave_unfinished(
         Outcome::AbsentEntry => tables.absent_pc(context.entry as usize),
         Outcome::HandOver => context.pc as usize,
     };
-    let len = match context.stack_len(context.stack_top) {
-        Ok(len) => len,
-        Err(offset) => return Outcome::Faulted(Fault::StackPointer(offset)),
-    };
     tables.count_hand_over();
+    leave_at(pc, interpreter, context).map_or_else(Outcome::Faulted, |()| outcome)
+}
+
+/// Gives the interpreter the pc, and the stack that compiled code has written.
+///
+/// # Errors
+/// If the stack's top can't be where compiled code says.
+#[inline]
+fn leave_at(
+    pc: usize,
+    interpreter: &mut Interpreter<EthInterpreter>,
+    context: &EvmContext<'_>,
+) -> Result<(), Fault> {
+    let len = context.stack_len(context.stack_top).map_err(Fault::StackPointer)?;
     interpreter.bytecode.absolute_jump(pc);
     // SAFETY: compiled code keeps the stack within its 1024 words (each region's bounds are checked
-    // before it runs), and a hand-over has written all below the top.
+    // before it runs, and the top's place above), and who leaves so has written all below the top.
     unsafe { interpreter.stack.data_mut().set_len(len) };
-    outcome
+    Ok(())
 }
 
 /// Interprets to the end of the run, and leaves the action in the interpreter.

@@ -275,8 +275,7 @@ mod tests {
         let spec_id = SpecId::AMSTERDAM;
         let table = instruction_table::<EthInterpreter, DummyHost>();
         let mut host = DummyHost::new(spec_id);
-        let provable =
-            || (0..=u8::MAX).filter(|&byte| super::super::own::PROVABLE_OPCODES.bit(byte.into()));
+        let provable = || (0..=u8::MAX).filter(|&byte| native_opcodes().bit(byte.into()));
         for byte in provable() {
             for other in provable().filter(|&other| other != byte) {
                 let pair = (table[usize::from(other)], table[usize::from(byte)]);

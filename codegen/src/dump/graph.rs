@@ -127,7 +127,7 @@ fn node(program: &Program, block: Block) -> Node {
         Terminator::Branch { target: JumpTarget::Dynamic(_), .. } => "computed branch".into(),
         Terminator::Jump(JumpTarget::Block(_)) => "jump".into(),
         Terminator::Branch { .. } => "branch".into(),
-        Terminator::Stop => "stop".into(),
+        Terminator::Stop { .. } => "stop".into(),
         Terminator::Exit(inst) | Terminator::Suspend { inst, .. } => {
             program.insts[*inst].opcode.to_string()
         }

@@ -258,10 +258,10 @@ impl Translator<'_, '_> {
                 );
                 self.emit_pending_edges();
             }
-            Terminator::Stop => {
+            Terminator::Stop { pc } => {
                 self.flush(block);
                 self.write_back();
-                self.end(InstructionResult::Stop);
+                self.stop(*pc);
             }
             Terminator::Exit(inst) => {
                 self.leave_stack(block);
@@ -465,11 +465,11 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// Ends the frame with compiled code's own result.
-    fn end(&mut self, result: InstructionResult) {
-        let status = self.b.ins().iconst(types::I64, result as i64);
-        let block = self.end_block();
-        let args = [self.gas(), status].map(BlockArg::Value);
-        self.b.ins().jump(block, &args);
+    /// Ends the frame at a STOP, the stack being written.
+    fn stop(&mut self, pc: u32) {
+        // Behind the opcode, as in revm.
+        let pc = self.b.ins().iconst(types::I64, i64::from(pc) + 1);
+        let (stack, gas, block) = (self.stack_at(0), self.gas(), self.stop_block());
+        self.b.ins().jump(block, &[stack, gas, pc].map(BlockArg::Value));
     }
 }

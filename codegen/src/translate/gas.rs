@@ -12,7 +12,7 @@ use cranevm_passes::ir::{
     entities::{Block, Inst},
     program::StackEffect,
 };
-use revm_interpreter::interpreter::STACK_LIMIT;
+use revm_interpreter::{InstructionResult, interpreter::STACK_LIMIT};
 
 /// Exits shared by a chunk's blocks, made when first needed.
 #[derive(Debug, Default)]
@@ -23,6 +23,8 @@ pub(super) struct Exits {
     fail: Option<ir::Block>,
     /// `(gas, status)`: ends with compiled code's own status.
     end: Option<ir::Block>,
+    /// `(stack top, gas, pc)`: ends by a STOP.
+    stop: Option<ir::Block>,
     /// `(stack top, gas, target, target's upper limbs)`: a dynamic jump.
     pub(super) jump: Option<ir::Block>,
 }
@@ -178,15 +180,31 @@ impl Translator<'_, '_> {
         }
     }
 
+    /// The exit `(stack top, gas, pc)` of STOP.
+    pub(super) fn stop_block(&mut self) -> ir::Block {
+        match self.exits.stop {
+            Some(block) => block,
+            None => {
+                let block = self.exit_block(3);
+                *self.exits.stop.insert(block)
+            }
+        }
+    }
+
     /// Emits the exits that were used.
     pub(super) fn emit_exits(&mut self) {
-        if let Some(block) = self.exits.hand_over {
+        let leaving = [
+            (self.exits.hand_over, STATUS_HAND_OVER),
+            (self.exits.stop, InstructionResult::Stop as u64),
+        ];
+        for (block, status) in leaving {
+            let Some(block) = block else { continue };
             self.b.switch_to_block(block);
             let &[stack, gas, pc] = self.b.block_params(block) else { unreachable!("three") };
             self.store_context(stack, offsets::STACK_TOP);
             self.store_context(gas, offsets::GAS);
             self.store_context(pc, offsets::PC);
-            self.return_status(STATUS_HAND_OVER);
+            self.return_status(status);
         }
         if let Some(block) = self.exits.fail {
             self.b.switch_to_block(block);

@@ -138,7 +138,10 @@ pub enum Terminator {
         otherwise: Block,
     },
     /// `STOP`, or the end of the code.
-    Stop,
+    Stop {
+        /// Offset of the opcode, or the length of the code.
+        pc: u32,
+    },
     /// `RETURN`, `REVERT` or `SELFDESTRUCT`: the delegated instruction ends the frame.
     Exit(Inst),
     /// `CALL*` or `CREATE*`: the delegated instruction suspends the frame (or pushes its result

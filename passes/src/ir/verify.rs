@@ -159,6 +159,8 @@ pub enum Defect {
     LeadsToMerged(Block),
     #[error("it is merged into {0}, which isn't an identical block before it that stays")]
     MergedInto(Block),
+    #[error("it stops at {0}, which is outside the code")]
+    StopPc(u32),
     #[error("it hands over at {0}, which is outside the code")]
     HandOverPc(u32),
     #[error(

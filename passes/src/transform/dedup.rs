@@ -8,9 +8,10 @@
 //! aren't used, as the target of a static jump isn't: so blocks that differ in a jump to one of two
 //! merged blocks are merged in the next round.
 //!
-//! Only blocks that end are merged, and that begin with JUMPDEST. A block that hands over isn't
-//! merged: an opcode that a chain adds may look at the bytes that follow it. Nor is one that isn't
-//! compiled, from which nothing is gained: who goes there hands over at its own pc.
+//! Only blocks that jump are merged, and that begin with JUMPDEST. One that ends the frame leaves its
+//! pc behind, and one that hands over may come upon an opcode that looks at the bytes behind it.
+//! Nor is a block merged that isn't compiled, from which nothing is gained: who goes there hands
+//! over at its own pc.
 //!
 //! A merged block keeps its instructions, but isn't translated any more; its entry point leads to
 //! the first block ([`BlockData::merged_into`](crate::ir::program::BlockData::merged_into)).
@@ -122,12 +123,12 @@ impl Keys<'_> {
     }
 }
 
-/// Whether a block may be merged: it begins with JUMPDEST and ends, and no frame resumes there.
+/// Whether a block may be merged: it begins with JUMPDEST and jumps, and no frame resumes there.
 fn is_mergeable(program: &Program, continuations: &EntitySet<Block>, block: Block) -> bool {
     let data = &program.blocks[block];
-    let ends =
-        matches!(data.terminator, Terminator::Jump(_) | Terminator::Stop | Terminator::Exit(_));
-    data.is_jumpdest && ends && !continuations.contains(block)
+    let jumps =
+        matches!(data.terminator, Terminator::Jump(JumpTarget::Block(_) | JumpTarget::Dynamic(_)));
+    data.is_jumpdest && jumps && !continuations.contains(block)
 }
 
 /// Leads every edge to a merged block to the one it is merged into.
@@ -183,9 +184,8 @@ fn write_key(program: &Program, source: Source<'_>, block: Block, key: &mut Vec<
             write_value(program, value, data.insts.start, key);
         }
         Terminator::Jump(JumpTarget::Invalid) => key.push(2 << 32),
-        Terminator::Stop => key.push(3 << 32),
-        // Exits are told apart by their instruction; the others aren't merged.
-        _ => key.push(4 << 32),
+        // Others aren't merged.
+        _ => key.push(3 << 32),
     }
 }
 
@@ -266,23 +266,23 @@ mod tests {
 
     const CALLER: u8 = Opcode::CALLER.get();
     const POP: u8 = Opcode::POP.get();
-    const STOP: u8 = Opcode::STOP.get();
+    const JUMP: u8 = Opcode::JUMP.get();
 
     #[test]
     fn equal_blocks_are_merged() {
-        assert!(are_merged(&[CALLER, POP, POP, STOP], &[CALLER, POP, POP, STOP]));
+        assert!(are_merged(&[CALLER, POP, POP, JUMP], &[CALLER, POP, POP, JUMP]));
         let push = [Opcode::PUSH1, Opcode::PUSH2].map(Opcode::get);
-        let (short, long) = ([push[0], 9, POP, STOP], [push[1], 0, 8, POP, STOP]);
+        let (short, long) = ([push[0], 9, POP, JUMP], [push[1], 0, 8, POP, JUMP]);
         assert!(are_merged(&short, &long), "what is pushed isn't used");
     }
 
     #[test]
     fn blocks_that_fail_in_different_places_stay_two() {
         // As much stack, gas and effect, in another order.
-        assert!(!are_merged(&[CALLER, POP, POP, STOP], &[POP, CALLER, POP, STOP]));
+        assert!(!are_merged(&[CALLER, POP, POP, JUMP], &[POP, CALLER, POP, JUMP]));
         let (msize, address) = (Opcode::MSIZE.get(), Opcode::ADDRESS.get());
-        assert!(!are_merged(&[msize, POP, STOP], &[address, POP, STOP]));
+        assert!(!are_merged(&[msize, POP, JUMP], &[address, POP, JUMP]));
         let zero = Opcode::PUSH0.get();
-        assert!(!are_merged(&[Opcode::PUSH1.get(), 0, POP, STOP], &[zero, POP, STOP]));
+        assert!(!are_merged(&[Opcode::PUSH1.get(), 0, POP, JUMP], &[zero, POP, JUMP]));
     }
 }

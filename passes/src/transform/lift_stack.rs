@@ -337,9 +337,9 @@ impl Lifter<'_> {
                 Terminator::FallThrough(next_block(shape))
             }
             // The end of the code has no instruction; the others always have one.
-            _ => {
+            (_, last) => {
                 self.write_outputs();
-                Terminator::Stop
+                Terminator::Stop { pc: last.map_or(self.code.len() as u32, |last| last.pc) }
             }
         }
     }

@@ -187,7 +187,7 @@ impl Parser {
             likely_targets: Span { start: first_target, end: first_target },
             stack: StackEffect::default(),
             gas: 0,
-            terminator: Terminator::Stop,
+            terminator: Terminator::Stop { pc },
             entry: entry.into(),
             chunk,
             is_jumpdest,
@@ -341,7 +341,7 @@ fn parse_terminator(head: &str, words: &mut Words<'_>) -> Result<Terminator> {
             target: parse_target(words)?,
             otherwise: words.entity("b", "a block")?,
         },
-        "stop" => Terminator::Stop,
+        "stop" => Terminator::Stop { pc: words.number("", "an offset")? },
         "exit" => Terminator::Exit(words.entity("i", "an instruction")?),
         "suspend" => Terminator::Suspend {
             inst: words.entity("i", "an instruction")?,

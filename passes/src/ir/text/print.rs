@@ -156,7 +156,7 @@ impl Display for Terminator {
             Self::Branch { condition, target, otherwise } => {
                 write!(f, "branch {condition} {target} {otherwise}")
             }
-            Self::Stop => f.write_str("stop"),
+            Self::Stop { pc } => write!(f, "stop {pc}"),
             Self::Exit(inst) => write!(f, "exit {inst}"),
             Self::Suspend { inst, continuation } => write!(f, "suspend {inst} {continuation}"),
             Self::HandOver { pc, continuation } => {

@@ -194,7 +194,9 @@ impl Checker<'_> {
                 self.check_target(block, target)?;
                 self.check_next(block, otherwise)
             }
-            Terminator::Stop => Ok(()),
+            Terminator::Stop { pc } => {
+                ensure(pc <= self.program.code_len, entity, Defect::StopPc(pc))
+            }
             Terminator::Exit(inst) => self.check_last_inst(block, inst, Effects::ENDS_FRAME),
             Terminator::Suspend { inst, continuation } => {
                 self.check_last_inst(block, inst, Effects::SUSPENDS)?;

@@ -139,7 +139,7 @@ fn outputs() {
     assert_eq!(error, at_block(1, Defect::SlotOutOfBounds(-1)));
     let error = broken(|p| p.blocks[block(1)].stack.delta = 6);
     assert_eq!(error, at_block(1, Defect::SlotOutOfBounds(6)));
-    let error = broken(|p| p.blocks[block(1)].terminator = Terminator::Stop);
+    let error = broken(|p| p.blocks[block(1)].terminator = Terminator::Stop { pc: 0 });
     assert_eq!(error.defect, Defect::EndsInside);
     let error = broken(|p| p.blocks[block(0)].stack.delta = 1);
     assert_eq!(error, at_block(0, Defect::OutputMissing { found: 0, expected: 1 }));
