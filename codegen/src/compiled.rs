@@ -66,8 +66,8 @@ pub struct CompiledCode {
     pub report: CompileReport,
 }
 
-/// The machine code of one chunk, for the program that it was compiled for. Empty if the chunk has no
-/// entry point, hence never runs.
+/// The machine code of one chunk, for the program that it was compiled for. Empty if the chunk has
+/// no entry point, hence never runs.
 #[derive(Debug)]
 pub struct CompiledChunk {
     /// As [`CompiledCode::id`].

@@ -255,8 +255,8 @@ impl Compiler {
     /// [`CompiledCode::place_chunk`]. Adds the time spent to `timings`.
     ///
     /// # Errors
-    /// As [`compile`](Self::compile), and [`CompileError::ForeignChunk`] if the contract was analysed
-    /// by a compiler of other options or for another machine.
+    /// As [`compile`](Self::compile), and [`CompileError::ForeignChunk`] if the contract was
+    /// analysed by a compiler of other options or for another machine.
     pub fn compile_chunk(
         &mut self,
         analysed: &Analysed,

@@ -1,8 +1,8 @@
 //! Compiling on a stack that suffices, whatever the caller's is.
 //!
 //! The compiler's frames and recursion are bounded, since chunks are, but not by what small threads
-//! have: an overflow of the stack ends the process. How much of its stack a thread has left can't be
-//! told in portable, safe code. So what compiles runs on a thread of its own, unless the calling
+//! have: an overflow of the stack ends the process. How much of its stack a thread has left can't
+//! be told in portable, safe code. So what compiles runs on a thread of its own, unless the calling
 //! thread was started to compile. Starting and joining it takes 33 us of processor time (Linux on
 //! x86-64), and a caller waits 40 to 110 us for that on a busy machine.
 
@@ -24,8 +24,8 @@ pub fn mark_deep_stack() {
     IS_DEEP.set(true);
 }
 
-/// Does `work` with a stack of [`COMPILER_STACK`]: here if the thread is known to have it, or on one
-/// that ends with it. A panic of `work` goes on here.
+/// Does `work` with a stack of [`COMPILER_STACK`]: here if the thread is known to have it, or on
+/// one that ends with it. A panic of `work` goes on here.
 ///
 /// # Errors
 /// [`CompileError::Thread`] if the system refuses a thread.

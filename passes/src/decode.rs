@@ -137,7 +137,8 @@ pub fn compiled_opcodes(code: &[u8], spec: SpecId, foreign: OpcodeSet) -> Opcode
     let mut pc = 0;
     while let Some(&byte) = code.get(pc) {
         occurs[usize::from(byte)] = true;
-        // One that may be handed over ends after its own byte, so the byte after it may be one, too.
+        // One that may be handed over ends after its own byte, so the byte after it may be one,
+        // too.
         pc += 1 + immediate_len(Opcode::new(byte), Form::HandOver);
     }
     let is_compiled = |&byte: &usize| {

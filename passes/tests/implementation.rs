@@ -1,5 +1,6 @@
 //! How the opcode table says that opcodes are done, beside what revm's instructions do: those that
-//! need nothing but the frame, and neither charge gas nor fail, are computed; all others may charge.
+//! need nothing but the frame, and neither charge gas nor fail, are computed; all others may
+//! charge.
 
 use alloy_primitives::{Address, B256, Log, U256};
 use cranevm_passes::ir::{implementation::Implementation, opcode::Opcode};

@@ -154,7 +154,8 @@ impl JitBackend {
     /// whether the backend is enabled. Nothing happens if the program is there or in the making, or
     /// the code is ineligible or failed before, as for [`lookup_blocking`](Self::lookup_blocking).
     /// A request whose key isn't that of its code fails, as
-    /// [`on_compilation`](RuntimeConfig::on_compilation) is told. Where there is no room, or there are no workers, the request is counted in
+    /// [`on_compilation`](RuntimeConfig::on_compilation) is told. Where there is no room, or there
+    /// are no workers, the request is counted in
     /// [`commands_dropped`](RuntimeStatsSnapshot::commands_dropped).
     pub fn compile_jit(&self, request: LookupRequest) {
         if let Some(service) = self.service() {
@@ -173,7 +174,8 @@ impl JitBackend {
     /// [`RuntimeError::Ineligible`] for code that is never compiled,
     /// [`RuntimeError::CompileFailed`] with the reason, which is
     /// [`CompileFailure::WrongHash`](crate::runtime::CompileFailure::WrongHash) if the key isn't
-    /// that of the code, [`RuntimeError::TimedOut`], [`RuntimeError::NoBackend`] on a handle from [`disabled`](Self::disabled).
+    /// that of the code, [`RuntimeError::TimedOut`], [`RuntimeError::NoBackend`] on a handle from
+    /// [`disabled`](Self::disabled).
     pub fn compile_jit_sync(&self, request: LookupRequest) -> eyre::Result<()> {
         self.compile_jit_sync_timeout(request, SYNC_LIMIT)
     }

@@ -62,8 +62,8 @@ pub struct RuntimeConfig {
     /// [`OutOfGas`](revm::interpreter::InstructionResult::OutOfGas). Gas, state and output don't
     /// change, nor do `STOP`, `RETURN` and `REVERT`.
     ///
-    /// Default: `true`, as clients of revmc expect. Native code knows the interpreter's own reason in
-    /// every case; `false` reports it.
+    /// Default: `true`, as clients of revmc expect. Native code knows the interpreter's own reason
+    /// in every case; `false` reports it.
     pub single_error: bool,
     /// Don't merge identical basic blocks.
     ///

@@ -1,9 +1,9 @@
 //! What an EVM asks of a backend for each frame, and what lookups are made of.
 //!
 //! Keys in questions are claims: see [`Source`]. What is found by one is compared with the code at
-//! hand. An EVM whose code isn't what is claimed gets the code's own program, as soon as it is known
-//! that such claims are made: a program is there and is another's, or a worker was asked to compile
-//! the code and has hashed it. A lookup whose code isn't what it claims finds nothing.
+//! hand. An EVM whose code isn't what is claimed gets the code's own program, as soon as it is
+//! known that such claims are made: a program is there and is another's, or a worker was asked to
+//! compile the code and has hashed it. A lookup whose code isn't what it claims finds nothing.
 
 use crate::{
     aot::Goal,
@@ -55,8 +55,8 @@ impl JitBackend {
         }
     }
 
-    /// Notes which opcodes are foreign to an EVM; answers of the epoch before don't hold any more if
-    /// that is news.
+    /// Notes which opcodes are foreign to an EVM; answers of the epoch before don't hold any more
+    /// if that is news.
     pub(crate) fn meet_foreign(&self, opcodes: OpcodeSet) {
         if let Some(service) = self.service() {
             service.meet_foreign(opcodes);

@@ -1,4 +1,5 @@
-//! What a frame that has ended leaves in its interpreter: a handler with a loop of its own may look.
+//! What a frame that has ended leaves in its interpreter: a handler with a loop of its own may
+//! look.
 
 mod common;
 
@@ -73,7 +74,8 @@ fn look<EVM: EvmTr<Context = Context, Frame = EthFrame>>(mut evm: EVM) -> Vec<Le
     handler.seen
 }
 
-/// Words of all kinds on the stack: constants, a result, one from below a jump, copies, unused ones.
+/// Words of all kinds on the stack: constants, a result, one from below a jump, copies, unused
+/// ones.
 fn ending_in(last: &[u8]) -> Vec<u8> {
     let mut code = vec![PUSH1, 7, CALLER, ADDRESS, PUSH1, 10, JUMP, INVALID, INVALID, INVALID];
     code.extend([JUMPDEST, DUP2, ADD, SWAP1, PUSH1, 3, PUSH0, MSTORE, GAS, CALLVALUE]);

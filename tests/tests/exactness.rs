@@ -79,8 +79,8 @@ fn a_debt_before_a_computed_jump_to_a_store() {
     check_everywhere(&asm.code(), &[43_000, 45_400, 46_000]);
 }
 
-/// The contract's first block, which reads and writes memory where the word at its end is jumped to,
-/// and is run a second time, from a path that `path` starts.
+/// The contract's first block, which reads and writes memory where the word at its end is jumped
+/// to, and is run a second time, from a path that `path` starts.
 fn first_block_twice(between: &[u8], path: impl FnOnce(Assembly) -> Assembly) -> Vec<u8> {
     let mut asm = Assembly::new();
     let (start, again) = (asm.new_label(), asm.new_label());

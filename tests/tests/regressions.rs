@@ -149,8 +149,8 @@ fn first_blocks() -> Vec<Regression> {
         .collect()
 }
 
-/// Two blocks that need one word and do the same with it, but not in the same order: the interpreter
-/// loads the slot before it finds the stack empty, or doesn't.
+/// Two blocks that need one word and do the same with it, but not in the same order: the
+/// interpreter loads the slot before it finds the stack empty, or doesn't.
 fn merged_blocks() -> Vec<Regression> {
     let name = "blocks of equal effect that fail at different places";
     let mut asm = Assembly::new();

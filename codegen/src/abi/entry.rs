@@ -38,9 +38,10 @@ pub enum NativeRun {
     Ended,
     /// The interpreter goes on at its pc.
     HandedOver,
-    /// Compiled code broke a rule that it can't break: its frame's state can't be believed, and what
-    /// it has done to the journal can't either. The interpreter's action is a `FatalExternalError`,
-    /// but nobody has set an error in the host; the caller makes the transaction fail.
+    /// Compiled code broke a rule that it can't break: its frame's state can't be believed, and
+    /// what it has done to the journal can't either. The interpreter's action is a
+    /// `FatalExternalError`, but nobody has set an error in the host; the caller makes the
+    /// transaction fail.
     Faulted(Fault),
 }
 
@@ -87,8 +88,9 @@ impl EvmCompilerFn {
     /// `instructions` has another instruction than revm's for an opcode that code was made for.
     ///
     /// A panic of the host is carried through compiled code and goes on unwinding here. If compiled
-    /// code is found to have broken a rule (a [`Fault`]), the action is `FatalExternalError`, without
-    /// an error in the host: the transaction must be given up, as for a database that failed.
+    /// code is found to have broken a rule (a [`Fault`]), the action is `FatalExternalError`,
+    /// without an error in the host: the transaction must be given up, as for a database that
+    /// failed.
     ///
     /// # Safety
     /// - The program must be alive, and its
@@ -155,9 +157,8 @@ impl EvmCompilerFn {
     /// Whatever comes out, the interpreter is in a state of revm's, from which any engine can go
     /// on: so a frame that the interpreter has begun enters code that was compiled meanwhile. Halts
     /// keep their reason; [`collapse_halt_reason`] is the caller's. So is to know that
-    /// `instructions` has revm's for all of [`CompiledCode::opcodes`](crate::CompiledCode::opcodes):
-    /// compiled code does what they do, without a look at the table, which is for opcodes that
-    /// aren't compiled.
+    /// `instructions` has revm's for all opcodes that the program was compiled from: compiled code
+    /// does what they do, without a look at the table, which is for opcodes that aren't compiled.
     ///
     /// # Safety
     /// As [`run`](Self::run).
@@ -258,8 +259,8 @@ fn entry_for(tables: &ProgramTables, interpreter: &Interpreter<EthInterpreter>) 
     tables.entry_for(interpreter.bytecode.pc(), interpreter.memory.len(), paid)
 }
 
-/// What a stretch of compiled code can't make more of: the gas left, and the state gas paid from it,
-/// which may come back to it (EIP-8037).
+/// What a stretch of compiled code can't make more of: the gas left, and the state gas paid from
+/// it, which may come back to it (EIP-8037).
 #[inline(always)]
 pub(crate) fn gas_in(interpreter: &Interpreter<EthInterpreter>) -> u64 {
     interpreter.gas.remaining().saturating_add(interpreter.gas.state_gas_spilled())
@@ -406,8 +407,8 @@ fn step_on<H: Host>(
     }
 }
 
-/// Whether a frame is one that this program can go on with: of the same bytecode and fork, with room
-/// on its stack.
+/// Whether a frame is one that this program can go on with: of the same bytecode and fork, with
+/// room on its stack.
 fn is_usual(
     tables: &ProgramTables,
     interpreter: &Interpreter<EthInterpreter>,

@@ -105,14 +105,14 @@ impl ProgramTables {
         }
     }
 
-    /// The ordinal of the entry point at which a frame with this pc, so many bytes of memory, and so
-    /// many paid for, may be entered. Compiled code takes for granted that memory reaches as far as
-    /// the contract's first block makes it, and that a frame has the memory that it has paid for. So
-    /// a frame that hasn't executed that block (it left compiled code before), or to which a chain's
-    /// own instruction gave memory, or took some away, goes on interpreted.
+    /// The ordinal of the entry point at which a frame with this pc, so many bytes of memory, and
+    /// so many paid for, may be entered. Compiled code takes for granted that memory reaches as far
+    /// as the contract's first block makes it, and that a frame has the memory that it has paid
+    /// for. So a frame that hasn't executed that block (it left compiled code before), or to which
+    /// a chain's own instruction gave memory, or took some away, goes on interpreted.
     #[inline]
     pub(super) fn entry_for(&self, pc: usize, memory_len: usize, paid: usize) -> Option<u32> {
-        let is_usual = pc == 0 || (memory_len as u64 >= self.initial_memory && memory_len == paid);
+        let is_usual = memory_len == paid && (pc == 0 || memory_len as u64 >= self.initial_memory);
         self.any_ordinal(pc).filter(|_| is_usual)
     }
 

@@ -31,8 +31,8 @@ fn run(chunk: Vec<u8>) -> (NativeRun, Interpreter<EthInterpreter>) {
     let code = [opcode::STOP];
     let mut compiler = Compiler::new(CompilerOptions::default()).expect("a compiler for the host");
     let mut compiled = compiler.compile(&code, SPEC).expect("it compiles");
-    // SAFETY: what stands for the chunk writes to the context's fields and returns, as compiled code
-    // may.
+    // SAFETY: what stands for the chunk writes to the context's fields and returns, as compiled
+    // code may.
     unsafe { compiled.forge_chunk(0, chunk) };
     let region = CodeRegion::new(1 << 20).expect("address space");
     let native = NativeProgram::load(&compiled, &region).expect("it loads");

@@ -18,7 +18,8 @@ thread_local! {
     static DELEGATED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many instructions compiled code has delegated to revm's own on this thread so far. Counting costs a nanosecond beside some tens of the instruction.
+/// How many instructions compiled code has delegated to revm's own on this thread so far. Counting
+/// costs a nanosecond beside some tens of the instruction.
 pub fn delegated_instructions() -> u64 {
     DELEGATED.get()
 }

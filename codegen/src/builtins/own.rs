@@ -5,14 +5,14 @@
 //! Those of revm are generic, so each crate of a program that makes a table has copies of its own:
 //!
 //! - in a table of the crate that runs the EVM, what has another address is another function;
-//! - in a table of another crate everything has. Instructions for what compiled code does by its own
-//!   means are then run beside revm's and compared ([`prove`](super::prove)). All others are foreign:
-//!   those that ask the host can't be tried, and of the rest the frame can be stepped over at a small
+//! - in a table of another crate everything has. Instructions for what compiled code does by its
+//!   own means are then run beside revm's and compared ([`prove`](super::prove)). All others are
+//!   foreign: those that ask the host can't be tried, and the rest can be stepped over at a small
 //!   part of what they cost.
 //!
 //! A verdict is kept with the addresses that it is of, by each EVM and by the process, so a table
-//! is judged once. After that it costs some 10 ns where the table is revm's, and as much again where
-//! it isn't.
+//! is judged once. After that it costs some 10 ns where the table is revm's, and as much again
+//! where it isn't.
 
 use super::prove::behaves_like;
 use crate::OpcodeSet;
@@ -31,9 +31,9 @@ use std::{
 /// Verdicts that the process keeps.
 const MAX_KEPT: usize = 16;
 
-/// The opcodes that compiled code does by its own means: arithmetic, stack, memory and jumps. A chain
-/// that has others for these is better off interpreted. revm's instructions for them ask the host
-/// for nothing but prices.
+/// The opcodes that compiled code does by its own means: arithmetic, stack, memory and jumps. A
+/// chain that has others for these is better off interpreted. revm's instructions for them ask the
+/// host for nothing but prices.
 #[cfg(feature = "cranelift")]
 pub fn native_opcodes() -> OpcodeSet {
     use cranevm_passes::ir::opcode::Opcode;

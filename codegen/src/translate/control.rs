@@ -301,8 +301,8 @@ impl Translator<'_, '_> {
         self.go(&edge);
     }
 
-    /// Writes the whole stack to memory, for an instruction that ends the block: slots stay relative
-    /// to the height that they are relative to.
+    /// Writes the whole stack to memory, for an instruction that ends the block: slots stay
+    /// relative to the height that they are relative to.
     fn leave_stack(&mut self, block: Block) {
         let start = self.state.height;
         self.flush(block);

@@ -1,9 +1,9 @@
 //! Where basic blocks begin and end, and which are entered from where.
 //!
 //! A block begins at pc 0, at each JUMPDEST, after `JUMPI`, and after `CALL*` and `CREATE*` and
-//! foreign opcodes (the continuation); a block of too many or too heavy instructions is split. Every JUMPDEST counts as
-//! reachable, since a jump may be computed. What follows an unconditional end up to the next
-//! JUMPDEST isn't reachable and gets no block.
+//! foreign opcodes (the continuation); a block of too many or too heavy instructions is split.
+//! Every JUMPDEST counts as reachable, since a jump may be computed. What follows an unconditional
+//! end up to the next JUMPDEST isn't reachable and gets no block.
 //!
 //! Blocks are in order of pc, and a block that goes on (falls through, is left by an
 //! untaken branch or suspends) goes on with the next one, until jumps are threaded

@@ -1,7 +1,8 @@
 //! What compiling costs, estimated before it is done.
 //!
 //! Compile time follows the instructions of Cranelift's IR, and of an opcode becomes between none
-//! and fifty of them. A **weight** is that number, which the opcode table has of each. It bounds what hostile code can make of few bytes:
+//! and fifty of them. A **weight** is that number, which the opcode table has of each. It bounds
+//! what hostile code can make of few bytes:
 //!
 //! - a block, in which values live long, to [`MAX_BLOCK_WEIGHT`], or twice that where jumps are
 //!   followed: register allocation takes more than linear time in a block;

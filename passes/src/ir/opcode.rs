@@ -2,9 +2,10 @@
 //! every opcode.
 //!
 //! This is the only place that states these facts; every pass, the verifier and the translator read
-//! them from here. The facts follow revm: arity and immediates `revm_bytecode::opcode::OPCODE_INFO`, static gas
-//! `revm_interpreter::instructions::gas_table_spec`, activation the `check!` at the head of
-//! each of its instructions; the tests compare all of them for all bytes and forks.
+//! them from here. The facts follow revm: arity and immediates
+//! `revm_bytecode::opcode::OPCODE_INFO`, static gas
+//! `revm_interpreter::instructions::gas_table_spec`, activation the `check!` at the head of each of
+//! its instructions; the tests compare all of them for all bytes and forks.
 //!
 //! A look-up is one load from a table that is built at compile time.
 

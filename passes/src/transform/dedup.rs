@@ -8,10 +8,10 @@
 //! aren't used, as the target of a static jump isn't: so blocks that differ in a jump to one of two
 //! merged blocks are merged in the next round.
 //!
-//! Only blocks that jump are merged, and that begin with JUMPDEST. One that ends the frame leaves its
-//! pc behind, and one that hands over may come upon an opcode that looks at the bytes behind it.
-//! Nor is a block merged that isn't compiled, from which nothing is gained: who goes there hands
-//! over at its own pc.
+//! Only blocks that jump are merged, and that begin with JUMPDEST. One that ends the frame leaves
+//! its pc behind, and one that hands over may come upon an opcode that looks at the bytes behind
+//! it. Nor is a block merged that isn't compiled, from which nothing is gained: who goes there
+//! hands over at its own pc.
 //!
 //! A merged block keeps its instructions, but isn't translated any more; its entry point leads to
 //! the first block ([`BlockData::merged_into`](crate::ir::program::BlockData::merged_into)).
@@ -205,7 +205,8 @@ fn write_opcodes(Source { decoded, flow }: Source<'_>, block: Block, key: &mut V
     key.extend(half);
 }
 
-/// An opcode with its depths. PUSHes of any length are of one kind, but for PUSH0, which costs less.
+/// An opcode with its depths. PUSHes of any length are of one kind, but for PUSH0, which costs
+/// less.
 fn kind(instruction: &Instruction) -> u32 {
     let Instruction { opcode, form, .. } = *instruction;
     let is_push = (Opcode::PUSH1..=Opcode::PUSH32).contains(&opcode);

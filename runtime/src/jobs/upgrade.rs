@@ -15,8 +15,8 @@ use crate::{
 use cranevm_codegen::CompileTimings;
 use std::sync::{Arc, Weak};
 
-/// Queues the compilation of a resident program's contract, `source`, at a better tier; `false`, and a note in
-/// the program, if there is no room for it now.
+/// Queues the compilation of a resident program's contract, `source`, at a better tier; `false`,
+/// and a note in the program, if there is no room for it now.
 pub(crate) fn queue_upgrade(
     service: &CompileService,
     program: &Arc<CompiledProgram>,

@@ -2,10 +2,10 @@
 //!
 //! Interpretation goes on in **slices**, so that a frame can be looked at while it runs. A slice is
 //! revm's own `Interpreter::step`, a bounded number of times, with the EVM's own tables; between
-//! two slices the frame is in a state of revm's. A slice costs what processors have to learn anew: with
-//! the loop's exit, the history by which they predict which instruction comes next is lost, for
-//! some hundreds of instructions. For the same reason the loop has one call, as revm's has: copies
-//! of it would be learnt one by one. Between slices,
+//! two slices the frame is in a state of revm's. A slice costs what processors have to learn anew:
+//! with the loop's exit, the history by which they predict which instruction comes next is lost,
+//! for some hundreds of instructions. For the same reason the loop has one call, as revm's has:
+//! copies of it would be learnt one by one. Between slices,
 //! - a frame without a program tells its contract's [`Cold`] what gas it has burnt, so that one
 //!   long frame gets a contract compiled; and when the program is published, it goes on natively
 //!   (on-stack replacement);

@@ -27,8 +27,8 @@ fn making_gas() -> Vec<u8> {
     code
 }
 
-/// Puts machine code in the place of the last function of a program's artifact, which is that of its
-/// one chunk.
+/// Puts machine code in the place of the last function of a program's artifact, which is that of
+/// its one chunk.
 fn corrupt(store: &OwnStore, request: &LookupRequest, machine_code: &[u8]) {
     let mut bytes = store.bytes(request);
     let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;

@@ -1,11 +1,11 @@
 //! Gas limits that look where it hurts: every program of a matrix, at every gas limit at which the
 //! gas runs out between a dynamic charge and the end of its basic block.
 //!
-//! The matrix is {instructions that charge} x {instructions that may stand before an end} x {ways in
-//! which a block ends} x {operands, padding, forks}. By default every combination of the first three
-//! runs with one choice of the rest, at both levels and on one of the other engines, which take
-//! turns: 41,000 programs and 12 million native runs, 180 s of processor time. `CRANEVM_SWEEP` says
-//! otherwise:
+//! The matrix is {instructions that charge} x {instructions that may stand before an end} x {ways
+//! in which a block ends} x {operands, padding, forks}. By default every combination of the first
+//! three runs with one choice of the rest, at both levels and on one of the other engines, which
+//! take turns: 41,000 programs and 12 million native runs, 180 s of processor time. `CRANEVM_SWEEP`
+//! says otherwise:
 //!
 //! | value | runs |
 //! | --- | --- |

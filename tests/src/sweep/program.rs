@@ -27,8 +27,8 @@ const PLENTY: u64 = 2_000_000;
 /// Gas of a reservoir of state gas (EIP-8037).
 const RESERVOIR: u64 = 60_000;
 
-/// Cold slots, of 2,100 gas each, by which a transaction spends more than its calldata's floor (EIP-7976)
-/// before its block begins: a gas limit below the floor is refused.
+/// Cold slots, of 2,100 gas each, by which a transaction spends more than its calldata's floor
+/// (EIP-7976) before its block begins: a gas limit below the floor is refused.
 const FLOOR_PAYERS: usize = 6;
 
 /// Numbers of cheap instructions.

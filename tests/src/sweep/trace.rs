@@ -4,7 +4,7 @@
 //! Between a charge that depends on operands or state and the end of its basic block, the
 //! interpreter may stop at any instruction, while compiled code has charged all of the block's
 //! static gas at its head. So each gas limit of that stretch is of interest. Inside one charge only
-//! the limits at which a part of it can be paid are: [`PRICES`].
+//! the limits at which a part of it can be paid are: `PRICES`.
 
 use crate::{
     case::Case,

@@ -16,8 +16,9 @@ use alloy_primitives::U256;
 /// Length where nobody has come by yet.
 const UNREACHED: u64 = u64::MAX;
 
-/// Verifies that the accesses in `unchecked`, instructions of a chunk in ascending order, lie within
-/// memory, where frames that enter elsewhere than at the start have `initial_memory` bytes of it.
+/// Verifies that the accesses in `unchecked`, instructions of a chunk in ascending order, lie
+/// within memory, where frames that enter elsewhere than at the start have `initial_memory` bytes
+/// of it.
 ///
 /// # Errors
 ///
