@@ -203,9 +203,11 @@ impl EvmCompilerFn {
     /// The program must be alive.
     #[inline]
     unsafe fn tables<'a>(self) -> &'a ProgramTables {
-        let header = (self.0 as *const u8).wrapping_sub(HEADER_BYTES).cast::<ProgramHeader>();
-        // SAFETY: `NativeProgram::load` placed the header there, and its tables live as long.
-        unsafe { &*(*header).tables }
+        let header = (self.0 as usize).wrapping_sub(HEADER_BYTES);
+        let header = ptr::with_exposed_provenance::<ProgramHeader>(header);
+        // SAFETY: `NativeProgram::load` placed the header there, its tables live as long, and both
+        // were exposed there.
+        unsafe { &*ptr::with_exposed_provenance((*header).tables) }
     }
 
     /// Enters compiled code once, and leaves the interpreter in the state at the exit.

@@ -66,7 +66,7 @@ impl NativeProgram {
         // The header needs the tables' address, the tables need the code's addresses: so the tables
         // are allocated first and filled afterwards.
         let tables = Box::<ProgramTables>::new_uninit();
-        let address = tables.as_ptr() as usize;
+        let address = tables.as_ptr().addr();
         let mut trampoline = vec![0u8; HEADER_BYTES];
         trampoline[..size_of::<usize>()].copy_from_slice(&address.to_ne_bytes());
         match code.emulator {
@@ -85,6 +85,10 @@ impl NativeProgram {
         };
         let tables = Box::leak(Box::write(tables, ProgramTables::new(code, address)));
         let tables = NonNull::from(tables);
+        // The entry finds both by their addresses: the header before the code it is called by, and
+        // in it the tables.
+        tables.as_ptr().expose_provenance();
+        loaded.address(0).expose_provenance();
         // SAFETY: function 0 is the trampoline, or an emulator's entry, with the header before it,
         // compiled by this crate with the signature of `RawEvmCompilerFn`.
         let raw = unsafe {

@@ -17,7 +17,8 @@ pub(super) const HEADER_BYTES: usize = 64;
 /// What lies before a trampoline.
 #[repr(C)]
 pub(super) struct ProgramHeader {
-    pub(super) tables: *const ProgramTables,
+    /// Address of the [`ProgramTables`], whose provenance is exposed.
+    pub(super) tables: usize,
 }
 
 const _: () = assert!(size_of::<ProgramHeader>() <= HEADER_BYTES);
