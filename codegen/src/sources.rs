@@ -50,6 +50,7 @@ cranevm_passes::hash_sources! {
     "code_memory/tests.rs",
     "compiled.rs",
     "compiler.rs",
+    "deep_stack.rs",
     "disassemble.rs",
     "dump/graph.rs",
     "dump/listing.rs",
