@@ -145,8 +145,12 @@ fn a_memory_may_grow_unpaid() {
         frame.interpreter.memory.resize(1 << 12);
         answer(frame, 3)
     }
-    let result = agree(STORING, BALANCE, ChainInstruction::new(growing));
-    assert_eq!([0, 1].map(|n| word(&result, n)), [7, 1 << 12].map(U256::from));
+    let code = [
+        PUSH1, 1, PUSH0, MSTORE, PUSH0, BALANCE, POP, PUSH1, 7, PUSH1, 32, MSTORE, //
+        MSIZE, PUSH0, MSTORE, PUSH1, 64, PUSH0, RETURN,
+    ];
+    let result = agree(&code, BALANCE, ChainInstruction::new(growing));
+    assert_eq!([0, 1].map(|n| word(&result, n)), [64, 7].map(U256::from));
 }
 
 /// The input is another one afterwards, and the calldata with it.
