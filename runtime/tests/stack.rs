@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::request;
+use common::{TARGET, call, database, evm, request};
+use cranevm::revm_evm::JitEvm;
 use cranevm::{
     OptimizationLevel,
     runtime::{
@@ -10,23 +11,27 @@ use cranevm::{
         RuntimeTuning,
     },
 };
+use revm::{ExecuteEvm, primitives::hardfork::SpecId};
 use std::{sync::Arc, thread};
 
 #[path = "../../tests/src/hostile.rs"]
 #[allow(dead_code, unreachable_pub, reason = "of another crate; these tests use a part")]
 mod hostile;
 
-/// Bytes of stack of the threads here: a sixteenth of what Rust's threads have. The compiler alone
-/// takes more of it for any contract.
-const STACK: usize = 128 << 10;
+/// Bytes of stack of the threads here: a thirty-second of what Rust's threads have. The compiler
+/// takes 96 to 256 KiB, as the compiler of this library lays out its frames.
+const STACK: usize = 64 << 10;
+
+/// The same where revm runs too.
+const EVM_STACK: usize = 128 << 10;
 
 /// Bytes of code: several chunks.
 const CODE: usize = 4 << 10;
 
-/// Runs on a thread of [`STACK`]. An overflow ends the process.
-fn on_small_stack(work: impl FnOnce() + Send) {
+/// Runs on a thread with a stack of so many bytes. An overflow ends the process.
+fn on_small_stack(stack_bytes: usize, work: impl FnOnce() + Send) {
     thread::scope(|scope| {
-        let small = thread::Builder::new().stack_size(STACK);
+        let small = thread::Builder::new().stack_size(stack_bytes);
         small.spawn_scoped(scope, work).unwrap().join().unwrap();
     });
 }
@@ -48,17 +53,19 @@ fn callers_compile_on_small_stacks() {
         let config = RuntimeConfig { tuning, ..Default::default() };
         let compiling = JitBackend::new(config.clone()).unwrap();
         let looking_up = JitBackend::new(config).unwrap();
-        on_small_stack(|| {
+        on_small_stack(STACK, || {
             for request in requests() {
                 let outcome = compiling.compile_jit_sync(request.clone());
                 assert!(outcome.is_ok(), "{request:?}: {outcome:?}");
+            }
+            // By whatever call, it is the same path.
+            for request in requests().into_iter().rev().step_by(5) {
                 drop(looking_up.lookup_blocking(request));
             }
         });
-        for backend in [compiling, looking_up] {
-            let stats = backend.stats();
-            assert_eq!(stats.compilations_succeeded as usize, requests().len(), "{stats:?}");
-        }
+        let compiled = |backend: JitBackend| backend.stats().compilations_succeeded as usize;
+        assert_eq!(compiled(compiling), requests().len());
+        assert_eq!(compiled(looking_up), requests().len().div_ceil(5));
     }
 }
 
@@ -77,7 +84,7 @@ fn callers_make_artifacts_and_dumps_on_small_stacks() {
         };
         let mut compiler = ArtifactRecipe::new(&config).compiler().unwrap();
         let backend = JitBackend::new(config).unwrap();
-        on_small_stack(|| {
+        on_small_stack(STACK, || {
             for request in requests().into_iter().rev().step_by(5) {
                 let LookupRequest { key, code } = request;
                 compiler.compile(key, &code).unwrap();
@@ -88,5 +95,22 @@ fn callers_make_artifacts_and_dumps_on_small_stacks() {
             }
         });
         assert!(!store.is_empty());
+    }
+}
+
+#[test]
+fn an_evm_compiles_what_it_calls_on_a_small_stack() {
+    for jit_opt_level in LEVELS {
+        let tuning = RuntimeTuning { jit_opt_level, ..Default::default() };
+        let config = RuntimeConfig { enabled: true, blocking: true, tuning, ..Default::default() };
+        let backend = JitBackend::new(config).unwrap();
+        on_small_stack(EVM_STACK, || {
+            for request in requests().into_iter().rev().step_by(5) {
+                let database = database(&[(TARGET, &request.code)]);
+                let mut evm = JitEvm::new(evm(database, SpecId::CANCUN), backend.clone());
+                evm.transact(call()).unwrap();
+                assert!(backend.get_compiled(request.key.code_hash, SpecId::CANCUN).is_some());
+            }
+        });
     }
 }
