@@ -153,6 +153,23 @@ fn a_memory_may_grow_unpaid() {
     assert_eq!([0, 1].map(|n| word(&result, n)), [64, 7].map(U256::from));
 }
 
+/// The same, and the frame begins anew, where no memory has to be there yet.
+#[test]
+fn a_memory_may_grow_unpaid_before_the_frame_begins_anew() {
+    fn growing(frame: ChainFrame<'_>) -> InstructionExecResult {
+        frame.interpreter.memory.resize(1 << 12);
+        Ok(())
+    }
+    const ADDED: u8 = 0x0c;
+    // Stores at 0; the second time, loads from far beyond and returns what is left.
+    let mut code = vec![JUMPDEST, PUSH1, 7, PUSH0, MSTORE, PUSH1, 1, SLOAD, PUSH1, 19, JUMPI];
+    code.extend([PUSH1, 1, PUSH1, 1, SSTORE, ADDED, PUSH0, JUMP, JUMPDEST]);
+    code.extend([
+        PUSH2, 3, 0, MLOAD, POP, MSIZE, GAS, ADD, PUSH0, MSTORE, PUSH1, 32, PUSH0, RETURN,
+    ]);
+    assert!(agree(&code, ADDED, ChainInstruction::new(growing)).is_success());
+}
+
 /// The input is another one afterwards, and the calldata with it.
 #[test]
 fn b_input_may_be_assigned() {

@@ -166,7 +166,7 @@ impl Case {
             number: U256::from(1000),
             beneficiary: Address::repeat_byte(0xcb),
             timestamp: U256::from(1_750_000_000),
-            gas_limit: u64::MAX >> 1,
+            gas_limit: u64::MAX,
             basefee: if self.spec.is_enabled_in(SpecId::LONDON) { 7 } else { 0 },
             difficulty: U256::from(0x2_0000),
             prevrandao: Some(B256::repeat_byte(0x5a)),

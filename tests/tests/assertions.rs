@@ -1,7 +1,7 @@
 //! `debug_assertions`: a broken invariant of compiled code is caught at the next block.
 //!
-//! An instruction of a chain's own breaks one: it changes behind compiled code's back what compiled
-//! code has a copy of. That results stay equal with the checks on is tested by all other tests, as
+//! An instruction of a chain's own breaks one: it gives the frame more gas than its limit. (What else
+//! it changes, compiled code reads anew behind it.) That results stay equal with the checks on is tested by all other tests, as
 //! engines with checks are among [`NativeSettings::all`].
 
 use cranevm::revm_evm::JitEvm;
@@ -73,24 +73,18 @@ fn run(settings: NativeSettings, vandal: Vandal) -> Outcome {
 
 #[test]
 fn broken_invariants_are_caught() {
-    let vandals: [(Vandal, &str); 3] = [
-        (grow_memory, "memory"),
-        (find_gas, "gas are left of"),
-        (replace_calldata, "memory or calldata"),
-    ];
     on_deep_stack(|| {
         for settings in [NativeSettings::BASELINE, NativeSettings::OPTIMISED] {
-            for (vandal, what) in vandals {
-                let outcome = run(settings.asserting(), vandal);
-                let Outcome::Panic(message) = &outcome else {
-                    panic!("{what}: not caught: {outcome:?}");
-                };
-                let is_told = message.contains("an invariant of compiled code is broken at pc 0x");
-                assert!(is_told && message.contains(what), "{what}: {message}");
-            }
+            let outcome = run(settings.asserting(), find_gas);
+            let Outcome::Panic(message) = &outcome else { panic!("not caught: {outcome:?}") };
+            let is_told = message.contains("an invariant of compiled code is broken at pc 0x");
+            assert!(is_told && message.contains("gas are left of"), "{message}");
             // Without the checks nobody notices, and an instruction that behaves passes them.
             assert!(matches!(run(settings, find_gas), Outcome::Executed(_)));
-            assert!(matches!(run(settings.asserting(), behave), Outcome::Executed(_)));
+            // What the entry behind a chain's instruction reads anew, or refuses, breaks nothing.
+            for vandal in [behave, grow_memory, replace_calldata] {
+                assert!(matches!(run(settings.asserting(), vandal), Outcome::Executed(_)));
+            }
         }
     });
 }

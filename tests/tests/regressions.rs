@@ -47,6 +47,7 @@ fn regressions() -> Vec<Regression> {
     list.extend(debts());
     list.extend(first_blocks());
     list.extend(merged_blocks());
+    list.extend(refilled_gas());
     list
 }
 
@@ -162,6 +163,16 @@ fn merged_blocks() -> Vec<Regression> {
     (21_000..23_400)
         .step_by(7)
         .map(|gas| Regression { gas, ..Regression::new(name, SpecId::OSAKA, code.clone()) })
+        .collect()
+}
+
+/// State gas that was paid from regular gas comes back (EIP-8037), and there is more than is signed.
+fn refilled_gas() -> Vec<Regression> {
+    let name = "gas that crosses the largest signed number within a stretch of native code";
+    let code = hex!("60015f555f5f5f5f5f60995af1505f5f5560025f5260205ff3");
+    (0..40)
+        .map(|step| i64::MAX as u64 + 1_000 * step)
+        .map(|gas| Regression { gas, ..Regression::new(name, SpecId::AMSTERDAM, code) })
         .collect()
 }
 

@@ -251,10 +251,10 @@ impl EvmCompilerFn {
 }
 
 /// Where a frame can be entered as it is, if anywhere. Gas is signed in compiled code, so a frame
-/// with more of it than that can tell is interpreted.
+/// that has more of it than that can tell, or that may get so much back, is interpreted.
 #[inline(always)]
 fn entry_for(tables: &ProgramTables, interpreter: &Interpreter<EthInterpreter>) -> Option<u32> {
-    if interpreter.gas.remaining() > i64::MAX as u64 {
+    if gas_in(interpreter) > i64::MAX as u64 {
         return None;
     }
     let paid = interpreter.gas.memory().words_num.saturating_mul(32);

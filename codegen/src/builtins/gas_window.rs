@@ -5,7 +5,7 @@ use revm_interpreter::{
     Host, InstructionExecResult, InstructionResult, Interpreter, interpreter::EthInterpreter,
 };
 
-/// Memory up to this length may be paid for: 2 TiB cost all gas that a frame can have here. revm's
+/// Memory up to this length may be paid for: 4 TiB cost more gas than a frame can have here. revm's
 /// prices saturate far beyond, and its lengths wrap, so what is longer isn't left to it.
 const MAX_MEMORY: u64 = 1 << 42;
 
@@ -81,7 +81,8 @@ impl GasWindow {
         let params = host.gas_params();
         self.with_interpreter(interpreter, |own| own.resize_memory(params, offset, len))?;
         context.refresh_memory(interpreter);
-        Ok(())
+        // Whoever grows memory says so; but what is accessed unchecked from here on has to be there.
+        if end <= context.memory_len { Ok(()) } else { Err(InstructionResult::MemoryOOG) }
     }
 
     /// Decides how compiled code goes on after an instruction with this result.

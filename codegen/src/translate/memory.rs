@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{abi::offsets, builtins::Builtin};
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, condcodes::IntCC, types};
-use cranevm_passes::ir::entities::{Inst, Value};
+use cranevm_passes::ir::{
+    entities::{Inst, Value},
+    verify,
+};
 
 /// Offsets below this can be immediates of an access.
 const MAX_IMMEDIATE_OFFSET: u64 = 1 << 30;
@@ -112,9 +115,9 @@ impl Translator<'_, '_> {
             .filter(|&offset| offset < MAX_IMMEDIATE_OFFSET);
         if let Some(at) = immediate {
             let end = at + access.bytes();
-            if end <= self.state.known_memory {
-                self.unchecked.push(inst);
-            } else {
+            let is_checked = end > self.state.known_memory;
+            self.accesses.push(verify::Access { inst, end, is_checked });
+            if is_checked {
                 let low = self.b.ins().iconst(types::I64, at as i64);
                 self.grow_unless(&Bound::Reaches(end), low, None, access, ahead);
                 self.state.known_memory = end.next_multiple_of(32);

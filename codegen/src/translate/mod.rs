@@ -42,7 +42,7 @@ use cranevm_passes::{
         implementation::Implementation,
         opcode::Opcode,
         program::Program,
-        verify::{VerifyError, verify_charges, verify_reach},
+        verify::{Access, VerifyError, verify_charges, verify_reach},
     },
 };
 use gas::Exits;
@@ -121,7 +121,7 @@ pub(crate) fn translate_chunk(
         leader_stack: None,
         current: 0,
         plans,
-        unchecked: Vec::new(),
+        accesses: Vec::new(),
         links: Vec::new(),
         exits: Exits::default(),
         signatures: [None; Signature::COUNT],
@@ -136,13 +136,13 @@ pub(crate) fn translate_chunk(
     translator.run(head);
     scratch.state = std::mem::take(&mut translator.state);
     translator.b.seal_all_blocks();
-    let Translator { b, plans, mut unchecked, .. } = translator;
+    let Translator { b, plans, mut accesses, .. } = translator;
     b.finalize(target);
     if options.verify {
         // Regions are translated in an order of their own.
-        unchecked.sort_unstable();
+        accesses.sort_unstable_by_key(|access| access.inst);
         verify_charges(program, chunk, &plans)?;
-        verify_reach(program, chunk, &unchecked, program.initial_memory())?;
+        verify_reach(program, chunk, &accesses, program.initial_memory())?;
     }
     Ok(())
 }
@@ -183,8 +183,8 @@ struct Translator<'a, 'f> {
     current: usize,
     /// By block: what its head does.
     plans: HeadPlans,
-    /// Accesses to memory without a check.
-    unchecked: Vec<Inst>,
+    /// Accesses to memory at constant offsets.
+    accesses: Vec<Access>,
     /// Blocks still to be emitted that go on in another chunk.
     links: Vec<control::Link>,
     exits: Exits,

@@ -47,7 +47,7 @@ mod tests;
 mod units;
 
 pub use charges::verify_charges;
-pub use reach::verify_reach;
+pub use reach::{Access, verify_reach};
 pub use source::{Source, verify_source};
 
 use super::entities::{Block, Chunk, Entry, Inst, Value};

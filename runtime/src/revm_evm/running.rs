@@ -172,7 +172,7 @@ impl<H: Host> Running<'_, H> {
                     pause = 1;
                     let run = self.enter(program);
                     is_entered |= run != NativeRun::NotEntered;
-                    if run == NativeRun::Ended {
+                    if matches!(run, NativeRun::Ended | NativeRun::Faulted(_)) {
                         return is_entered;
                     }
                 }

@@ -10,7 +10,9 @@ use cranevm::{
     revm_evm::JitEvm,
     runtime::{JitBackend, LookupRequest},
 };
-use revm::{ExecuteEvm, context::result::EVMError, interpreter::InstructionResult};
+use revm::{
+    ExecuteEvm, bytecode::opcode::*, context::result::EVMError, interpreter::InstructionResult,
+};
 use std::sync::Arc;
 
 /// `mov eax, status; ret`
@@ -85,4 +87,39 @@ fn a_fault_in_a_nested_frame_is_an_error_of_the_transaction() {
     assert!(matches!(native.transact(call()), Err(EVMError::Custom(_))));
     assert_eq!(native.transact(call()).unwrap(), evm(world, SPEC).transact(call()).unwrap());
     assert_eq!(backend.stats().faults, 1);
+}
+
+/// Native code hands over at the start, and breaks a rule where it is entered again.
+#[test]
+fn a_fault_in_a_later_stretch_is_an_error_of_the_transaction() {
+    // CALLDATALOAD(0) + 7 is jumped to: a JUMPDEST behind which GAS is returned.
+    let code = [
+        PUSH0,
+        CALLDATALOAD,
+        PUSH1,
+        7,
+        ADD,
+        JUMP,
+        INVALID,
+        JUMPDEST,
+        GAS,
+        PUSH0,
+        MSTORE,
+        PUSH1,
+        32,
+        PUSH0,
+        RETURN,
+    ];
+    // With ordinal 0 in the context, hand over at pc 0; with another one, make gas and stop:
+    // `cmp dword [r15 + 16], 0; jne +14; mov qword [r15 + 24], 0; mov eax, 0x100; ret; ...`
+    let mut machine_code = vec![0x41, 0x83, 0x7f, 0x10, 0x00, 0x75, 0x0e];
+    machine_code.extend([0x49, 0xc7, 0x47, 0x18, 0, 0, 0, 0]);
+    machine_code.extend(returning(0x100));
+    machine_code.extend(making_gas());
+    let (_store, backend) = corrupted(&code, &machine_code);
+    let mut native = JitEvm::new(evm(database(&[(TARGET, &code)]), SPEC), backend.clone());
+    let outcome = native.transact(call());
+    assert!(matches!(outcome, Err(EVMError::Custom(_))), "{outcome:?}");
+    assert_eq!((backend.stats().faults, backend.hand_overs()), (1, 0));
+    assert_eq!(native.transact(call()).unwrap(), interpreted(&code));
 }

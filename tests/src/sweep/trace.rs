@@ -101,13 +101,16 @@ impl Trace {
         limits
     }
 
-    /// Adds the limits from the end of a charge to the end of its block.
+    /// Adds the limits from the end of a charge to the next one or the end of its block. What comes
+    /// within the next charge is that one's.
     fn add_rest(&self, index: usize, limits: &mut BTreeSet<u64>) {
         let mut from = self.steps[index].spent + self.steps[index].cost;
         for step in &self.steps[index + 1..] {
             limits.extend(from..=step.spent);
-            // What comes within a charge is that charge's.
             from = step.spent + step.cost;
+            if !step.is_dynamic {
+                limits.extend(step.spent..=from);
+            }
             if step.opcode == JUMPDEST || step.ends_block() || step.is_dynamic {
                 break;
             }
@@ -122,7 +125,7 @@ fn charge_limits(step: &Step, everything: bool) -> BTreeSet<u64> {
     if cost <= SMALL_CHARGE || everything {
         return (spent..=spent + cost + 1).collect();
     }
-    let around = |price: u64| -> RangeInclusive<u64> { spent + price - 1..=spent + price };
+    let around = |price: u64| -> RangeInclusive<u64> { spent + price - 1..=spent + price + 1 };
     let parts = PRICES.into_iter().filter(|&price| price < cost).flat_map(around);
     parts.chain(spent..=spent + 2).chain(spent + cost - MARGIN..=spent + cost + 1).collect()
 }

@@ -513,9 +513,12 @@ mod tests {
             in_block("jump v4294967295"),
             "line 3: expected a block, a value or `invalid`, found `v4294967295`"
         );
-        assert_eq!(in_block("v0 = input -1\nv0 = input -2\nstop"), "line 4: `v0` is defined twice");
         assert_eq!(
-            in_block("v4000000000 = input -1\nstop"),
+            in_block("v0 = input -1\nv0 = input -2\nstop 0"),
+            "line 4: `v0` is defined twice"
+        );
+        assert_eq!(
+            in_block("v4000000000 = input -1\nstop 0"),
             "line 3: `v0` isn't defined, but a later value is"
         );
     }

@@ -3,7 +3,9 @@
 //! The least length of memory is followed from the chunk's entry points along all edges, down to a
 //! fixed point, without regard to regions or to the order in which blocks are translated. A frame
 //! enters the contract's first block with nothing, and any other place with what that block makes
-//! sure of; each access makes memory as long as it reaches.
+//! sure of; each access makes memory as long as it reaches. Which offsets are constant, and so
+//! immediates of the machine code, the translator says: an access that is wrong in that is still
+//! within memory.
 //!
 //! Cost: a few rounds over the chunk's blocks, one for each nesting of loops.
 
@@ -11,14 +13,27 @@ use super::{Defect, Entity, VerifyError, ensure};
 use crate::ir::entities::{Block, Chunk, Inst};
 use crate::ir::opcode::Opcode;
 use crate::ir::program::Program;
-use alloy_primitives::U256;
+
+/// Bytes of a word.
+const WORD: u64 = 32;
 
 /// Length where nobody has come by yet.
 const UNREACHED: u64 = u64::MAX;
 
-/// Verifies that the accesses in `unchecked`, instructions of a chunk in ascending order, lie
-/// within memory, where frames that enter elsewhere than at the start have `initial_memory` bytes
-/// of it.
+/// An access to memory at an offset that is an immediate of the machine code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The instruction.
+    pub inst: Inst,
+    /// Where it ends, in bytes from memory's start.
+    pub end: u64,
+    /// Whether compiled code makes sure that memory reaches so far.
+    pub is_checked: bool,
+}
+
+/// Verifies that the accesses without a check lie within memory. `accesses` are those of a chunk at
+/// constant offsets, in ascending order of their instructions; frames that enter elsewhere than at
+/// the start have `initial_memory` bytes.
 ///
 /// # Errors
 ///
@@ -27,12 +42,12 @@ const UNREACHED: u64 = u64::MAX;
 pub fn verify_reach(
     program: &Program,
     chunk: Chunk,
-    unchecked: &[Inst],
+    accesses: &[Access],
     initial_memory: u32,
 ) -> Result<(), VerifyError> {
     let (start, initial) = (Block::from_u32(0), u64::from(initial_memory));
-    let made_sure = after(program, start, 0, &mut |_, _| {});
-    ensure(initial <= made_sure, Entity::Block(start), Defect::InitialMemory)?;
+    let holds = initial <= made_sure(program, start);
+    ensure(holds, Entity::Block(start), Defect::InitialMemory)?;
 
     let first = program.chunks[chunk].blocks.start;
     let mut lengths: Vec<u64> = program
@@ -50,7 +65,7 @@ pub fn verify_reach(
             if length == UNREACHED || !program.blocks[block].is_compiled() {
                 continue;
             }
-            let length = after(program, block, length, &mut |_, _| {});
+            let length = of_block(program, accesses, block).fold(length, after);
             let terminator = &program.blocks[block].terminator;
             for to in [terminator.static_target(), terminator.next_block()].into_iter().flatten() {
                 let index = to.as_u32().wrapping_sub(first) as usize;
@@ -65,42 +80,44 @@ pub fn verify_reach(
         }
     }
     for block in program.chunk_blocks(chunk) {
-        let mut outside = None;
-        let length = lengths[(block.as_u32() - first) as usize];
-        after(program, block, length, &mut |inst, reaches| {
-            if !reaches && unchecked.binary_search(&inst).is_ok() {
-                outside.get_or_insert(inst);
-            }
-        });
-        if let Some(inst) = outside {
-            return ensure(false, Entity::Inst(inst), Defect::OutsideMemory);
+        let mut length = lengths[(block.as_u32() - first) as usize];
+        for access in of_block(program, accesses, block) {
+            let reaches = access.is_checked || access.end <= length;
+            ensure(reaches, Entity::Inst(access.inst), Defect::OutsideMemory)?;
+            length = after(length, access);
         }
     }
     Ok(())
 }
 
-/// The length of memory after a block that is entered with so much. `visit` is told of each access
-/// whether it lies within what is there before it; one at an unknown offset doesn't.
-fn after(
+/// The accesses of a block.
+fn of_block<'a>(
     program: &Program,
+    accesses: &'a [Access],
     block: Block,
-    mut length: u64,
-    visit: &mut impl FnMut(Inst, bool),
-) -> u64 {
-    for inst in program.block_insts(block) {
+) -> impl Iterator<Item = &'a Access> + use<'a> {
+    let span = program.blocks[block].insts;
+    let at = |index: u32| accesses.partition_point(|access| access.inst.as_u32() < index);
+    accesses[at(span.start)..at(span.end)].iter()
+}
+
+/// The length of memory after an access that has gone well.
+fn after(length: u64, access: &Access) -> u64 {
+    length.max(access.end.div_ceil(WORD).saturating_mul(WORD))
+}
+
+/// The length of memory that a block makes sure of by accesses at constants of its own.
+fn made_sure(program: &Program, block: Block) -> u64 {
+    let ends = program.block_insts(block).filter_map(|inst| {
         let bytes = match program.insts[inst].opcode {
-            Opcode::MLOAD | Opcode::MSTORE => 32,
+            Opcode::MLOAD | Opcode::MSTORE => WORD,
             Opcode::MSTORE8 => 1,
-            _ => continue,
+            _ => return None,
         };
-        let offset = program.as_const(program.args(inst)[0]);
-        let end = offset.and_then(|offset| offset.checked_add(U256::from(bytes)));
-        let end = end.and_then(|end| u64::try_from(end).ok());
-        visit(inst, end.is_some_and(|end| end <= length));
-        // What is beyond all bounds has failed.
-        length = length.max(end.map_or(0, |end| end.div_ceil(32).saturating_mul(32)));
-    }
-    length
+        let offset = program.as_const(program.args(inst)[0])?;
+        u64::try_from(offset).ok()?.checked_add(bytes)
+    });
+    ends.map(|end| end.div_ceil(WORD).saturating_mul(WORD)).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -121,18 +138,25 @@ mod tests {
     fn only_what_lies_within_is_accepted() {
         let program = program();
         let chunk = Chunk::from_u32(0);
-        let loads: Vec<Inst> =
-            program.insts.keys().filter(|&i| program.insts[i].opcode == Opcode::MLOAD).collect();
+        let access = |opcode, number: usize, end| {
+            let mut insts = program.insts.keys().filter(|&i| program.insts[i].opcode == opcode);
+            let inst = insts.nth(number).expect("an access");
+            Access { inst, end, is_checked: false }
+        };
+        let store = Access { is_checked: true, ..access(Opcode::MSTORE, 0, 0x60) };
+        let [low, high] = [(0, 0x60), (1, 0x80)].map(|(n, end)| access(Opcode::MLOAD, n, end));
         assert_eq!(program.initial_memory(), 0x60);
-        let verify = |unchecked: &[Inst], memory| verify_reach(&program, chunk, unchecked, memory);
-        assert_eq!(verify(&loads[..1], 0x60), Ok(()));
-        let outside =
-            |inst| Err(VerifyError { entity: Entity::Inst(inst), defect: Defect::OutsideMemory });
-        assert_eq!(verify(&loads, 0x60), outside(loads[1]));
-        assert_eq!(verify(&loads[..1], 0x40), outside(loads[0]));
-        let store = program.insts.keys().find(|&i| program.insts[i].opcode == Opcode::MSTORE);
-        let store = store.expect("the first block's");
-        assert_eq!(verify(&[store], 0x60), outside(store));
+        let verify = |accesses: &[Access], memory| verify_reach(&program, chunk, accesses, memory);
+        assert_eq!(verify(&[store, low], 0x60), Ok(()));
+        assert_eq!(verify(&[store, low, Access { is_checked: true, ..high }], 0x60), Ok(()));
+        let outside = |access: Access| {
+            let entity = Entity::Inst(access.inst);
+            Err(VerifyError { entity, defect: Defect::OutsideMemory })
+        };
+        assert_eq!(verify(&[store, low, high], 0x60), outside(high));
+        assert_eq!(verify(&[store, low], 0x40), outside(low));
+        let unchecked = Access { is_checked: false, ..store };
+        assert_eq!(verify(&[unchecked, low], 0x60), outside(unchecked));
         let defect = verify(&[], 0x80).expect_err("nobody makes sure of it").defect;
         assert_eq!(defect, Defect::InitialMemory);
     }

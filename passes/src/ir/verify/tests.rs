@@ -166,7 +166,7 @@ fn terminators() {
 #[test]
 fn merged_blocks() {
     // b1 and b3 are the same; b2 jumps to b1, and b0 to anywhere.
-    let code = alloy_primitives::hex!("5f3556 5b5f5ffd 5b600356 5b5f5ffd");
+    let code = alloy_primitives::hex!("5f3556 5b5f5056 5b600356 5b5f5056");
     let options = PassOptions { compile_all: true, ..PassOptions::default() };
     let sound = analyze(&code, &options).expect("a sound program");
     assert_eq!(verify(&sound, Stage::Complete), Ok(()));
