@@ -186,6 +186,8 @@ impl EvmCompilerFn {
                     return NativeRun::Ended;
                 }
                 Outcome::Faulted(fault) => {
+                    // An instruction may have set one, which is worth nothing.
+                    *interpreter.bytecode.action() = None;
                     interpreter.halt_fatal();
                     return NativeRun::Faulted(fault);
                 }
