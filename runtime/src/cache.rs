@@ -220,13 +220,12 @@ impl ProgramCache {
     /// be asked under the lock of the key's shard: who makes an opcode foreign, or denies a
     /// contract, comes by the shard afterwards.
     fn may_hold(&self, program: &CompiledProgram) -> bool {
-        (program.opcodes() & self.foreign.get()).is_zero() && !self.is_denied(&program.key)
+        (program.opcodes() & self.foreign.get()).is_zero() && self.denial(&program.key).is_none()
     }
 
-    /// Whether native code of a contract was found to break a rule.
-    fn is_denied(&self, key: &RuntimeCacheKey) -> bool {
-        let failure = self.failure(CompilationKind::Jit, key, 0);
-        failure.is_some_and(|failure| matches!(*failure, CompileFailure::Faulted { .. }))
+    /// The rule that native code of a contract was found to break, if it was.
+    pub(crate) fn denial(&self, key: &RuntimeCacheKey) -> Option<Arc<CompileFailure>> {
+        self.failure(CompilationKind::Jit, key, 0).filter(|failure| failure.is_fault())
     }
 
     /// Removes the program of a key.

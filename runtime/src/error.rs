@@ -125,10 +125,10 @@ pub enum CompileFailure {
     NotStored(#[source] ArtifactProblem),
     /// What it was compiled to broke a rule when it ran: an error in the compiler, or memory that
     /// somebody has overwritten. The contract is interpreted until the next clear.
-    #[error("its native code can't be believed: {}", of_fault(.fault))]
+    #[error("its native code can't be believed: {fault}")]
     Faulted {
-        /// The rule, if it is known.
-        fault: Option<Fault>,
+        /// The rule.
+        fault: Fault,
     },
     /// The compiler panicked: an error in it. The panic was contained.
     #[error("the compiler panicked: {message}")]
@@ -138,16 +138,17 @@ pub enum CompileFailure {
     },
 }
 
-fn of_fault(fault: &Option<Fault>) -> String {
-    fault.map_or_else(|| "it ended without saying why".to_owned(), |fault| fault.to_string())
-}
-
 impl CompileFailure {
     /// Whether the failure came from a shortage of code memory and not from the code, so that
     /// trying again may succeed once a program was freed.
     pub(crate) fn is_shortage(&self) -> bool {
         use CodeMemoryError::{Exhausted, Os};
         matches!(self, Self::Compiler(CompileError::CodeMemory(Exhausted { .. } | Os { .. })))
+    }
+
+    /// Whether native code broke a rule.
+    pub(crate) const fn is_fault(&self) -> bool {
+        matches!(self, Self::Faulted { .. })
     }
 
     /// Whether it may well not be the code's doing, which has a second chance then.

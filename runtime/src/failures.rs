@@ -60,6 +60,11 @@ impl FailureLog {
         failure: Arc<CompileFailure>,
         releases: u64,
     ) {
+        let is_denied = self.by_key.get(&key).is_some_and(|last| last.failure.is_fault());
+        if is_denied && !failure.is_fault() {
+            // What was begun before that was found, and failed, changes nothing.
+            return;
+        }
         let is_first = || self.by_key.get(&key).is_none_or(|last| last.holds != Holds::NotYet);
         let holds = if failure.is_shortage() {
             Holds::While(releases)

@@ -8,40 +8,44 @@
 //! No lock is held while something is told.
 
 use crate::{
-    backend::JitBackend, config::CompilationKind, consult::Consultation, error::CompileFailure,
-    lookup::RuntimeCacheKey, service::CompileService,
+    backend::JitBackend, config::CompilationKind, error::CompileFailure, lookup::RuntimeCacheKey,
+    service::CompileService, source::Source,
 };
-use revm::bytecode::Bytecode;
+use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
 use std::sync::Arc;
 
 impl JitBackend {
-    /// Denies native code to the contract of a frame that ended by a fault. Returns what to tell
-    /// whoever runs the transaction.
+    /// To be called where a frame of `code` ended by a fatal error that nobody has explained. If its
+    /// program broke a rule, its contract is denied native code. Returns what to tell whoever runs
+    /// the transaction.
     #[cold]
-    pub(crate) fn deny(&self, claimed: &RuntimeCacheKey, code: &Bytecode) -> String {
-        let (key, fault) = match self.consult(claimed, code) {
-            Consultation::Run(program) => (program.key, program.fault()),
-            // Somebody else has denied it meanwhile, or better code has come.
-            Consultation::Watch(_) | Consultation::Interpret => (*claimed, None),
+    pub(crate) fn deny(&self, code: &Bytecode, spec_id: SpecId) -> String {
+        // What the frame claims to be may be another contract.
+        let key = Source::of(code, spec_id).key();
+        let RuntimeCacheKey { code_hash, .. } = key;
+        let Some(failure) = self.service().and_then(|service| service.deny(key)) else {
+            // An instruction of the client's said so, in the interpreter.
+            return format!("code {code_hash} on {spec_id:?} failed, and nobody has said why");
         };
-        let RuntimeCacheKey { code_hash, spec_id } = key;
-        let failure = Arc::new(CompileFailure::Faulted { fault });
         tracing::error!(%code_hash, ?spec_id, %failure, "please report this");
-        if let Some(service) = self.service() {
-            service.deny(key, &failure);
-        }
         format!("code {code_hash} on {spec_id:?}: {failure}; no part of the transaction counts")
     }
 }
 
 impl CompileService {
-    fn deny(&self, key: RuntimeCacheKey, failure: &Arc<CompileFailure>) {
+    /// Denies native code to a contract, if its program broke a rule, or if that was found before.
+    fn deny(&self, key: RuntimeCacheKey) -> Option<Arc<CompileFailure>> {
+        let failure = match self.cache.get(&key).and_then(|program| program.fault()) {
+            Some(fault) => Arc::new(CompileFailure::Faulted { fault }),
+            None => self.cache.denial(&key)?,
+        };
         self.ledger.counters.faults.bump();
         // First, so that nothing is published in between: see `ProgramCache::may_hold`.
         let (generation, releases) = (self.cache.generation(), self.compilers.space.releases());
         for kind in [CompilationKind::Jit, CompilationKind::Aot] {
-            self.cache.remember_failure((key, kind), failure, generation, releases);
+            self.cache.remember_failure((key, kind), &failure, generation, releases);
         }
         self.free(self.cache.remove(&key).into_iter().collect());
+        Some(failure)
     }
 }

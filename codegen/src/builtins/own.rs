@@ -29,7 +29,7 @@ use std::{
 };
 
 /// Verdicts that the process keeps.
-const MAX_KEPT: usize = 16;
+const MAX_KEPT: usize = 64;
 
 /// The opcodes that compiled code does by its own means: arithmetic, stack, memory and jumps. A
 /// chain that has others for these is better off interpreted. revm's instructions for them ask the

@@ -2,7 +2,6 @@
 
 use super::{
     JitEvm,
-    finder::claimed_key,
     rules::Tables,
     running::{Running, gas_passed_on, tell_of_gas},
 };
@@ -23,7 +22,7 @@ use revm::{
         instructions::InstructionProvider,
     },
     interpreter::{
-        InstructionResult, InterpreterAction, InterpreterResult,
+        InstructionResult, Interpreter, InterpreterAction, InterpreterResult,
         interpreter::EthInterpreter,
         interpreter_types::{Jumps, LoopControl},
     },
@@ -229,9 +228,8 @@ where
         let action = frame.interpreter.take_next_action();
         if is_fatal(&action) && context.error().is_ok() {
             // Nobody has said what went wrong, so the parent frame would panic.
-            let code = &frame.interpreter.bytecode;
-            let key = claimed_key(code, frame.interpreter.runtime_flag.spec_id);
-            return Err(ContextError::Custom(self.backend.deny(&key, code)));
+            let Interpreter { bytecode, runtime_flag, .. } = &frame.interpreter;
+            return Err(ContextError::Custom(self.backend.deny(bytecode, runtime_flag.spec_id)));
         }
         let next = frame.process_next_action(context, action);
         if let Ok(ItemOrResult::Result(_)) = next {

@@ -4,7 +4,7 @@
 //! The matrix is {instructions that charge} x {instructions that may stand before an end} x {ways
 //! in which a block ends} x {operands, padding, forks}. By default every combination of the first
 //! three runs with one choice of the rest, at both levels and on one of the other engines, which
-//! take turns: 41,000 programs and 12 million native runs, 180 s of processor time. `CRANEVM_SWEEP`
+//! take turns: 41,000 programs, some minutes of processor time. `CRANEVM_SWEEP`
 //! says otherwise:
 //!
 //! | value | runs |

@@ -95,20 +95,21 @@ impl Trace {
             }
             if step.is_dynamic {
                 limits.extend(charge_limits(step, everything));
-                self.add_rest(index, &mut limits);
+                self.add_rest(index, everything, &mut limits);
             }
         }
         limits
     }
 
-    /// Adds the limits from the end of a charge to the next one or the end of its block. What comes
-    /// within the next charge is that one's.
-    fn add_rest(&self, index: usize, limits: &mut BTreeSet<u64>) {
+    /// Adds the limits from the end of a charge to the next one or the end of its block: those at
+    /// which each instruction can just be paid, and those with one more; with `everything` all. What
+    /// comes within the next charge is that one's.
+    fn add_rest(&self, index: usize, everything: bool, limits: &mut BTreeSet<u64>) {
         let mut from = self.steps[index].spent + self.steps[index].cost;
         for step in &self.steps[index + 1..] {
-            limits.extend(from..=step.spent);
+            limits.extend(from..=step.spent + 1);
             from = step.spent + step.cost;
-            if !step.is_dynamic {
+            if everything && !step.is_dynamic {
                 limits.extend(step.spent..=from);
             }
             if step.opcode == JUMPDEST || step.ends_block() || step.is_dynamic {
@@ -212,7 +213,10 @@ mod tests {
     fn all_limits_to_the_end_of_the_block_are_run() {
         let limits = trace().gas_limits(1, false);
         let (charged, end) = (21_003 + 2_100, 21_003 + 2_100 + 13);
-        assert!((charged - MARGIN..=end + MARGIN).all(|limit| limits.contains(&limit)));
+        assert!((charged - MARGIN..=charged + 3).all(|limit| limits.contains(&limit)));
+        assert!((end..=end + MARGIN).all(|limit| limits.contains(&limit)));
+        let all = trace().gas_limits(1, true);
+        assert!((charged - MARGIN..=end + MARGIN).all(|limit| all.contains(&limit)));
         assert!([21_003, 21_102, 21_103, 21_104].iter().all(|limit| limits.contains(limit)));
         assert!(!limits.contains(&22_000), "nothing can be paid there that couldn't before");
         assert!(trace().gas_limits(1, true).contains(&22_000));
