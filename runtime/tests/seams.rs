@@ -24,7 +24,10 @@ use cranevm::{
 use revm::{
     ExecuteEvm,
     bytecode::{Bytecode, opcode::*},
-    context::{TxEnv, result::ExecutionResult},
+    context::{
+        TxEnv,
+        result::{EVMError, ExecutionResult},
+    },
     handler::instructions::EthInstructions,
 };
 use std::{cell::RefCell, sync::Arc};
@@ -288,6 +291,22 @@ fn c_a_frame_may_end_anywhere() {
     }
     let result = agree(STORING, BALANCE, ChainInstruction::new(ending));
     assert_eq!(result.output().unwrap().to_vec(), [1, 2, 3]);
+}
+
+/// A fatal end that says nothing is an error of the transaction, and no fault of native code.
+#[test]
+fn c_a_fatal_end_is_an_error_of_the_transaction() {
+    fn failing(_: ChainFrame<'_>) -> InstructionExecResult {
+        Err(InstructionResult::FatalExternalError)
+    }
+    let watching = JitBackend::new(RuntimeConfig { enabled: true, ..Default::default() }).unwrap();
+    for backend in [blocking(false), watching] {
+        let mut evm = chain_evm(&[PUSH1, 1, POP, 0x0c, STOP], SPEC);
+        evm.instruction.insert_instruction(0x0c, ChainInstruction::new(failing), 0);
+        let outcome = JitEvm::new(evm, backend.clone()).transact(call());
+        assert!(matches!(outcome, Err(EVMError::Custom(_))), "{outcome:?}");
+        assert_eq!(backend.stats().faults, 0);
+    }
 }
 
 /// An EVM type of a client's runs the frames that aren't native itself.
