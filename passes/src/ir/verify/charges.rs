@@ -28,6 +28,7 @@ pub fn verify_charges(
         let index = (block.as_u32() - span.start) as usize;
         let (Some(plan), data) = (plans.plan(index), &program.blocks[block]) else { continue };
         if !data.is_compiled() || (data.entry.is_none() && ways_in[index].is_empty()) {
+            // Nobody gets there, so it isn't translated.
             continue;
         }
         let entity = Entity::Block(block);
@@ -57,15 +58,25 @@ pub fn verify_charges(
     Ok(())
 }
 
-/// The compiled blocks, of all chunks, that go to each block of a chunk.
+/// By block of a chunk: the blocks that go to it, of those that are reached from an entry point.
+/// (What another chunk goes to has one.)
 fn ways_into(program: &Program, chunk: Chunk) -> Vec<Vec<Block>> {
     let span = program.chunks[chunk].blocks;
     let mut ways = vec![Vec::new(); span.len()];
-    for block in program.blocks.keys().filter(|&block| program.blocks[block].is_compiled()) {
+    let has_entry = |&block: &Block| program.blocks[block].entry.is_some();
+    let mut reached: Vec<Block> = program.chunk_blocks(chunk).filter(has_entry).collect();
+    let mut is_reached = vec![false; span.len()];
+    while let Some(block) = reached.pop() {
+        let index = (block.as_u32() - span.start) as usize;
+        let is_new = !std::mem::replace(&mut is_reached[index], true);
+        if !is_new || !program.blocks[block].is_compiled() {
+            continue;
+        }
         for successor in ways_out(program, block) {
             let index = successor.as_u32().wrapping_sub(span.start) as usize;
             if let Some(ways) = ways.get_mut(index) {
                 ways.push(block);
+                reached.push(successor);
             }
         }
     }
@@ -81,7 +92,7 @@ fn ways_out(program: &Program, block: Block) -> impl Iterator<Item = Block> + us
 mod tests {
     use super::*;
     use crate::analysis::{head_plans::HeadPlan, regions::Regions};
-    use crate::{PassOptions, analyze};
+    use crate::{PassOptions, WorkLimit, analyze};
     use alloy_primitives::hex;
 
     fn chunk() -> Chunk {
@@ -125,6 +136,21 @@ mod tests {
             (plans[1].gas_rest, plans[1].total) = (1, plans[1].total + 1);
         });
         assert_eq!(kept, Defect::ChargeTotal);
+    }
+
+    /// The first block is all that the budget lasts for, so nobody gets to the one behind a cold one.
+    #[test]
+    fn blocks_that_nobody_gets_to_need_no_plan() {
+        let code = hex!("6004565b5b600c575b345000 5b600c57 5b345000");
+        for per_byte in 0..12 {
+            let work_limit = WorkLimit { contract: 40, per_byte };
+            let options = PassOptions { work_limit, verify: true, ..PassOptions::default() };
+            let program = analyze(&code, &options).expect("short code");
+            for chunk in program.chunks.keys() {
+                let plans = HeadPlans::of(&program, chunk, &Regions::find(&program, chunk));
+                assert_eq!(verify_charges(&program, chunk, &plans), Ok(()), "{program}");
+            }
+        }
     }
 
     #[test]
