@@ -1,5 +1,6 @@
-//! Gas limits that look where it hurts: every program of a matrix, at every gas limit at which the
-//! gas runs out between a dynamic charge and the end of its basic block.
+//! Gas limits that look where it hurts: every program of a matrix, at the gas limits at which an
+//! instruction between a dynamic charge and the end of its basic block can just be paid, and with
+//! one more gas.
 //!
 //! The matrix is {instructions that charge} x {instructions that may stand before an end} x {ways
 //! in which a block ends} x {operands, padding, forks}. By default every combination of the first
