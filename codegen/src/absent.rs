@@ -22,7 +22,7 @@ pub struct Compiler(Infallible);
 pub struct Analysed(Infallible);
 
 /// No chunk.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk(Infallible);
 
 /// No memory for code.

@@ -1,8 +1,10 @@
 //! Failures: told, and remembered, so that code which can't be compiled isn't tried again and
 //! again.
 //!
-//! A bounded map that forgets the oldest entry first. A failure for want of code memory holds only
-//! until a program is freed; one that may not be the code's doing holds from the second on.
+//! Bounded maps that forget the oldest entry first: one for code that was denied because its program
+//! broke a rule, and one for all other failures, so that no number of these ends a denial. A failure
+//! for want of code memory holds only until a program is freed; one that may not be the code's doing
+//! holds from the second on.
 
 use crate::{
     config::CompilationKind, error::CompileFailure, lookup::RuntimeCacheKey,
@@ -14,12 +16,19 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-/// Failures remembered. Beyond that the oldest is forgotten, and its code may be tried again.
+/// Failures remembered of either sort. Beyond that the oldest is forgotten, and its code may be tried again.
 const MAX_FAILURES: usize = 16 * 1024;
 
 /// What failed, and why.
 #[derive(Default)]
 pub(crate) struct FailureLog {
+    denials: Latest,
+    others: Latest,
+}
+
+/// The latest failures.
+#[derive(Default)]
+struct Latest {
     by_key: HashMap<RuntimeCacheKey, Remembered>,
     /// Keys of `by_key`, oldest first.
     order: VecDeque<RuntimeCacheKey>,
@@ -44,7 +53,7 @@ enum Holds {
 impl FailureLog {
     /// Why `key` failed, if that still holds after so many releases of programs.
     pub(crate) fn get(&self, key: &RuntimeCacheKey, releases: u64) -> Option<Arc<CompileFailure>> {
-        let remembered = self.by_key.get(key)?;
+        let remembered = self.denials.get(key).or_else(|| self.others.get(key))?;
         let holds = match remembered.holds {
             Holds::On => true,
             Holds::While(then) => then == releases,
@@ -60,12 +69,11 @@ impl FailureLog {
         failure: Arc<CompileFailure>,
         releases: u64,
     ) {
-        let is_denied = self.by_key.get(&key).is_some_and(|last| last.failure.is_fault());
-        if is_denied && !failure.is_fault() {
-            // What was begun before that was found, and failed, changes nothing.
+        if failure.is_fault() {
+            self.denials.insert(key, Remembered { failure, holds: Holds::On });
             return;
         }
-        let is_first = || self.by_key.get(&key).is_none_or(|last| last.holds != Holds::NotYet);
+        let is_first = || self.others.get(&key).is_none_or(|last| last.holds != Holds::NotYet);
         let holds = if failure.is_shortage() {
             Holds::While(releases)
         } else if failure.is_excusable() && is_first() {
@@ -73,7 +81,21 @@ impl FailureLog {
         } else {
             Holds::On
         };
-        let remembered = Remembered { failure, holds };
+        self.others.insert(key, Remembered { failure, holds });
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Latest {
+    fn get(&self, key: &RuntimeCacheKey) -> Option<&Remembered> {
+        self.by_key.get(key)
+    }
+
+    fn insert(&mut self, key: RuntimeCacheKey, remembered: Remembered) {
         if self.by_key.insert(key, remembered).is_some() {
             return;
         }
@@ -83,11 +105,6 @@ impl FailureLog {
         {
             self.by_key.remove(&oldest);
         }
-    }
-
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
     }
 }
 
@@ -144,6 +161,7 @@ mod tests {
     use super::*;
     use crate::helper::HelperError;
     use alloy_primitives::B256;
+    use cranevm_codegen::Fault;
     use revm::primitives::hardfork::SpecId;
 
     fn key(n: usize) -> RuntimeCacheKey {
@@ -159,7 +177,8 @@ mod tests {
             log.insert(key(n), Arc::clone(&failure), 0);
             log.insert(key(n), Arc::clone(&failure), 0);
         }
-        assert_eq!((log.by_key.len(), log.order.len()), (MAX_FAILURES, MAX_FAILURES));
+        let Latest { by_key, order } = &log.others;
+        assert_eq!((by_key.len(), order.len()), (MAX_FAILURES, MAX_FAILURES));
         assert!(log.get(&key(1), 0).is_none());
         assert!(log.get(&key(2), 0).is_some());
         log.clear();
@@ -177,6 +196,18 @@ mod tests {
         assert!(log.get(&key(2), 0).is_none(), "another's");
         log.insert(key(1), killed, 0);
         assert!(log.get(&key(1), 0).is_some());
-        assert_eq!(log.order.len(), 2);
+        assert_eq!(log.others.order.len(), 2);
+    }
+
+    #[test]
+    fn no_number_of_failures_ends_a_denial() {
+        let mut log = FailureLog::default();
+        let fault = Fault::Gas { before: 1, after: 2 };
+        log.insert(key(0), Arc::new(CompileFailure::Faulted { fault }), 0);
+        let failure = Arc::new(CompileFailure::Panic { message: "told".into() });
+        for n in 0..=MAX_FAILURES {
+            log.insert(key(n), Arc::clone(&failure), 0);
+        }
+        assert!(log.get(&key(0), 0).is_some_and(|failure| failure.is_fault()));
     }
 }

@@ -179,19 +179,14 @@ impl EvmCompilerFn {
         loop {
             // SAFETY: passed on to the caller; `ordinal` is one of the program's.
             match unsafe { self.enter(tables, ordinal, interpreter, host) } {
-                Outcome::Ended(result) => {
+                Ok(Outcome::Ended(result)) => {
                     if interpreter.bytecode.action().is_none() {
                         interpreter.halt(result);
                     }
                     return NativeRun::Ended;
                 }
-                Outcome::Faulted(fault) => {
-                    // An instruction may have set one, which is worth nothing.
-                    *interpreter.bytecode.action() = None;
-                    interpreter.halt_fatal();
-                    return NativeRun::Faulted(fault);
-                }
-                outcome => {
+                Err(fault) => return give_up(interpreter, fault),
+                Ok(outcome) => {
                     match step_on(tables, outcome, interpreter, host, instructions, gas_table) {
                         Ok(next) => ordinal = next,
                         Err(run) => return run,
@@ -214,6 +209,9 @@ impl EvmCompilerFn {
 
     /// Enters compiled code once, and leaves the interpreter in the state at the exit.
     ///
+    /// # Errors
+    /// If compiled code broke a rule.
+    ///
     /// # Safety
     /// As [`run`](Self::run); `ordinal` must be one of the program's.
     #[inline]
@@ -223,33 +221,44 @@ impl EvmCompilerFn {
         ordinal: u32,
         interpreter: &mut Interpreter<EthInterpreter>,
         host: &mut H,
-    ) -> Outcome {
+    ) -> Result<Outcome, Fault> {
         let before = gas_in(interpreter);
         // Not dropped: the payload of a panic, which alone would have to be, is taken below.
         let mut context = ManuallyDrop::new(new_context(tables, ordinal, interpreter, host));
         // SAFETY: the trampoline of a live program; the context's pointers are valid during the
         // call, and no reference to what they point to is used until it returns.
         let status = unsafe { (self.0)(NonNull::from(&mut *context)) };
-        let mut outcome = Outcome::from_status(status);
         let gas = u64::try_from(context.gas);
-        if gas.is_err() && !matches!(outcome, Outcome::Panicked | Outcome::Faulted(_)) {
-            // Wherever the code was left: what is owed, revm would have run out of before.
-            outcome = Outcome::Ended(InstructionResult::OutOfGas);
-        }
         interpreter.gas.set_remaining(gas.unwrap_or(0));
         let (before, after) = (before.saturating_add(context.given), gas_in(interpreter));
         if after > before {
-            outcome = Outcome::Faulted(Fault::Gas { before, after });
+            return Err(Fault::Gas { before, after });
+        }
+        let Some(mut outcome) = Outcome::from_status(status) else {
+            return Err(Fault::of_status(status));
+        };
+        if gas.is_err() && outcome != Outcome::Panicked {
+            // Wherever the code was left: what is owed, revm would have run out of before.
+            outcome = Outcome::Ended(InstructionResult::OutOfGas);
         }
         match outcome {
             Outcome::Ended(InstructionResult::Stop) => {
-                let pc = context.pc as usize;
-                leave_at(pc, interpreter, &context).map_or_else(Outcome::Faulted, |()| outcome)
+                leave_at(context.pc as usize, interpreter, &context)?;
             }
-            Outcome::Ended(_) | Outcome::Faulted(_) => outcome,
-            _ => leave_unfinished(tables, interpreter, &mut context, outcome),
+            Outcome::Ended(_) => {}
+            _ => leave_unfinished(tables, interpreter, &mut context, outcome)?,
         }
+        Ok(outcome)
     }
+}
+
+/// Ends a frame that can't be believed.
+#[cold]
+fn give_up(interpreter: &mut Interpreter<EthInterpreter>, fault: Fault) -> NativeRun {
+    // An instruction may have set one, which is worth nothing.
+    *interpreter.bytecode.action() = None;
+    interpreter.halt_fatal();
+    NativeRun::Faulted(fault)
 }
 
 /// Where a frame can be entered as it is, if anywhere. Gas is signed in compiled code, so a frame
@@ -260,7 +269,8 @@ fn entry_for(tables: &ProgramTables, interpreter: &Interpreter<EthInterpreter>) 
         return None;
     }
     let paid = interpreter.gas.memory().words_num.saturating_mul(32);
-    tables.entry_for(interpreter.bytecode.pc(), interpreter.memory.len(), paid)
+    let memory_len = interpreter.memory.context_memory().len();
+    tables.entry_for(interpreter.bytecode.pc(), memory_len, paid)
 }
 
 /// What a stretch of compiled code can't make more of: the gas left, and the state gas paid from
@@ -271,25 +281,28 @@ pub(crate) fn gas_in(interpreter: &Interpreter<EthInterpreter>) -> u64 {
 }
 
 /// After an exit that leaves the frame in the middle: goes on unwinding, or gives the interpreter
-/// the pc and the stack to go on with. Returns the outcome, or why it can't be believed.
+/// the pc and the stack to go on with.
+///
+/// # Errors
+/// If its stack can't be believed.
 #[cold]
 fn leave_unfinished(
     tables: &ProgramTables,
     interpreter: &mut Interpreter<EthInterpreter>,
     context: &mut EvmContext<'_>,
     outcome: Outcome,
-) -> Outcome {
+) -> Result<(), Fault> {
     let pc = match outcome {
-        Outcome::Ended(_) | Outcome::Faulted(_) => return outcome,
+        Outcome::Ended(_) => return Ok(()),
         Outcome::Panicked => match context.panic.take() {
             Some(payload) => resume_unwind(payload),
-            None => return Outcome::Faulted(Fault::Status(STATUS_PANICKED)),
+            None => return Err(Fault::Status(STATUS_PANICKED)),
         },
         Outcome::AbsentEntry => tables.absent_pc(context.entry as usize),
         Outcome::HandOver => context.pc as usize,
     };
     tables.count_hand_over();
-    leave_at(pc, interpreter, context).map_or_else(Outcome::Faulted, |()| outcome)
+    leave_at(pc, interpreter, context)
 }
 
 /// Gives the interpreter the pc, and the stack that compiled code has written.

@@ -2,7 +2,8 @@
 //!
 //! Compiled code returns one `u64`, a *status*. Zero never leaves compiled code (a builtin returns
 //! it for "go on"); values below 256 are revm's `InstructionResult`; the rest is listed here. What
-//! isn't, and gas or a stack that can't be, are a [`Fault`].
+//! isn't, and gas or a stack that can't be, are a [`Fault`]: apart from the outcomes, which go
+//! through registers.
 
 use revm_interpreter::InstructionResult;
 
@@ -14,6 +15,9 @@ pub enum Fault {
     /// It returned a status that there isn't.
     #[error("compiled code returned the status {0:#x}, which has no meaning")]
     Status(u64),
+    /// It called a builtin with a stack pointer outside the EVM stack, or within a word.
+    #[error("compiled code called a builtin with arguments outside the stack")]
+    Call,
     /// It left more gas than it was entered with and instructions gave.
     #[error("compiled code left {after} gas of {before}")]
     Gas {
@@ -62,23 +66,26 @@ pub enum Outcome {
     AbsentEntry,
     /// The host panicked.
     Panicked,
-    /// Compiled code can't be believed.
-    Faulted(Fault),
 }
 
 impl Outcome {
-    /// Decodes a status.
+    /// Decodes a status; `None` if it is a [`Fault`]'s.
     #[inline]
-    pub(crate) fn from_status(status: u64) -> Self {
+    pub(crate) fn from_status(status: u64) -> Option<Self> {
         match status {
-            STATUS_HAND_OVER => Self::HandOver,
-            STATUS_ABSENT_ENTRY => Self::AbsentEntry,
-            STATUS_PANICKED => Self::Panicked,
-            code => match decode_result(code) {
-                Some(result) => Self::Ended(result),
-                None => Self::Faulted(Fault::Status(code)),
-            },
+            STATUS_HAND_OVER => Some(Self::HandOver),
+            STATUS_ABSENT_ENTRY => Some(Self::AbsentEntry),
+            STATUS_PANICKED => Some(Self::Panicked),
+            code => decode_result(code).map(Self::Ended),
         }
+    }
+}
+
+impl Fault {
+    /// The fault of a status that is no outcome's.
+    #[cold]
+    pub(crate) const fn of_status(status: u64) -> Self {
+        if status == STATUS_FAULT { Self::Call } else { Self::Status(status) }
     }
 }
 
@@ -157,18 +164,19 @@ mod tests {
             InstructionResult::OutOfGas,
             InstructionResult::InvalidImmediateEncoding,
         ] {
-            assert_eq!(Outcome::from_status(result as u64), Outcome::Ended(result));
+            assert_eq!(Outcome::from_status(result as u64), Some(Outcome::Ended(result)));
         }
     }
 
     #[test]
     fn statuses_are_distinct() {
-        assert_eq!(Outcome::from_status(STATUS_HAND_OVER), Outcome::HandOver);
-        assert_eq!(Outcome::from_status(STATUS_ABSENT_ENTRY), Outcome::AbsentEntry);
-        assert_eq!(Outcome::from_status(STATUS_PANICKED), Outcome::Panicked);
-        for unknown in [STATUS_CONTINUE, STATUS_FAULT, u64::MAX] {
-            let fault = Outcome::Faulted(Fault::Status(unknown));
-            assert_eq!(Outcome::from_status(unknown), fault);
+        assert_eq!(Outcome::from_status(STATUS_HAND_OVER), Some(Outcome::HandOver));
+        assert_eq!(Outcome::from_status(STATUS_ABSENT_ENTRY), Some(Outcome::AbsentEntry));
+        assert_eq!(Outcome::from_status(STATUS_PANICKED), Some(Outcome::Panicked));
+        for fault in [STATUS_CONTINUE, STATUS_FAULT, STATUS_FAULT + 1, u64::MAX] {
+            assert_eq!(Outcome::from_status(fault), None);
         }
+        assert_eq!(Fault::of_status(STATUS_FAULT), Fault::Call);
+        assert_eq!(Fault::of_status(STATUS_CONTINUE), Fault::Status(STATUS_CONTINUE));
     }
 }

@@ -96,17 +96,13 @@ impl TableVerdicts {
         spec_id: SpecId,
         host: &mut H,
     ) -> OpcodeSet {
-        let own = own_table::<H>();
-        let (addresses, own_addresses) = (addresses(table), addresses(own));
-        if addresses == own_addresses {
-            return OpcodeSet::ZERO;
-        }
+        let tables = (table, own_table::<H>());
+        let Some(addresses) = addresses_that_differ(tables) else { return OpcodeSet::ZERO };
         match &self.last {
-            Some(last) if last.is_of(addresses, own_addresses, spec_id) => last.foreign,
+            Some(last) if last.is_of(addresses, spec_id) => last.foreign,
             _ => {
-                let foreign = Self::of_process(table, spec_id, host);
-                let (table, own) = (*addresses, *own_addresses);
-                self.last = Some(Box::new(Verdict { table, own, spec_id, foreign }));
+                let foreign = kept_verdict(tables, addresses, spec_id, host);
+                self.last = Some(Box::new(Verdict::new(addresses, spec_id, foreign)));
                 foreign
             }
         }
@@ -118,33 +114,56 @@ impl TableVerdicts {
         spec_id: SpecId,
         host: &mut H,
     ) -> OpcodeSet {
-        let own = own_table::<H>();
-        let (addresses, own_addresses) = (addresses(table), addresses(own));
-        if addresses == own_addresses {
-            return OpcodeSet::ZERO;
+        let tables = (table, own_table::<H>());
+        match addresses_that_differ(tables) {
+            Some(addresses) => kept_verdict(tables, addresses, spec_id, host),
+            None => OpcodeSet::ZERO,
         }
-        let kept = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |verdict: &&Verdict| verdict.is_of(addresses, own_addresses, spec_id);
-        if let Some(verdict) = kept().iter().find(is_it) {
-            return verdict.foreign;
-        }
-        // Not under the lock: what is judged may be a client's function.
-        let (found, is_lasting) = judge(table, own, spec_id, host);
-        if is_lasting {
-            let mut kept = kept();
-            if kept.len() == MAX_KEPT {
-                kept.remove(0);
-            }
-            kept.push(Verdict { table: *addresses, own: *own_addresses, spec_id, foreign: found });
-        }
-        found
     }
 }
 
 impl Verdict {
-    fn is_of(&self, table: &Addresses, own: &Addresses, spec_id: SpecId) -> bool {
+    fn new((table, own): (&Addresses, &Addresses), spec_id: SpecId, foreign: OpcodeSet) -> Self {
+        Self { table: *table, own: *own, spec_id, foreign }
+    }
+
+    fn is_of(&self, (table, own): (&Addresses, &Addresses), spec_id: SpecId) -> bool {
         self.table == *table && self.own == *own && self.spec_id == spec_id
     }
+}
+
+/// A table and revm's.
+type Pair<'a, H> =
+    (&'a InstructionTable<EthInterpreter, H>, &'a InstructionTable<EthInterpreter, H>);
+
+/// The addresses in both tables, if they aren't the same.
+fn addresses_that_differ<H: Host>((table, own): Pair<'_, H>) -> Option<(&Addresses, &Addresses)> {
+    let (table, own) = (addresses(table), addresses(own));
+    (table != own).then_some((table, own))
+}
+
+/// What the process knows of a table that isn't revm's, or learns.
+#[cold]
+fn kept_verdict<H: Host>(
+    (table, own): Pair<'_, H>,
+    addresses: (&Addresses, &Addresses),
+    spec_id: SpecId,
+    host: &mut H,
+) -> OpcodeSet {
+    let kept = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(verdict) = kept().iter().find(|verdict| verdict.is_of(addresses, spec_id)) {
+        return verdict.foreign;
+    }
+    // Not under the lock: what is judged may be a client's function.
+    let (foreign, is_lasting) = judge(table, own, spec_id, host);
+    if is_lasting {
+        let mut kept = kept();
+        if kept.len() == MAX_KEPT {
+            kept.remove(0);
+        }
+        kept.push(Verdict::new(addresses, spec_id, foreign));
+    }
+    foreign
 }
 
 /// The foreign opcodes of a table, and whether that is so for good.
