@@ -7,7 +7,7 @@ use crate::analysis::{
 use crate::chunks::cut_chunks;
 use crate::decode::{Decoded, decode};
 use crate::ir::program::{Program, Span};
-use crate::ir::verify::{Source, Stage, verify, verify_source};
+use crate::ir::verify::{Source, Stage, verify, verify_meaning, verify_source};
 use crate::sections::{gas::sum_gas, stack::bound_stack};
 use crate::timing::PassTimes;
 use crate::transform::{dedup::dedup, lift_stack::lift_stack, thread_jumps::thread_jumps};
@@ -114,6 +114,9 @@ pub(crate) fn run(
     }
     times.time(Pass::CutChunks, || cut_chunks(&mut program, &threaded, options))?;
     check(&program, Stage::Complete)?;
+    if let Some(source) = &source {
+        verify_meaning(&program, source)?;
+    }
     Ok((program, times))
 }
 
@@ -128,5 +131,6 @@ fn source<'a>(code: &'a [u8], decoded: &Decoded, flow: &ControlFlow) -> Source<'
         let segments = &flow.segments[shape.segments.start as usize..shape.segments.end as usize];
         segments.iter().map(run).collect()
     });
-    Source { code, segments: segments.collect() }
+    let constants = flow.blocks.values().map(|shape| flow.constants(shape).to_vec());
+    Source { code, segments: segments.collect(), constants: constants.collect() }
 }

@@ -2,6 +2,7 @@
 
 pub mod effects;
 pub mod entities;
+pub(crate) mod evaluate;
 pub mod implementation;
 pub mod opcode;
 pub mod program;

@@ -32,7 +32,7 @@
 //! the chunk that it leads to, and their flags are exact.
 //!
 //! Beside these, which see the program alone, [`verify_source`] compares it with the bytecode,
-//! [`verify_charges`] what the heads of blocks charge, and [`verify_reach`] the accesses to memory
+//! [`verify_meaning`] what its blocks do with what their bytes do, [`verify_charges`] what the heads of blocks charge, and [`verify_reach`] the accesses to memory
 //! that compiled code doesn't check.
 //!
 //! Cost: linear in the program.
@@ -40,6 +40,7 @@
 mod bounds;
 mod charges;
 mod dataflow;
+mod meaning;
 mod reach;
 mod source;
 #[cfg(test)]
@@ -47,10 +48,12 @@ mod tests;
 mod units;
 
 pub use charges::verify_charges;
+pub use meaning::verify_meaning;
 pub use reach::{Access, verify_reach};
 pub use source::{Source, verify_source};
 
 use super::entities::{Block, Chunk, Entry, Inst, Value};
+use super::opcode::Opcode;
 use super::program::Program;
 use core::fmt;
 
@@ -195,6 +198,20 @@ pub enum Defect {
     OutsideMemory,
     #[error("it doesn't make sure of the memory that all other blocks rely on")]
     InitialMemory,
+    #[error("it isn't what its opcode is, or takes other words")]
+    OtherThanItsBytes,
+    #[error("{0} is missing, which may fail or be observed")]
+    Dropped(Opcode),
+    #[error("memory isn't what its opcodes make it, where that can be told")]
+    OtherMemory,
+    #[error("it begins or goes on at {0}, and its opcodes don't")]
+    OtherPath(u32),
+    #[error("it ends otherwise than its opcodes, or goes on elsewhere")]
+    OtherEnd,
+    #[error("its opcodes leave another word in slot {0}")]
+    OtherStack(i16),
+    #[error("it takes the word in slot {0} for known, and isn't always entered with it")]
+    OtherConstant(i16),
     #[error("chunks or entries exist before they are made")]
     TooEarly,
     #[error("its blocks don't begin where those of the chunk before end, or there are none")]

@@ -12,7 +12,6 @@
 //!
 //! Cost: a constant number of table look-ups for each instruction.
 
-mod evaluate;
 mod rules;
 
 use crate::ir::entities::Value;

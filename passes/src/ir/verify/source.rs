@@ -8,6 +8,7 @@ use crate::ir::entities::Block;
 use crate::ir::implementation::Implementation;
 use crate::ir::opcode::{Opcode, OpcodeInfo};
 use crate::ir::program::{Program, Span, StackEffect, Terminator};
+use alloy_primitives::U256;
 
 /// The bytecode, and where each block is in it.
 #[derive(Clone, Debug)]
@@ -16,13 +17,15 @@ pub struct Source<'a> {
     pub code: &'a [u8],
     /// By block: its runs of whole instructions, as offsets in the code.
     pub segments: Vec<Vec<Span>>,
+    /// By block: stack slots at its entry, and the offsets that are said to be there.
+    pub constants: Vec<Vec<(i16, u32)>>,
 }
 
 /// An opcode as the bytes have it.
 #[derive(Clone, Copy, Debug)]
-struct Read {
-    pc: u32,
-    opcode: Opcode,
+pub(super) struct Read {
+    pub(super) pc: u32,
+    pub(super) opcode: Opcode,
     /// The byte after it.
     next: u8,
 }
@@ -61,7 +64,7 @@ pub fn verify_source(
 }
 
 /// The opcodes of a block.
-fn read(source: &Source<'_>, block: Block) -> Vec<Read> {
+pub(super) fn read(source: &Source<'_>, block: Block) -> Vec<Read> {
     let mut opcodes = Vec::new();
     for span in &source.segments[block.as_u32() as usize] {
         let mut pc = span.start;
@@ -69,16 +72,68 @@ fn read(source: &Source<'_>, block: Block) -> Vec<Read> {
             let byte = |at: u32| source.code.get(at as usize).copied().unwrap_or(0);
             let opcode = Opcode::new(byte(pc));
             opcodes.push(Read { pc, opcode, next: byte(pc + 1) });
-            pc += 1 + opcode.info().map_or(0, |info| u32::from(info.immediate));
+            pc = opcodes.last().map_or(span.end, Read::end);
         }
     }
     opcodes
 }
 
+fn is_push(opcode: Opcode) -> bool {
+    (Opcode::PUSH0..=Opcode::PUSH32).contains(&opcode)
+}
+
 impl Read {
+    /// The offset after it and its immediate.
+    pub(super) fn end(&self) -> u32 {
+        self.pc + 1 + self.opcode.info().map_or(0, |info| u32::from(info.immediate))
+    }
+
+    /// The constant that it pushes, if it does. Bytes that the code doesn't have are zeros.
+    pub(super) fn constant(&self, code: &[u8]) -> Option<U256> {
+        match self.opcode {
+            Opcode::PC => Some(U256::from(self.pc)),
+            Opcode::CODESIZE => Some(U256::from(code.len())),
+            opcode if is_push(opcode) => {
+                let immediate = self.pc + 1..self.end();
+                let byte = |at: u32| code.get(at as usize).copied().unwrap_or(0);
+                Some(immediate.fold(U256::ZERO, |word, at| word << 8 | U256::from(byte(at))))
+            }
+            _ => None,
+        }
+    }
+
+    /// The words that it copies or exchanges, by their numbers from the top, which is 1: 0 and the
+    /// word that is copied to the top, or the two that change places; 0 twice for any other.
+    pub(super) fn depths(&self) -> (usize, usize) {
+        let low = usize::from(self.opcode.get() & 15);
+        match self.opcode {
+            opcode if (Opcode::DUP1..=Opcode::DUP16).contains(&opcode) => (0, low + 1),
+            opcode if (Opcode::SWAP1..=Opcode::SWAP16).contains(&opcode) => (1, low + 2),
+            // EIP-8024.
+            Opcode::DUPN => (0, self.single()),
+            Opcode::SWAPN => (1, self.single() + 1),
+            Opcode::EXCHANGE => {
+                let (high, low) = self.nibbles();
+                if high < low { (high + 2, low + 2) } else { (low + 2, 30 - high) }
+            }
+            _ => (0, 0),
+        }
+    }
+
+    /// The operand of DUPN and SWAPN.
+    fn single(&self) -> usize {
+        (usize::from(self.next) + 145) % 256
+    }
+
+    /// The halves of the operand of EXCHANGE.
+    fn nibbles(&self) -> (usize, usize) {
+        let mixed = usize::from(self.next ^ 0x8f);
+        (mixed >> 4, mixed & 15)
+    }
+
     /// Whether stack and gas go the same way.
     fn is_like(&self, other: &Self) -> bool {
-        let pushes = |opcode| (Opcode::PUSH1..=Opcode::PUSH32).contains(&opcode);
+        let pushes = |opcode| is_push(opcode) && opcode != Opcode::PUSH0;
         let has_depth = matches!(self.opcode, Opcode::DUPN | Opcode::SWAPN | Opcode::EXCHANGE);
         (self.opcode == other.opcode || (pushes(self.opcode) && pushes(other.opcode)))
             && (!has_depth || self.next == other.next)
@@ -87,18 +142,8 @@ impl Read {
     /// Words that must be there, and by how many the height changes.
     fn effect(&self, info: &OpcodeInfo) -> (i32, i32) {
         let change = i32::from(info.outputs) - i32::from(info.inputs);
-        let needed = match self.opcode {
-            // EIP-8024: the depths in the immediate.
-            Opcode::DUPN => (i32::from(self.next) + 145) % 256,
-            Opcode::SWAPN => (i32::from(self.next) + 145) % 256 + 1,
-            Opcode::EXCHANGE => {
-                let (high, low) =
-                    (i32::from(self.next ^ 0x8f) >> 4, i32::from(self.next ^ 0x8f) & 15);
-                if high < low { low + 2 } else { 30 - high }
-            }
-            _ => info.inputs.into(),
-        };
-        (needed, change)
+        let (_, deepest) = self.depths();
+        (i32::from(info.inputs).max(deepest as i32), change)
     }
 }
 
@@ -150,7 +195,8 @@ mod tests {
         let (start, end) = (Span { start: 0, end: 5 }, Span { start: 8, end: 12 });
         let segments = vec![vec![start, end], vec![end]];
         assert_eq!(program.blocks.len(), segments.len(), "{program}");
-        (program, Source { code: CODE, segments })
+        let constants = vec![Vec::new(); segments.len()];
+        (program, Source { code: CODE, segments, constants })
     }
 
     fn broken(change: impl FnOnce(&mut Program)) -> Defect {

@@ -2,8 +2,8 @@
 //! match; a row is `instruction => what it becomes`.
 
 use super::Rewrite::{self, Binary, Const, Same, Unary};
-use super::evaluate::{evaluate, shift_amount};
 use super::{Facts, Operand, has_constant_first, is_commutative};
+use crate::ir::evaluate::{evaluate, shift_amount};
 use crate::ir::opcode::Opcode;
 use crate::ir::width::{WORD_BITS, constant_bits};
 use alloy_primitives::U256;

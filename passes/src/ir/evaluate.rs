@@ -5,7 +5,7 @@ use alloy_primitives::U256;
 
 /// The result of an opcode that computes it from its arguments alone; `None` for any other. EXP
 /// isn't among them, for it charges gas by its exponent.
-pub(super) fn evaluate(opcode: Opcode, args: &[U256]) -> Option<U256> {
+pub(crate) fn evaluate(opcode: Opcode, args: &[U256]) -> Option<U256> {
     Some(match *args {
         [x] => match opcode {
             Opcode::ISZERO => U256::from(x.is_zero()),
@@ -54,7 +54,7 @@ fn evaluate_binary(opcode: Opcode, x: U256, y: U256) -> Option<U256> {
 }
 
 /// The amount of a shift that leaves anything of a word.
-pub(super) fn shift_amount(word: U256) -> Option<usize> {
+pub(crate) fn shift_amount(word: U256) -> Option<usize> {
     usize::try_from(word).ok().filter(|&amount| amount < 256)
 }
 

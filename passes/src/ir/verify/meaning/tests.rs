@@ -1,0 +1,119 @@
+//! What a block does otherwise than its bytes is found.
+
+use super::*;
+use crate::ir::program::Span;
+use crate::{PassOptions, PassSet, analyze};
+use alloy_primitives::hex;
+
+/// b0: what is left of a calldata word after 2 goes to memory, and 1 to the caller's slot; the
+/// difference of two words stays on the stack, and a third word decides between b1, which stores
+/// at the same place three times, and b2.
+const CODE: &[u8] =
+    &hex!("6002600435036040526001335503906026576001604052600260405260036040520000fefefe5b00");
+
+/// The program without paths, so that each block is one segment.
+fn analyzed() -> (Program, Source<'static>) {
+    let options = PassOptions { skip: PassSet::THREAD_JUMPS, ..PassOptions::default() };
+    let program = analyze(CODE, &options).expect("short code");
+    let segments: Vec<_> = program
+        .blocks
+        .values()
+        .map(|data| vec![Span { start: data.pc, end: data.end_pc }])
+        .collect();
+    let constants = vec![Vec::new(); segments.len()];
+    (program, Source { code: CODE, segments, constants })
+}
+
+fn broken(change: impl FnOnce(&mut Program, &mut Source<'_>)) -> Defect {
+    let (mut program, mut source) = analyzed();
+    assert_eq!(verify_meaning(&program, &source), Ok(()));
+    change(&mut program, &mut source);
+    verify_meaning(&program, &source).expect_err("it is wrong").defect
+}
+
+fn block(index: u32) -> Block {
+    Block::from_u32(index)
+}
+
+#[test]
+fn wrong_words_are_found() {
+    let defect = broken(|program, _| {
+        let mut values = program.values.values_mut();
+        let two = values.find(|value| value.def == ValueDef::Const(U256::from(2)));
+        two.expect("a constant").def = ValueDef::Const(U256::from(3));
+    });
+    assert_eq!(defect, Defect::OtherThanItsBytes, "another word goes to memory");
+    // The difference on the stack has its arguments the other way round.
+    let defect = broken(|program, _| {
+        let mut insts = program.insts.values().rev();
+        let sub = insts.find(|inst| inst.opcode == Opcode::SUB).expect("a difference").args;
+        program.arg_pool.swap(sub.start as usize, sub.start as usize + 1);
+    });
+    assert!(matches!(defect, Defect::OtherStack(_)), "{defect}");
+    let defect = broken(|program, _| {
+        let mut insts = program.insts.values_mut();
+        let store = insts.find(|inst| inst.opcode == Opcode::SSTORE).expect("a store").args;
+        program.arg_pool.swap(store.start as usize, store.start as usize + 1);
+    });
+    assert_eq!(defect, Defect::OtherThanItsBytes);
+    let defect = broken(|program, _| {
+        let mut insts = program.insts.values();
+        let load = insts.find(|inst| inst.opcode == Opcode::CALLDATALOAD).expect("a load");
+        program.values[load.result.expect("its word")].bits = 8;
+    });
+    assert!(matches!(defect, Defect::TooNarrow { bits: 8, .. }), "{defect}");
+}
+
+#[test]
+fn what_is_missing_is_found() {
+    // The store to storage is the last but the difference.
+    let defect = broken(|program, _| {
+        let inst = program.insts.values_mut().find(|inst| inst.opcode == Opcode::SSTORE);
+        inst.expect("a store").pc = 0;
+    });
+    assert_eq!(defect, Defect::Dropped(Opcode::SSTORE));
+    let (program, _) = analyzed();
+    let stores = program.block_insts(block(1)).map(|inst| program.insts[inst].pc);
+    assert_eq!(stores.collect::<Vec<_>>(), [22, 32], "the store between is dropped already");
+    for missing in 0..2 {
+        let defect = broken(|program, _| {
+            let inst = program.block_insts(block(1)).nth(missing).expect("a store");
+            program.insts[inst].pc = 0;
+        });
+        assert_eq!(defect, Defect::OtherMemory);
+    }
+}
+
+#[test]
+fn ways_elsewhere_are_found() {
+    let end = |change: fn(&mut Terminator)| {
+        broken(|program, _| change(&mut program.blocks[block(0)].terminator))
+    };
+    let elsewhere = end(|terminator| {
+        if let Terminator::Branch { target, .. } = terminator {
+            *target = JumpTarget::Block(block(1));
+        }
+    });
+    assert_eq!(elsewhere, Defect::OtherEnd);
+    let elsewhere = end(|terminator| {
+        if let Terminator::Branch { otherwise, .. } = terminator {
+            *otherwise = block(2);
+        }
+    });
+    assert_eq!(elsewhere, Defect::OtherEnd);
+    assert_eq!(broken(|program, _| program.blocks[block(1)].pc += 1), Defect::OtherEnd);
+    let gap = broken(|_, source| source.segments[0].insert(0, Span { start: 0, end: 2 }));
+    assert_eq!(gap, Defect::OtherPath(0), "the bytes aren't one path");
+}
+
+#[test]
+fn words_that_only_some_ways_bring_are_found() {
+    let defect = broken(|program, source| {
+        source.constants[2] = vec![(-1, 5)];
+        program.blocks[block(2)].is_clone = true;
+        program.blocks[block(2)].entry = None.into();
+    });
+    assert_eq!(defect, Defect::OtherConstant(-1));
+    let defect = broken(|_, source| source.constants[2] = vec![(-1, 5)]);
+    assert_eq!(defect, Defect::OtherConstant(-1), "it has an entry point");
+}
