@@ -8,13 +8,14 @@ use cranevm_tests::{
     check::Checker,
     engines::{Engine, NativeSettings},
     parallel,
+    past_faults::{self, SLOT_FIRST, SLOT_LAST, to_the_second, too_high},
 };
 use revm::{
     bytecode::opcode::*,
     context::result::{ExecutionResult, HaltReason, OutOfGasError},
     primitives::hardfork::SpecId,
 };
-use std::{iter, ops::RangeInclusive};
+use std::ops::RangeInclusive;
 
 /// Every limit from what a transaction costs beforehand on. All programs end below, or never.
 const LIMITS: RangeInclusive<u64> = 21_000..=30_000;
@@ -45,100 +46,43 @@ fn check_everywhere(code: &[u8], others: &[u64]) {
     });
 }
 
-/// A cold slot, and a byte of what is there: after the first the gas may not suffice for what comes
-/// in the block, and the second, by a constant, looks at no gas.
-fn owing(padding: usize) -> Assembly {
-    let asm = Assembly::new().push(7).op(SLOAD).push(5).op(BYTE);
-    (0..padding).fold(asm, |asm, _| asm.ops(&[PUSH0, POP]))
-}
-
 #[test]
 fn a_debt_at_a_branch() {
     for padding in [0, 100] {
-        let mut asm = owing(padding);
-        let end = asm.new_label();
-        let code = asm.push_label(end).op(JUMPI).op(STOP).label(end).op(STOP).code();
-        check_everywhere(&code, &[]);
+        check_everywhere(&past_faults::debt_at_branch(padding), &[]);
     }
 }
 
 #[test]
 fn a_debt_before_an_endless_loop() {
-    let mut asm = owing(100);
-    let top = asm.new_label();
-    let code = asm.push_label(top).op(JUMPI).label(top).push_label(top).op(JUMP).code();
-    check_everywhere(&code, &[]);
+    check_everywhere(&past_faults::debt_before_loop(), &[]);
 }
 
 #[test]
 fn a_debt_before_a_computed_jump_to_a_store() {
-    let mut asm = owing(130);
-    let (store, end) = (asm.new_label(), asm.new_label());
-    let asm = asm.push_label(store).op(ADD).op(JUMP).label(store).op(PUSH0).push_label(end);
-    let asm = asm.op(JUMPI).push(1).push(1).op(SSTORE).op(STOP).label(end).op(STOP);
-    check_everywhere(&asm.code(), &[43_000, 45_400, 46_000]);
-}
-
-/// The contract's first block, which reads and writes memory where the word at its end is jumped
-/// to, and is run a second time, from a path that `path` starts.
-fn first_block_twice(between: &[u8], path: impl FnOnce(Assembly) -> Assembly) -> Vec<u8> {
-    let mut asm = Assembly::new();
-    let (start, again) = (asm.new_label(), asm.new_label());
-    let asm = asm.label(start).push_label(again).op(PUSH0).op(DUP2).push(1).op(PUSH0).op(MLOAD);
-    let asm = asm.op(MSTORE).ops(between).op(JUMP);
-    let filled = asm.code().len();
-    path(asm.raw(vec![STOP; 0x100 - filled]).label(again)).code()
-}
-
-/// Instructions that take gas, so that the head of a path can't be paid where its end can.
-fn dear() -> Vec<u8> {
-    iter::once(PUSH0).chain([TLOAD; 30]).chain([POP]).collect()
+    check_everywhere(&past_faults::debt_before_store(), &[43_000, 45_400, 46_000]);
 }
 
 #[test]
 fn a_store_far_beyond_memory() {
-    for between in [vec![], dear()] {
-        let code = first_block_twice(&between, |asm| {
-            let asm = asm.push(7).push(0x3f00_0000).op(MSTORE);
-            asm.push(0x4000_0000).op(PUSH0).op(MSTORE).op(JUMP)
-        });
-        check_everywhere(&code, &[]);
+    for is_dear in [false, true] {
+        check_everywhere(&past_faults::far_store(is_dear), &[]);
     }
 }
 
 #[test]
 fn a_load_beyond_memory_that_becomes_a_slot() {
-    let code = first_block_twice(&dear(), |asm| {
-        let asm = asm.push(0x1000).op(MLOAD).op(SLOAD).op(POP);
-        asm.push(0x1_0000).op(PUSH0).op(MSTORE).op(JUMP)
-    });
-    check_everywhere(&code, &[]);
+    check_everywhere(&past_faults::load_that_becomes_slot(), &[]);
 }
 
 #[test]
 fn growth_of_memory_that_a_slot_comes_after() {
-    let code = first_block_twice(&dear(), |asm| {
-        let asm = asm.push(7).push(0x8000).op(MSTORE).op(PUSH0).op(SLOAD).op(POP);
-        asm.push(0x2_0000).op(PUSH0).op(MSTORE).op(JUMP)
-    });
-    check_everywhere(&code, &[]);
-}
-
-/// Code that may jump to both of two blocks, and goes to the second: `target` is what makes a
-/// computed word of zero.
-fn to_the_second([first, second]: [&[u8]; 2], zero: &[u8], prefix: &[u8]) -> Vec<u8> {
-    let mut asm = Assembly::new().raw(prefix);
-    let (one, two) = (asm.new_label(), asm.new_label());
-    let asm = asm.push_label(one).op(ISZERO).op(POP).push_label(two).ops(zero).op(JUMP);
-    let asm = asm.raw(vec![STOP; 244]).label(one).raw(first).label(two);
-    asm.raw(second).code()
+    check_everywhere(&past_faults::growth_before_slot(), &[]);
 }
 
 #[test]
 fn blocks_that_find_the_stack_too_low_at_different_places() {
-    let slot_first: &[u8] = &[POP, CALLER, PUSH0, SLOAD, POP, POP, STOP];
-    let slot_last: &[u8] = &[CALLER, POP, PUSH0, SLOAD, POP, POP, STOP];
-    let blocks = [[slot_first, slot_last], [slot_last, slot_first]];
+    let blocks = [[SLOT_FIRST, SLOT_LAST], [SLOT_LAST, SLOT_FIRST]];
     for blocks in blocks {
         check_everywhere(&to_the_second(blocks, &[CALLDATASIZE, ADD], &[]), &[100_000]);
     }
@@ -149,11 +93,7 @@ fn blocks_that_find_the_stack_too_low_at_different_places() {
 
 #[test]
 fn blocks_that_find_the_stack_too_high_at_different_places() {
-    let slot = [PUSH0, SLOAD, POP];
-    let low = [PUSH0, POP].repeat(6);
-    let high = [[PUSH0; 6], [POP; 6]].concat();
-    let one = [&low[..], &slot, &high, &[STOP]].concat();
-    let two = [&high[..], &slot, &low, &[STOP]].concat();
+    let [one, two] = too_high();
     let code = to_the_second([&one, &two], &[CALLDATASIZE, ADD], &[CALLDATASIZE; 1020]);
     check_everywhere(&code, &[100_000]);
 }
@@ -161,9 +101,7 @@ fn blocks_that_find_the_stack_too_high_at_different_places() {
 /// A frame that fails loads no slot, or does, in a transaction that succeeds either way.
 #[test]
 fn blocks_that_fail_at_different_places_in_a_frame_of_their_own() {
-    let slot_first: &[u8] = &[POP, CALLER, PUSH0, SLOAD, POP, POP, STOP];
-    let slot_last: &[u8] = &[CALLER, POP, PUSH0, SLOAD, POP, POP, STOP];
-    for (blocks, gas) in [([slot_first, slot_last], 0x1_0000), ([slot_last, slot_first], 2_300)] {
+    for (blocks, gas) in [([SLOT_FIRST, SLOT_LAST], 0x1_0000), ([SLOT_LAST, SLOT_FIRST], 2_300)] {
         let mut asm = Assembly::new();
         let inner = asm.new_label();
         // Calls itself with a byte of calldata.
