@@ -68,6 +68,9 @@ pub struct Decoded {
     pub instructions: Vec<Instruction>,
     /// The valid jump targets.
     pub jumpdests: JumpDests,
+    /// Offset of the byte behind the last instruction, where the interpreter stops: beyond the code
+    /// if that lacks bytes.
+    pub end: u32,
 }
 
 /// The valid jump targets of a contract, numbered in order of pc.
@@ -127,7 +130,7 @@ pub(crate) fn decode(code: &[u8], spec: SpecId, foreign: OpcodeSet) -> Decoded {
         }
         pc += 1 + immediate_len(opcode, form);
     }
-    Decoded { instructions, jumpdests: JumpDests::new(words) }
+    Decoded { instructions, jumpdests: JumpDests::new(words), end: pc as u32 }
 }
 
 /// The opcodes in `code` that code is made for, by its own means or revm's: unreachable ones

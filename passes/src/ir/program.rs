@@ -139,7 +139,8 @@ pub enum Terminator {
     },
     /// `STOP`, or the end of the code.
     Stop {
-        /// Offset of the opcode, or the length of the code.
+        /// Offset of the opcode, or of the byte behind the code's last instruction. Where that is a
+        /// PUSH that lacks bytes, it is beyond the code.
         pc: u32,
     },
     /// `RETURN`, `REVERT` or `SELFDESTRUCT`: the delegated instruction ends the frame.

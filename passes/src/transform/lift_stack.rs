@@ -339,7 +339,7 @@ impl Lifter<'_> {
             // The end of the code has no instruction; the others always have one.
             (_, last) => {
                 self.write_outputs();
-                Terminator::Stop { pc: last.map_or(self.code.len() as u32, |last| last.pc) }
+                Terminator::Stop { pc: last.map_or(self.decoded.end, |last| last.pc) }
             }
         }
     }

@@ -11,6 +11,9 @@ use crate::ir::program::{
 use crate::ir::width::{WORD_BITS, constant_bits, result_bits};
 use cranelift_entity::{SecondaryMap, packed_option::PackedOption};
 
+/// Most bytes of an immediate: the code's last instruction may lack them.
+const MAX_IMMEDIATE: u32 = 32;
+
 /// Verifies everything but bounds, gas, chunks and entries.
 pub(super) fn verify(program: &Program) -> Result<(), VerifyError> {
     let mut checker = Checker {
@@ -195,7 +198,8 @@ impl Checker<'_> {
                 self.check_next(block, otherwise)
             }
             Terminator::Stop { pc } => {
-                ensure(pc <= self.program.code_len, entity, Defect::StopPc(pc))
+                let end = self.program.code_len + MAX_IMMEDIATE;
+                ensure(pc <= end, entity, Defect::StopPc(pc))
             }
             Terminator::Exit(inst) => self.check_last_inst(block, inst, Effects::ENDS_FRAME),
             Terminator::Suspend { inst, continuation } => {
