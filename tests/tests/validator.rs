@@ -10,8 +10,11 @@ fn validate(what: &str, codes: &[Code]) {
     let summary = Plan::from_env().run(codes);
     println!("{what}: {summary}");
     assert!(summary.differing == 0, "{summary}\n{}", summary.report(REPORTED));
-    let [not_entered, ended, handed_over] = summary.stretches;
-    assert!(not_entered < ended + handed_over && handed_over < 4 * ended, "{summary}");
+    for tally in [summary.machine, summary.analysed] {
+        let stretches = tally.ended + tally.handed_over;
+        assert!(tally.refused + tally.not_entered < 2 * stretches, "{summary}");
+        assert!(tally.instructions > 8 * stretches, "{summary}");
+    }
 }
 
 #[test]

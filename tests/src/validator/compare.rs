@@ -46,8 +46,9 @@ pub struct Outcome {
     pub host: RecordingHost,
 }
 
-/// Compares a subject's outcome with what the interpreter makes of the state. `goal` tells the pc of
-/// the block that the one at a pc is merged into.
+/// Compares a subject's outcome with what the interpreter makes of the state: the number of
+/// instructions up to where it was left. `is_merged`
+/// tells whether a block at the first pc is merged into one at the second.
 ///
 /// # Errors
 /// The differences.
@@ -55,29 +56,31 @@ pub fn compare(
     oracle: &Oracle,
     state: &State,
     outcome: &mut Outcome,
-    goal: impl Fn(usize) -> Option<usize>,
-) -> Result<(), String> {
+    is_merged: impl Fn(usize, usize) -> bool,
+) -> Result<u64, String> {
     let (mut frame, mut host) = oracle.begin(state);
     let mut differences = Differences::default();
+    let mut steps = 0;
     match &outcome.exit {
         Exit::Broken(what) => differences.note("broken", what),
         Exit::NotEntered => compare_points(&mut differences, (&frame, &host), outcome),
         Exit::Ended => {
-            oracle.finish(&mut frame, &mut host);
+            steps += oracle.finish(&mut frame, &mut host);
             compare_ends(&mut differences, (&mut frame, &host), outcome);
         }
         Exit::HandedOver => {
             let wanted = Point::of(&outcome.frame, &outcome.host);
             loop {
                 let point = Point::of(&frame, &host);
-                let is_merged = goal(point.pc) == Some(wanted.pc);
-                if point == wanted || (is_merged && Point { pc: wanted.pc, ..point } == wanted) {
+                let is_there = point.pc == wanted.pc || is_merged(point.pc, wanted.pc);
+                if is_there && (point.gas, point.asked) == (wanted.gas, wanted.asked) {
                     break;
                 }
+                steps += 1;
                 if oracle.step(&mut frame, &mut host) {
                     differences.note("handed over", wanted);
                     differences.note("never there: it ended so", frame.bytecode.action());
-                    return differences.finish();
+                    return differences.finish(steps);
                 }
             }
             compare_points(&mut differences, (&frame, &host), outcome);
@@ -88,7 +91,7 @@ pub fn compare(
             }
         }
     }
-    differences.finish()
+    differences.finish(steps)
 }
 
 /// What tells the points of a run apart.
@@ -155,8 +158,9 @@ fn compare_ends(
 struct Differences(String);
 
 impl Differences {
-    fn finish(self) -> Result<(), String> {
-        if self.0.is_empty() { Ok(()) } else { Err(self.0) }
+    /// Instructions that the interpreter has executed, unless something differs.
+    fn finish(self, steps: u64) -> Result<u64, String> {
+        if self.0.is_empty() { Ok(steps) } else { Err(self.0) }
     }
 
     fn note(&mut self, what: &str, value: impl Debug) {

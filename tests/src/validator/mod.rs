@@ -16,6 +16,7 @@
 //! | `compare` | where a stretch ended, and whether that is right |
 //! | `machine` | the subject that is compiled code |
 //! | `ir` | the subject that is the analysed program, by a meaning of its own |
+//! | `settings` | the subjects that are tried: levels, passes left out, ways to cut and follow |
 //! | `codes` | what code is tried |
 //! | `shrink` | a smaller code and state that fail alike |
 //!
@@ -26,8 +27,10 @@
 pub mod codes;
 pub mod compare;
 pub mod host;
+pub mod ir;
 pub mod machine;
 pub mod oracle;
+pub mod settings;
 pub mod shrink;
 pub mod state;
 pub mod states;
@@ -37,6 +40,7 @@ use self::{
     host::RecordingHost,
     machine::Compilers,
     oracle::Oracle,
+    settings::{Setting, Tried},
     state::{Code, Frame, State},
     states::{States, gas_amounts},
 };
@@ -44,8 +48,8 @@ use crate::{
     parallel,
     rng::{Rng, mix},
 };
-use cranevm_codegen::{CompileError, CompilerOptions, OptimizationLevel, PassSet, Program};
-use std::fmt;
+use cranevm_codegen::Program;
+use std::{fmt, ops::AddAssign};
 
 /// Seed of a run without `CRANEVM_SEED`.
 const DEFAULT_SEED: u64 = 0x7661_6c69_6461_7465;
@@ -57,45 +61,6 @@ pub trait Subject {
 
     /// Goes on with a frame from its pc until it has ended or is handed over.
     fn run(&self, oracle: &Oracle, frame: &mut Frame, host: &mut RecordingHost) -> Exit;
-}
-
-/// A subject, by how it is made of code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setting {
-    /// Compiled code.
-    Machine(CompilerOptions),
-}
-
-impl Setting {
-    /// The subject for a code.
-    ///
-    /// # Errors
-    /// If the code can't be compiled.
-    pub fn subject(
-        self,
-        compilers: &mut Compilers,
-        code: &Code,
-    ) -> Result<Box<dyn Subject>, CompileError> {
-        Ok(match self {
-            Self::Machine(options) => Box::new(compilers.compile(code, options)?),
-        })
-    }
-
-    /// Some settings: both kinds of levels always, and others in turn.
-    pub fn some(rng: &mut Rng) -> Vec<Self> {
-        let level = |opt_level| CompilerOptions { opt_level, ..Default::default() };
-        let [none, default] = [OptimizationLevel::None, OptimizationLevel::Default].map(level);
-        let either = rng.pick(&[none, default]);
-        let passes: Vec<PassSet> = PassSet::ALL.iter().collect();
-        let other = match rng.below(6) {
-            0 => level(OptimizationLevel::Aggressive),
-            1 => CompilerOptions { compile_all: true, ..either },
-            2 => CompilerOptions { one_block_per_chunk: true, ..either },
-            3 => CompilerOptions { debug_assertions: true, compile_all: true, ..either },
-            _ => CompilerOptions { skip_passes: rng.pick(&passes), compile_all: true, ..either },
-        };
-        [none, default, other].map(Self::Machine).to_vec()
-    }
 }
 
 /// How much is run.
@@ -116,12 +81,29 @@ pub struct Plan {
 pub struct Summary {
     /// Codes that ran.
     pub codes: u64,
-    /// Stretches that ran, by how they were left: not entered, ended, handed over.
-    pub stretches: [u64; 3],
+    /// Stretches of compiled code.
+    pub machine: Tally,
+    /// Stretches of analysed programs.
+    pub analysed: Tally,
     /// Stretches that differed.
     pub differing: u64,
     /// The first difference of each setting and code, at most some.
     pub findings: Vec<Finding>,
+}
+
+/// Stretches that ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The frame couldn't be entered.
+    pub not_entered: u64,
+    /// The frame ended or was suspended.
+    pub ended: u64,
+    /// The frame was handed over after some instructions.
+    pub handed_over: u64,
+    /// The frame was handed over where it was.
+    pub refused: u64,
+    /// Instructions up to there, as the interpreter counts them.
+    pub instructions: u64,
 }
 
 /// A difference.
@@ -181,27 +163,27 @@ impl Worker {
 
     fn run(&mut self, plan: &Plan, code: &Code, rng: &mut Rng) {
         let oracle = Oracle::new(code);
-        let subjects: Vec<_> = Setting::some(rng)
-            .into_iter()
+        let subjects: Vec<Tried> = Setting::some(rng)
+            .iter()
             .map(|setting| match setting.subject(&mut self.compilers, code) {
-                Ok(subject) => (setting, subject),
+                Ok(subject) => subject,
                 Err(error) => panic!("{setting:?} of {code}: {error}"),
             })
             .collect();
-        let states: Vec<_> =
-            subjects.iter().map(|(_, subject)| States::of(subject.program())).collect();
+        let programs = subjects.iter().map(|tried| tried.subject.program());
+        let states: Vec<_> = programs.map(States::of).collect();
         let mut has_found = vec![false; subjects.len()];
         for index in 0..plan.states {
             let mut state = states[index % states.len()].pick(rng);
             for gas in gas_amounts(&oracle, &state, plan.amounts, rng) {
                 state.gas = gas;
-                for ((setting, subject), has_found) in subjects.iter().zip(&mut has_found) {
-                    let verdict = self.summary.check(&oracle, &**subject, &state);
-                    if let Err(text) = verdict
+                for (tried, has_found) in subjects.iter().zip(&mut has_found) {
+                    if let Err(text) = self.summary.check(&oracle, tried, &state)
                         && !*has_found
                     {
                         *has_found = true;
-                        let (setting, code, state) = (*setting, code.clone(), state.clone());
+                        let setting = tried.setting.clone();
+                        let (code, state) = (code.clone(), state.clone());
                         self.summary.findings.push(Finding { setting, code, state, text });
                     }
                 }
@@ -212,29 +194,29 @@ impl Worker {
 }
 
 impl Summary {
-    fn check(
-        &mut self,
-        oracle: &Oracle,
-        subject: &dyn Subject,
-        state: &State,
-    ) -> Result<(), String> {
-        let (exit, verdict) = check(oracle, subject, state);
-        match exit {
-            Exit::NotEntered => self.stretches[0] += 1,
-            Exit::Ended => self.stretches[1] += 1,
-            Exit::HandedOver => self.stretches[2] += 1,
-            Exit::Broken(_) => {}
+    fn check(&mut self, oracle: &Oracle, tried: &Tried, state: &State) -> Result<(), String> {
+        let (exit, verdict) = check(oracle, tried, state);
+        let tally = match tried.setting {
+            Setting::Machine(_) => &mut self.machine,
+            Setting::Analysed(..) => &mut self.analysed,
+        };
+        match (exit, &verdict) {
+            (Exit::NotEntered, _) => tally.not_entered += 1,
+            (Exit::Ended, _) => tally.ended += 1,
+            (Exit::HandedOver, Ok(0)) => tally.refused += 1,
+            (Exit::HandedOver, _) => tally.handed_over += 1,
+            (Exit::Broken(_), _) => {}
         }
         self.differing += u64::from(verdict.is_err());
-        verdict
+        tally.instructions += verdict?;
+        Ok(())
     }
 
     /// Adds those of another run.
     pub fn add(&mut self, other: Self) {
         self.codes += other.codes;
-        for (sum, more) in self.stretches.iter_mut().zip(other.stretches) {
-            *sum += more;
-        }
+        self.machine += other.machine;
+        self.analysed += other.analysed;
         self.differing += other.differing;
         self.findings.extend(other.findings);
     }
@@ -252,19 +234,11 @@ impl Summary {
 }
 
 /// Runs a subject from a state, and compares.
-pub fn check(oracle: &Oracle, subject: &dyn Subject, state: &State) -> (Exit, Result<(), String>) {
+pub fn check(oracle: &Oracle, tried: &Tried, state: &State) -> (Exit, Result<u64, String>) {
     let (mut frame, mut host) = oracle.begin(state);
-    let exit = subject.run(oracle, &mut frame, &mut host);
+    let exit = tried.subject.run(oracle, &mut frame, &mut host);
     let mut outcome = Outcome { exit: exit.clone(), frame, host };
-    let program = subject.program();
-    let goal = |pc: usize| {
-        let merged = program
-            .blocks
-            .values()
-            .find(|block| block.pc as usize == pc && block.merged_into.is_some())?;
-        Some(program.blocks[merged.merged_into.expand()?].pc as usize)
-    };
-    (exit, compare(oracle, state, &mut outcome, goal))
+    (exit, compare(oracle, state, &mut outcome, |pc, goal| tried.goals.contains(&(pc, goal))))
 }
 
 impl fmt::Display for Finding {
@@ -274,10 +248,31 @@ impl fmt::Display for Finding {
     }
 }
 
+impl AddAssign for Tally {
+    fn add_assign(&mut self, more: Self) {
+        self.not_entered += more.not_entered;
+        self.ended += more.ended;
+        self.handed_over += more.handed_over;
+        self.refused += more.refused;
+        self.instructions += more.instructions;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { not_entered, ended, handed_over, refused, instructions } = self;
+        write!(
+            f,
+            "{ended} stretches ended, {handed_over} handed over on the way, {refused} at once, "
+        )?;
+        write!(f, "{not_entered} not entered; {instructions} instructions")
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [not_entered, ended, handed_over] = self.stretches;
-        write!(f, "{} codes, {ended} stretches ended, {handed_over} ", self.codes)?;
-        write!(f, "handed over, {not_entered} not entered: {} differ", self.differing)
+        let Self { codes, machine, analysed, differing, .. } = self;
+        write!(f, "{codes} codes, {differing} stretches differ\n  compiled: {machine}\n  ")?;
+        write!(f, "analysed: {analysed}")
     }
 }

@@ -64,9 +64,13 @@ impl Oracle {
         true
     }
 
-    /// Executes until the frame ends or is suspended.
-    pub fn finish(&self, frame: &mut Frame, host: &mut RecordingHost) {
-        while !self.step(frame, host) {}
+    /// Executes until the frame ends or is suspended: so many instructions.
+    pub fn finish(&self, frame: &mut Frame, host: &mut RecordingHost) -> u64 {
+        let mut steps = 1;
+        while !self.step(frame, host) {
+            steps += 1;
+        }
+        steps
     }
 
     /// What the instructions from a state on cost, counted from there.

@@ -41,9 +41,9 @@ impl Shrinker {
             return;
         }
         let subject = candidate.setting.subject(&mut self.compilers, &candidate.code);
-        let Ok(subject) = subject else { return };
+        let Ok(tried) = subject else { return };
         let oracle = Oracle::new(&candidate.code);
-        if let (_, Err(text)) = check(&oracle, &*subject, &candidate.state) {
+        if let (_, Err(text)) = check(&oracle, &tried, &candidate.state) {
             self.best = Finding { text, ..candidate };
         }
     }

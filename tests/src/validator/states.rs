@@ -31,6 +31,8 @@ const CHOSEN_WORDS: usize = 48;
 /// The states of a program.
 pub struct States<'a> {
     program: &'a Program,
+    /// Where frames come in.
+    entries: Vec<Entry>,
     /// By entry point, what the head of its block asks of the stack.
     bounds: Vec<StackEffect>,
     targets: Vec<U256>,
@@ -51,8 +53,14 @@ impl<'a> States<'a> {
             plans.plan_of(program, block).and_then(|plan| plan.bounds).unwrap_or_default()
         };
         let jumpdests = program.blocks.values().filter(|block| block.is_jumpdest);
+        // Others are for chunks that go on in each other.
+        let is_outside = |&entry: &Entry| {
+            let data = &program.entries[entry];
+            data.is_jumpdest || data.is_continuation
+        };
         Self {
             program,
+            entries: program.entries.keys().filter(is_outside).collect(),
             bounds: program.entries.keys().map(bounds).collect(),
             targets: jumpdests.map(|block| U256::from(block.pc)).collect(),
             edges: values::edges(),
@@ -61,8 +69,7 @@ impl<'a> States<'a> {
 
     /// A state at an entry point, with plenty of gas.
     pub fn pick(&self, rng: &mut Rng) -> State {
-        let entries = &self.program.entries;
-        let entry = Entry::from_u32(rng.below(entries.len()) as u32);
+        let entry = rng.pick(&self.entries);
         let height = self.height(entry, rng);
         let skipped = height.saturating_sub(CHOSEN_WORDS);
         let word = |slot| if slot < skipped { U256::from(slot * 32) } else { self.word(rng) };
@@ -80,7 +87,7 @@ impl<'a> States<'a> {
             }
         };
         State {
-            pc: entries[entry].pc as usize,
+            pc: self.program.entries[entry].pc as usize,
             stack,
             memory_words: self.memory_words(rng),
             gas: PLENTY,
@@ -123,13 +130,13 @@ impl<'a> States<'a> {
     /// A length of memory.
     fn memory_words(&self, rng: &mut Rng) -> usize {
         let initial = self.program.initial_memory() as usize / 32;
-        match rng.below(10) {
+        match rng.below(16) {
             0 => rng.below(2),
             1 => initial.saturating_sub(1),
             2 => rng.below(initial + 1),
-            3..=5 => initial,
-            6 => initial + 1,
-            7 => initial + rng.below(8),
+            3..=7 => initial,
+            8 => initial + 1,
+            9 => initial + rng.below(8),
             _ => initial + rng.below(60),
         }
     }
