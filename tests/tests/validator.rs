@@ -40,6 +40,12 @@ fn generated_programs() {
 }
 
 #[test]
+fn twin_blocks() {
+    let plan = Plan::from_env();
+    validate("twins", &codes::twins(plan.codes, plan.seed));
+}
+
+#[test]
 fn deployed_contracts() {
     let plan = Plan::from_env();
     let codes = codes::deployed(plan.codes, plan.seed);

@@ -1,7 +1,8 @@
 //! The code that is tried: what the passes' golden texts have, programs on which native code was
-//! once wrong, the sweep of gas limits' programs, generated ones, and deployed contracts.
+//! once wrong, the sweep of gas limits' programs, generated ones, pairs of blocks that nearly are the
+//! same, and deployed contracts.
 
-use super::state::Code;
+use super::{state::Code, twins::twins as pair};
 use crate::{
     assembly::assemble,
     case::{TARGET, all_specs},
@@ -71,6 +72,14 @@ pub fn generated(count: usize, seed: u64) -> Vec<Code> {
         code(format!("program {}", program.seed), bytes, program.spec)
     });
     programs.collect()
+}
+
+/// Pairs of blocks that nearly are the same.
+pub fn twins(count: usize, seed: u64) -> Vec<Code> {
+    let rng = &mut Rng::new(mix(seed));
+    let count = count.min(20_000);
+    let codes = (0..count).map(|index| code(format!("twins {index}"), pair(rng), SpecId::OSAKA));
+    codes.collect()
 }
 
 /// Deployed contracts, if there are any here.

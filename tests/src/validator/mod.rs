@@ -18,6 +18,8 @@
 //! | `ir` | the subject that is the analysed program, by a meaning of its own |
 //! | `settings` | the subjects that are tried: levels, passes left out, ways to cut and follow |
 //! | `codes` | what code is tried |
+//! | `twins` | pairs of blocks that nearly are the same |
+//! | `watch` | names the stretch that has no end |
 //! | `shrink` | a smaller code and state that fail alike |
 //!
 //! `CRANEVM_VALIDATE` sets how much runs: `1` is what `cargo test` runs, `20` twenty times the
@@ -34,6 +36,8 @@ pub mod settings;
 pub mod shrink;
 pub mod state;
 pub mod states;
+mod twins;
+mod watch;
 
 use self::{
     compare::{Exit, Outcome, compare},
@@ -43,6 +47,7 @@ use self::{
     settings::{Setting, Tried},
     state::{Code, Frame, State},
     states::{States, gas_amounts},
+    watch::Watch,
 };
 use crate::{
     parallel,
@@ -152,13 +157,14 @@ impl Plan {
 /// What one thread has.
 struct Worker {
     compilers: Compilers,
+    watch: Watch,
     summary: Summary,
 }
 
 impl Worker {
     fn new() -> Self {
         let compilers = Compilers::new().unwrap_or_else(|error| panic!("no compiler: {error}"));
-        Self { compilers, summary: Summary::default() }
+        Self { compilers, watch: Watch::new(), summary: Summary::default() }
     }
 
     fn run(&mut self, plan: &Plan, code: &Code, rng: &mut Rng) {
@@ -178,7 +184,11 @@ impl Worker {
             for gas in gas_amounts(&oracle, &state, plan.amounts, rng) {
                 state.gas = gas;
                 for (tried, has_found) in subjects.iter().zip(&mut has_found) {
-                    if let Err(text) = self.summary.check(&oracle, tried, &state)
+                    let (exit, verdict) = self
+                        .watch
+                        .over((&tried.setting, code, &state), || check(&oracle, tried, &state));
+                    self.summary.count(&tried.setting, &exit, &verdict);
+                    if let Err(text) = verdict
                         && !*has_found
                     {
                         *has_found = true;
@@ -194,22 +204,22 @@ impl Worker {
 }
 
 impl Summary {
-    fn check(&mut self, oracle: &Oracle, tried: &Tried, state: &State) -> Result<(), String> {
-        let (exit, verdict) = check(oracle, tried, state);
-        let tally = match tried.setting {
+    fn count(&mut self, setting: &Setting, exit: &Exit, verdict: &Result<u64, String>) {
+        let tally = match setting {
             Setting::Machine(_) => &mut self.machine,
             Setting::Analysed(..) => &mut self.analysed,
         };
-        match (exit, &verdict) {
+        match (exit, verdict) {
             (Exit::NotEntered, _) => tally.not_entered += 1,
             (Exit::Ended, _) => tally.ended += 1,
             (Exit::HandedOver, Ok(0)) => tally.refused += 1,
             (Exit::HandedOver, _) => tally.handed_over += 1,
             (Exit::Broken(_), _) => {}
         }
-        self.differing += u64::from(verdict.is_err());
-        tally.instructions += verdict?;
-        Ok(())
+        match verdict {
+            Ok(instructions) => tally.instructions += instructions,
+            Err(_) => self.differing += 1,
+        }
     }
 
     /// Adds those of another run.

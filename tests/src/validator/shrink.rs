@@ -9,6 +9,7 @@ use super::{
     machine::Compilers,
     oracle::Oracle,
     state::{Code, State},
+    watch::Watch,
 };
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,8 @@ const TIME: Duration = Duration::from_secs(20);
 /// Makes a finding smaller.
 pub fn shrink(finding: &Finding) -> Finding {
     let Ok(compilers) = Compilers::new() else { return finding.clone() };
-    let mut shrinker = Shrinker { best: finding.clone(), compilers, end: Instant::now() + TIME };
+    let (best, watch, end) = (finding.clone(), Watch::new(), Instant::now() + TIME);
+    let mut shrinker = Shrinker { best, compilers, watch, end };
     shrinker.clear_code();
     shrinker.simplify_state();
     shrinker.best
@@ -27,6 +29,7 @@ pub fn shrink(finding: &Finding) -> Finding {
 struct Shrinker {
     best: Finding,
     compilers: Compilers,
+    watch: Watch,
     end: Instant,
 }
 
@@ -43,7 +46,9 @@ impl Shrinker {
         let subject = candidate.setting.subject(&mut self.compilers, &candidate.code);
         let Ok(tried) = subject else { return };
         let oracle = Oracle::new(&candidate.code);
-        if let (_, Err(text)) = check(&oracle, &tried, &candidate.state) {
+        let Finding { setting, code, state, .. } = &candidate;
+        let run = || check(&oracle, &tried, state);
+        if let (_, Err(text)) = self.watch.over((setting, code, state), run) {
             self.best = Finding { text, ..candidate };
         }
     }
