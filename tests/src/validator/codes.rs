@@ -1,6 +1,6 @@
 //! The code that is tried: what the passes' golden texts have, programs on which native code was
-//! once wrong, the sweep of gas limits' programs, generated ones, pairs of blocks that nearly are the
-//! same, and deployed contracts.
+//! once wrong, the sweep of gas limits' programs, generated ones, pairs of blocks that nearly are
+//! the same, and deployed contracts.
 
 use super::{state::Code, twins::twins as pair};
 use crate::{

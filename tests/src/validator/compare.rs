@@ -7,9 +7,9 @@
 //! merged into. Then both go on in the interpreter, each at its pc, and must come to the same end.
 //!
 //! **Ended or suspended.** The action must be the same, with the whole of its contents, and the
-//! host must have been asked the same. A frame that is suspended, and one that ends by STOP, RETURN,
-//! REVERT or SELFDESTRUCT, has revm's pc, stack and memory too; one that halts exceptionally has
-//! not, nor the price of its memory (README, limits).
+//! host must have been asked the same. A frame that is suspended, and one that ends by STOP,
+//! RETURN, REVERT or SELFDESTRUCT, has revm's pc, stack and memory too; one that halts
+//! exceptionally has not, nor the price of its memory (README, limits).
 
 use super::{
     host::{Event, RecordingHost},
@@ -180,7 +180,7 @@ impl Differences {
             let more = different.count();
             let _ = writeln!(
                 self.0,
-                "  stack slot {slot} from the bottom: {expected:x}\n    found {found:x} (and {more} more)"
+                "  stack slot {slot}: {expected:x}\n    found {found:x} (and {more} more)"
             );
         }
     }

@@ -23,8 +23,9 @@
 //! | `shrink` | a smaller code and state that fail alike |
 //!
 //! `CRANEVM_VALIDATE` sets how much runs: `1` is what `cargo test` runs, `20` twenty times the
-//! states, `all` all of the contracts and all amounts of gas that matter. `CRANEVM_SEED` sets another sequence, and
-//! `CRANEVM_TRACE` names each job before it runs, should the process crash.
+//! states, `all` all of the contracts, ten times the states, and all amounts of gas that matter:
+//! hours. `CRANEVM_SEED` sets another sequence, and `CRANEVM_TRACE` prints each stretch before it
+//! runs, should the process crash.
 
 pub mod codes;
 pub mod compare;

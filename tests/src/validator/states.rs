@@ -25,7 +25,8 @@ use std::collections::BTreeSet;
 /// Gas with which a stretch is traced, and with which it runs to its end or for long.
 const PLENTY: u64 = 120_000;
 
-/// Words below the top that are chosen one by one. Instructions reach no deeper, but for EIP-8024's.
+/// Words below the top that are chosen one by one. Instructions reach no deeper, but for those of
+/// EIP-8024.
 const CHOSEN_WORDS: usize = 48;
 
 /// The states of a program.

@@ -2,8 +2,8 @@
 //! another order: what a pass may take for one and the same block, though they fail in different
 //! places.
 //!
-//! Both begin with JUMPDEST and jump, and both may be jumped to: their offsets are pushed. Each is a
-//! list of pieces that load and store, and of others that leave nothing, which stand elsewhere in
+//! Both begin with JUMPDEST and jump, and both may be jumped to: their offsets are pushed. Each is
+//! a list of pieces that load and store, and of others that leave nothing, which stand elsewhere in
 //! each.
 
 use crate::{assembly::Assembly, rng::Rng};

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A stretch that takes longer has no end. A busy machine has a share of a core, an emulator is slow.
+/// A stretch that takes longer has no end. A busy machine has a share of a core.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// How often somebody looks.

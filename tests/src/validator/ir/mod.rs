@@ -8,7 +8,7 @@
 //! - heads: what is checked and charged before a block, in either of two ways (`heads`);
 //! - gas: signed, less by what is charged ahead; what charges sees the exact amount, and comes too
 //!   late if that is negative (`block`);
-//! - values and the stack: inputs are read where they lie, outputs are written at the end (`block`).
+//! - values and the stack: inputs are read where they lie, outputs written at the end (`block`).
 //!
 //! What the passes say of the program is checked on the way: a value is as narrow as its bits say,
 //! slots lie within the block's bounds, memory reaches as far as is taken for granted, what is
@@ -42,8 +42,8 @@ use revm::interpreter::{
 };
 use std::{cell::RefCell, collections::BTreeMap};
 
-/// Blocks after which a stretch has gone on for too long: each takes gas, or is followed by one that
-/// does.
+/// Blocks after which a stretch has gone on for too long: each takes gas, or is followed by one
+/// that does.
 const MAX_BLOCKS: u64 = 10_000_000;
 
 /// An analysed code.
