@@ -50,7 +50,7 @@ fn dear() -> Vec<u8> {
     iter::once(PUSH0).chain([TLOAD; 30]).chain([POP]).collect()
 }
 
-/// A store far beyond memory, with [something dear](dear) before it or not.
+/// A store far beyond memory, with instructions before it that take much gas, or not.
 pub fn far_store(is_dear: bool) -> Vec<u8> {
     let between = if is_dear { dear() } else { vec![] };
     first_block_twice(&between, |asm| {
