@@ -339,7 +339,10 @@ impl Lifter<'_> {
             // The end of the code has no instruction; the others always have one.
             (_, last) => {
                 self.write_outputs();
-                Terminator::Stop { pc: last.map_or(self.decoded.end, |last| last.pc) }
+                // A chain's own PUSH may be back from where its bytes are missing.
+                let is_back = shape.is_continuation && shape.pc == shape.end_pc;
+                let end = if is_back { shape.pc } else { self.decoded.end };
+                Terminator::Stop { pc: last.map_or(end, |last| last.pc) }
             }
         }
     }

@@ -132,6 +132,16 @@ impl Whole<'_> {
         self.program.blocks[block].pc == pc || self.merged.contains(&(block, pc))
     }
 
+    /// Whether who goes on with a block after the last opcode goes on at an offset. Behind the
+    /// code, that is where the frame stops.
+    fn goes_on(&self, block: Block, end: u32) -> bool {
+        let data = &self.program.blocks[block];
+        match end < self.program.code_len {
+            true => self.stands_for(block, end),
+            false => data.terminator == Terminator::Stop { pc: end },
+        }
+    }
+
     fn constants(&self, block: Block) -> &[(i16, u32)] {
         &self.source.constants[block.as_u32() as usize]
     }
@@ -353,10 +363,11 @@ impl Walk<'_> {
         let (pc, opcode) = last.map_or((data.pc, Opcode::STOP), |last| (last.pc, last.opcode));
         let end = last.map_or(data.pc, Read::end);
         let is_right = match data.terminator {
-            Terminator::FallThrough(next) => self.whole.stands_for(next, end),
+            Terminator::FallThrough(next) => self.whole.goes_on(next, end),
             Terminator::Stop { pc: stop } => match last.filter(|last| self.ends(last)) {
                 Some(last) => last.pc == stop,
-                None => stop == program.code_len && end >= stop,
+                // One without opcodes stops where those stop that lead to it.
+                None => stop == end || last.is_none() && stop >= program.code_len,
             },
             Terminator::HandOver { pc: out, .. } => out == pc,
             Terminator::Jump(target) => {
@@ -368,11 +379,11 @@ impl Walk<'_> {
                 opcode == Opcode::JUMPI
                     && self.word(condition).is_zero() == words[1].is_zero()
                     && self.leads_to(target, words[0])
-                    && self.whole.stands_for(otherwise, end)
+                    && self.whole.goes_on(otherwise, end)
             }
             Terminator::Exit(inst) => self.is_last(inst, pc, opcode),
             Terminator::Suspend { inst, continuation } => {
-                self.is_last(inst, pc, opcode) && self.whole.stands_for(continuation, end)
+                self.is_last(inst, pc, opcode) && self.whole.goes_on(continuation, end)
             }
         };
         self.at_block(is_right, Defect::OtherEnd)
