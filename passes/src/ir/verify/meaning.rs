@@ -146,13 +146,16 @@ impl Whole<'_> {
         &self.source.constants[block.as_u32() as usize]
     }
 
-    /// A block begins where it says; one that takes words for known has no way in but one edge.
+    /// A block begins where it says; one that takes words for known has no way in but one edge. If
+    /// that comes from another chunk, there is an entry point, but no frame begins or resumes there.
     fn check_start(&self, block: Block, reads: &[Read]) -> Result<(), VerifyError> {
         let (entity, data) = (Entity::Block(block), &self.program.blocks[block]);
         let begins = reads.first().map_or(self.program.code_len, |read| read.pc) == data.pc;
         ensure(begins, entity, Defect::OtherPath(data.pc))?;
         if let Some(&(slot, _)) = self.constants(block).first() {
-            let has_one_way = data.is_clone && data.entry.is_none();
+            let entry = data.entry.expand().map(|entry| &self.program.entries[entry]);
+            let is_open = entry.is_some_and(|entry| entry.is_jumpdest || entry.is_continuation);
+            let has_one_way = data.is_clone && !is_open;
             ensure(has_one_way, entity, Defect::OtherConstant(slot))?;
         }
         Ok(())
