@@ -23,5 +23,6 @@ pub mod past_faults;
 pub mod programs;
 pub mod rng;
 pub mod shrink;
+pub mod small;
 pub mod sweep;
 pub mod validator;

@@ -33,6 +33,19 @@ pub fn for_each<S: Send>(
     init: impl Fn() -> S + Sync,
     run: impl Fn(&mut S, usize) + Sync,
 ) -> Vec<S> {
+    for_each_within(JOB_LIMIT, jobs, init, run)
+}
+
+/// [`for_each`], of jobs of which none takes as long as `limit` unless it hangs.
+///
+/// # Panics
+/// As [`for_each`].
+pub fn for_each_within<S: Send>(
+    limit: Duration,
+    jobs: usize,
+    init: impl Fn() -> S + Sync,
+    run: impl Fn(&mut S, usize) + Sync,
+) -> Vec<S> {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(jobs.max(1));
     let trace = std::env::var_os("CRANEVM_TRACE").is_some();
     let next = AtomicUsize::new(0);
@@ -67,7 +80,7 @@ pub fn for_each<S: Send>(
             })
             .collect();
         while handles.iter().any(|handle| !handle.is_finished()) {
-            watches.iter().for_each(Watch::abort_if_hung);
+            watches.iter().for_each(|watch| watch.abort_if_hung(limit));
             thread::sleep(Duration::from_millis(20));
         }
         handles.into_iter().map(|handle| handle.join().unwrap_or_else(|p| rethrow(p))).collect()
@@ -113,12 +126,12 @@ impl Watch {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn abort_if_hung(&self) {
+    fn abort_if_hung(&self, limit: Duration) {
         if let Some((job, since)) = *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-            && since.elapsed() > JOB_LIMIT
+            && since.elapsed() > limit
         {
             // Not by `eprintln!`, whose output the test harness keeps to itself.
-            let _ = writeln!(io::stderr(), "job {job} hangs: no end after {JOB_LIMIT:?}");
+            let _ = writeln!(io::stderr(), "job {job} hangs: no end after {limit:?}");
             std::process::abort();
         }
     }
