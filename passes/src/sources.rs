@@ -72,7 +72,6 @@ hash_sources! {
     "analysis/weight.rs",
     "chunks.rs",
     "decode.rs",
-    "ir/effects.rs",
     "ir/entities.rs",
     "ir/evaluate.rs",
     "ir/implementation.rs",

@@ -96,7 +96,7 @@ fn left(code: &[u8], skip: PassSet) -> String {
         ..PassOptions::default()
     };
     let program = analyze(code, &options).expect("a valid program");
-    let has_effect = |opcode: &Opcode| !opcode.effects().is_removable();
+    let has_effect = |opcode: &Opcode| !opcode.implementation().computes();
     let opcodes = program.insts.values().map(|data| data.opcode).filter(has_effect);
     opcodes.map(|opcode| opcode.to_string()).collect::<Vec<_>>().join(" ")
 }

@@ -1,6 +1,5 @@
 //! The intermediate representation: a program of blocks whose stack is lifted to values.
 
-pub mod effects;
 pub mod entities;
 pub(crate) mod evaluate;
 pub mod implementation;

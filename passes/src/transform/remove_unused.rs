@@ -78,7 +78,7 @@ pub(crate) fn remove_dropped(
 
 /// Whether an instruction only computes or observes, and by compiled code's own means.
 fn is_removable(opcode: Opcode) -> bool {
-    opcode.implementation().computes() && opcode.effects().is_removable()
+    opcode.implementation().computes()
 }
 
 #[cfg(test)]

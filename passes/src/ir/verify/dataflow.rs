@@ -1,8 +1,8 @@
 //! Blocks, instructions and values: order, extent, definitions and uses.
 
 use super::{Defect, Entity, VerifyError, ensure};
-use crate::ir::effects::Effects;
 use crate::ir::entities::{Block, Inst, Value};
+use crate::ir::implementation::Implementation;
 use crate::ir::opcode::OpcodeInfo;
 use crate::ir::program::{
     BlockData, InstData, JumpTarget, MAX_LIKELY_TARGETS, Output, Program, Span, Terminator,
@@ -137,12 +137,11 @@ impl Checker<'_> {
         let Some(info) = data.opcode.info().filter(is_there) else {
             return Err(VerifyError { entity, defect: Defect::NotAnInstruction });
         };
-        let ends = Effects::ENDS_FRAME.union(Effects::SUSPENDS).union(Effects::JUMPS);
         let is_last = match block_data.terminator {
             Terminator::Exit(last) | Terminator::Suspend { inst: last, .. } => last == inst,
             _ => false,
         };
-        ensure(is_last || !info.effects.intersects(ends), entity, Defect::EndsInside)?;
+        ensure(is_last || info.implementation.stays_inside(), entity, Defect::EndsInside)?;
 
         let follows = follows(data.args, self.next_arg, self.program.arg_pool.len());
         ensure(follows, entity, Defect::ArgSpan)?;
@@ -153,7 +152,7 @@ impl Checker<'_> {
             self.check_use(block, arg, entity)?;
         }
 
-        let suspends = info.effects.contains(Effects::SUSPENDS);
+        let suspends = info.implementation == Implementation::Suspend;
         let pushes = info.outputs != 0 && !suspends;
         ensure(data.result.is_some() == pushes, entity, Defect::ResultCount)?;
         if let Some(result) = data.result.expand() {
@@ -201,9 +200,9 @@ impl Checker<'_> {
                 let end = self.program.code_len + MAX_IMMEDIATE;
                 ensure(pc <= end, entity, Defect::StopPc(pc))
             }
-            Terminator::Exit(inst) => self.check_last_inst(block, inst, Effects::ENDS_FRAME),
+            Terminator::Exit(inst) => self.check_last_inst(block, inst, Implementation::Exit),
             Terminator::Suspend { inst, continuation } => {
-                self.check_last_inst(block, inst, Effects::SUSPENDS)?;
+                self.check_last_inst(block, inst, Implementation::Suspend)?;
                 self.check_next(block, continuation)
             }
             Terminator::HandOver { pc, continuation } => {
@@ -237,18 +236,19 @@ impl Checker<'_> {
         }
     }
 
-    /// The instruction named by a terminator: the block's last, with the effect it is named for.
+    /// The instruction named by a terminator: the block's last, done as the terminator says.
     fn check_last_inst(
         &self,
         block: Block,
         inst: Inst,
-        effect: Effects,
+        implementation: Implementation,
     ) -> Result<(), VerifyError> {
         let entity = Entity::Block(block);
         let span = self.program.blocks[block].insts;
         let is_last = !span.is_empty() && inst.as_u32() == span.end - 1;
-        let has_effect = is_last && self.program.insts[inst].opcode.effects().contains(effect);
-        ensure(has_effect, entity, Defect::TerminatorInst(inst))
+        let opcode = self.program.insts[inst].opcode;
+        let is_right = is_last && opcode.implementation() == implementation;
+        ensure(is_right, entity, Defect::TerminatorInst(inst))
     }
 
     fn check_outputs(&mut self, block: Block) -> Result<(), VerifyError> {

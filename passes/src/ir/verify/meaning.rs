@@ -25,9 +25,9 @@ mod tests;
 
 use super::source::{Read, read};
 use super::{Defect, Entity, Source, VerifyError, ensure};
-use crate::ir::effects::Effects;
 use crate::ir::entities::{Block, Inst, Value};
 use crate::ir::evaluate::evaluate;
+use crate::ir::implementation::Implementation;
 use crate::ir::opcode::Opcode;
 use crate::ir::program::{JumpTarget, Program, Terminator, ValueDef};
 use crate::ir::width::{WORD_BITS, result_bits};
@@ -331,15 +331,15 @@ impl Walk<'_> {
 
     /// Memory must be the same where an instruction could tell.
     fn check_memory(&mut self, opcode: Opcode, entity: Entity) -> Result<(), VerifyError> {
-        let effects = opcode.effects();
-        if effects.is_pure() {
+        use Implementation::{Charged, Delegated, Exit, Suspend};
+        let implementation = opcode.implementation();
+        // These two tell how far memory reaches, or what growing it has cost.
+        let tells_size = matches!(opcode, Opcode::MSIZE | Opcode::GAS);
+        if implementation.computes() && !tells_size {
             return Ok(());
         }
         ensure(self.memory.reaches_alike(), entity, Defect::OtherMemory)?;
-        let is_followed =
-            matches!(opcode, Opcode::MLOAD | Opcode::MSTORE | Opcode::MSTORE8 | Opcode::MSIZE);
-        let accesses = Effects::READS_MEMORY.union(Effects::WRITES_MEMORY);
-        if effects.intersects(accesses) && !is_followed {
+        if matches!(implementation, Charged | Delegated | Exit | Suspend) {
             ensure(self.memory.is_alike(), entity, Defect::OtherMemory)?;
             self.memory.forget();
         }
