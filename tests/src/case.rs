@@ -54,6 +54,8 @@ pub struct Case {
     /// Most regular gas of a transaction (EIP-7825). Under EIP-8037 gas above it is a reservoir for
     /// state gas; a low one gives transactions of moderate gas such a reservoir.
     pub gas_cap: u64,
+    /// Most bytes of memory of all frames, if revm is built with its feature `memory_limit`.
+    pub memory_limit: u64,
     /// A read of the database that goes wrong.
     pub fault: Option<Fault>,
 }
@@ -66,6 +68,9 @@ pub const TARGET: Address = Address::repeat_byte(0xc0);
 
 /// Gas that the transactions of hand-written cases have unless they say otherwise.
 pub const DEFAULT_GAS: u64 = 1_000_000;
+
+/// revm's own limit of memory, in bytes.
+const DEFAULT_MEMORY_LIMIT: u64 = (1 << 32) - 1;
 
 /// Wei per gas that all transactions pay.
 const GAS_PRICE: u128 = 10;
@@ -120,7 +125,9 @@ impl Case {
         let sender = AccountSetup { balance: U256::MAX >> 1, ..Default::default() };
         let accounts = BTreeMap::from([(SENDER, sender)]);
         let transactions = vec![Transaction::new(Bytes::new())];
-        Self { spec, accounts, transactions, gas_cap: u64::MAX, fault: None }.contract(TARGET, code)
+        let (gas_cap, memory_limit) = (u64::MAX, DEFAULT_MEMORY_LIMIT);
+        Self { spec, accounts, transactions, gas_cap, memory_limit, fault: None }
+            .contract(TARGET, code)
     }
 
     /// The case with one more contract.
@@ -154,6 +161,12 @@ impl Case {
         self
     }
 
+    /// The case with a limit on memory.
+    pub const fn memory_limit(mut self, memory_limit: u64) -> Self {
+        self.memory_limit = memory_limit;
+        self
+    }
+
     /// The case with a failing read.
     pub fn fault(mut self, fault: Fault) -> Self {
         self.fault = Some(fault);
@@ -182,7 +195,8 @@ impl Case {
 impl fmt::Display for Case {
     /// The case as something to paste into a test: every account and transaction in hex.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "spec {:?}, gas cap {}, fault {:?}", self.spec, self.gas_cap, self.fault)?;
+        let Self { spec, gas_cap, memory_limit, fault, .. } = self;
+        writeln!(f, "spec {spec:?}, gas cap {gas_cap}, memory {memory_limit}, fault {fault:?}")?;
         for (address, account) in &self.accounts {
             let AccountSetup { balance, nonce, code, storage } = account;
             writeln!(f, "account {address} balance {balance} nonce {nonce}")?;

@@ -177,6 +177,7 @@ fn context_over(case: &Case, database: RecordingDatabase) -> TestContext {
     let mut context: Context<BlockEnv, TxEnv, CfgEnv, _, Journal<_>, ()> =
         Context::new(database, case.spec);
     context.cfg.tx_gas_limit_cap = Some(case.gas_cap);
+    context.cfg.memory_limit = case.memory_limit;
     context.block = case.block();
     context
 }

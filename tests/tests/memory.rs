@@ -194,6 +194,32 @@ fn memory_of_initcode() {
     CHECKER.check(&Case::new(SpecId::OSAKA, asm.return_top().code()).gas(20_000_000));
 }
 
+/// Beyond a limit of memory there is another reason than beyond what gas pays, at any offset.
+#[test]
+fn a_limit_of_memory_is_looked_at_first() {
+    let opcodes = memory_opcodes();
+    parallel::for_each(opcodes.len(), Checker::new, |checker, job| {
+        let (opcode, operands, at) = opcodes[job];
+        for limit in [0_u64, 4096, (1 << 32) - 1] {
+            let near = [limit.saturating_sub(64), limit.saturating_sub(33), limit, limit + 1];
+            let far = [1_u64 << 41, (1 << 42) - 32, 1 << 42, 1 << 48, 1 << 62];
+            // Up to 4 GiB nothing but the limit stands between a frame and memory.
+            let offsets = near.into_iter().filter(|offset| *offset < 1 << 20).chain(far);
+            for offset in offsets {
+                let asm = touch(opcode, operands, at, U256::from(offset), U256::from(32));
+                let asm = asm.op(MSIZE).op(GAS).op(ADD);
+                let case = Case::new(SpecId::OSAKA, asm.return_top().code());
+                checker.check(&case.memory_limit(limit));
+            }
+        }
+        checker.clear();
+    });
+    let asm = Assembly::new().push((1u64 << 42) - 1).op(MLOAD);
+    let seen = CHECKER.check(&Case::new(SpecId::OSAKA, asm.code()));
+    let ExecutionResult::Halt { reason, .. } = seen.result() else { panic!("{seen:?}") };
+    assert_eq!(*reason, HaltReason::OutOfGas(OutOfGasError::MemoryLimit));
+}
+
 #[test]
 fn offsets_beyond_all_gas_have_their_own_reason() {
     let asm = Assembly::new().push(1).push(U256::MAX).op(MSTORE);

@@ -5,9 +5,9 @@ use revm_interpreter::{
     Host, InstructionExecResult, InstructionResult, Interpreter, interpreter::EthInterpreter,
 };
 
-/// Memory up to this length may be paid for: 4 TiB cost more gas than a frame can have here. revm's
-/// prices saturate far beyond, and its lengths wrap, so what is longer isn't left to it.
-const MAX_MEMORY: u64 = 1 << 42;
+/// Longer memory no machine has: 4 TiB. Who can't pay for it is refused by revm, with its own
+/// reasons; who can is refused here, for revm would end the process, or take a wrapped length.
+pub(crate) const MAX_MEMORY: u64 = 1 << 42;
 
 /// The exact gas at one instruction: what compiled code keeps, plus the static gas of the
 /// instructions after it, which compiled code has charged ahead.
@@ -17,7 +17,7 @@ const MAX_MEMORY: u64 = 1 << 42;
 /// they load of the state can be observed (EIP-7928). So the gas goes below zero. Every instruction
 /// that may charge looks at the exact gas first: if that is negative, an instruction before it has
 /// run out of gas. So does every head of a block that charges, and whoever leaves compiled code
-/// (`EvmCompilerFn::go_on`). Nobody has to know which instruction of a block is the last.
+/// (`EvmCompilerFn::enter`). Nobody has to know which instruction of a block is the last.
 pub(crate) struct GasWindow {
     /// Gas left, as revm counts it.
     remaining: u64,
@@ -75,10 +75,13 @@ impl GasWindow {
         if end <= context.memory_len {
             return Ok(());
         }
-        if end > MAX_MEMORY {
-            return Err(InstructionResult::MemoryOOG);
-        }
         let params = host.gas_params();
+        if end > MAX_MEMORY {
+            let cost = params.memory_cost(end.div_ceil(32) as usize);
+            if cost.saturating_sub(interpreter.gas.memory().expansion_cost) <= self.remaining {
+                return Err(InstructionResult::MemoryOOG);
+            }
+        }
         self.with_interpreter(interpreter, |own| own.resize_memory(params, offset, len))?;
         context.refresh_memory(interpreter);
         // Whoever grows memory says so; but what is accessed unchecked from here on has to be there.

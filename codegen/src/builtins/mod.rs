@@ -28,6 +28,7 @@ mod storage;
 mod table;
 
 pub use delegate::delegated_instructions;
+pub(crate) use gas_window::MAX_MEMORY;
 pub use own::{TableVerdicts, native_opcodes};
 #[cfg(feature = "cranelift")]
 pub(crate) use table::BuiltinResults;

@@ -7,7 +7,10 @@ use super::{
     Translator, unaligned,
     word::{Limb, Word},
 };
-use crate::{abi::offsets, builtins::Builtin};
+use crate::{
+    abi::offsets,
+    builtins::{Builtin, MAX_MEMORY},
+};
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, condcodes::IntCC, types};
 use cranevm_passes::ir::{
     entities::{Inst, Value},
@@ -17,8 +20,9 @@ use cranevm_passes::ir::{
 /// Offsets below this can be immediates of an access.
 const MAX_IMMEDIATE_OFFSET: u64 = 1 << 30;
 
-/// Bits that bound an offset within memory: gas can't buy more.
+/// Bits that bound an offset within memory.
 const MEMORY_OFFSET_BITS: u16 = 48;
+const _: () = assert!(MAX_MEMORY < 1 << MEMORY_OFFSET_BITS);
 
 /// How many bytes an instruction accesses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
