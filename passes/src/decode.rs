@@ -30,6 +30,13 @@ pub struct Instruction {
     pub form: Form,
 }
 
+impl Instruction {
+    /// Whether a jump may lead here, also where the opcode is foreign.
+    pub(crate) fn is_jumpdest(&self) -> bool {
+        self.opcode == Opcode::JUMPDEST
+    }
+}
+
 /// What an instruction means to the passes. Depths count from the top of the stack, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {

@@ -374,3 +374,18 @@ fn every_byte_at_every_place_of_a_small_program() {
         }
     }
 }
+
+/// A chain's own JUMPDEST is handed over, and jumped to like any other.
+#[test]
+fn a_foreign_jumpdest_begins_a_block() {
+    let foreign = OpcodeSet::from(1) << usize::from(opcode::JUMPDEST);
+    let codes = ["6004565b5b00", "5b5b", "5f35565b5b", "60045f575b00", "60015b5660035b56005b"];
+    for code in codes {
+        let code = alloy_primitives::hex::decode(code).expect("hexadecimal");
+        for compile_all in [false, true] {
+            let options =
+                PassOptions { foreign, compile_all, verify: true, ..PassOptions::default() };
+            check_program(&code, &options);
+        }
+    }
+}

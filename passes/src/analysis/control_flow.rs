@@ -18,8 +18,9 @@ use crate::ir::entities::Block;
 use crate::ir::program::Span;
 use cranelift_entity::{PrimaryMap, packed_option::PackedOption};
 
-/// Most instructions in a block, whatever the options. With at most seven words popped by
-/// an instruction and a depth of at most 236 touched, no slot of a block leaves `i16`.
+/// Most instructions in a block, whatever the options. Each weighs something, so that a path of
+/// several blocks has hardly more. With at most seven words popped by an instruction and a depth of
+/// at most 236 touched, no slot of a block leaves `i16`.
 pub const MAX_BLOCK_INSTRUCTIONS: u32 = 4096;
 
 /// The blocks of a contract, before their instructions are lifted.
@@ -105,7 +106,7 @@ pub(crate) fn find_blocks(decoded: &Decoded, code_len: u32, block_limit: u32) ->
     let mut is_continuation = true;
     loop {
         let rest = &instructions[first..];
-        let is_jumpdest = rest.first().is_some_and(|i| i.form == Form::JumpDest);
+        let is_jumpdest = rest.first().is_some_and(Instruction::is_jumpdest);
         let (len, ending) = block_extent(rest, block_limit);
         let last = first + len;
         // An opcode that isn't compiled ends after its own byte, for its immediate is unknown.
@@ -134,7 +135,7 @@ pub(crate) fn find_blocks(decoded: &Decoded, code_len: u32, block_limit: u32) ->
         first = last;
         is_continuation = matches!(ending, Ending::Suspend | Ending::Foreign);
         if !ending.reaches_next() {
-            let skipped = instructions[first..].iter().position(|i| i.form == Form::JumpDest);
+            let skipped = instructions[first..].iter().position(Instruction::is_jumpdest);
             match skipped {
                 Some(skipped) => first += skipped,
                 None => break,
@@ -148,8 +149,10 @@ pub(crate) fn find_blocks(decoded: &Decoded, code_len: u32, block_limit: u32) ->
 fn block_extent(rest: &[Instruction], limit: usize) -> (usize, Ending) {
     let mut heavy = 0;
     for (index, instruction) in rest.iter().enumerate() {
+        if index != 0 && instruction.is_jumpdest() {
+            return (index, Ending::FallThrough);
+        }
         let ending = match instruction.form {
-            Form::JumpDest if index != 0 => return (index, Ending::FallThrough),
             _ if index == limit || heavy >= MAX_BLOCK_WEIGHT => {
                 return (index, Ending::FallThrough);
             }
