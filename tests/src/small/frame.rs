@@ -4,7 +4,11 @@
 //! A run costs about a microsecond, where a transaction costs thirty, so that each gas limit can be
 //! tried.
 
-use super::host::{Asked, SmallHost};
+use super::{
+    host::{Asked, SmallHost},
+    resume::resume,
+};
+use crate::rng::{Rng, mix};
 use alloy_primitives::{Bytes, U256};
 use cranevm_codegen::{CompileError, Compiler, NativeProgram, NativeRun, code_memory::CodeRegion};
 use revm::{
@@ -123,29 +127,54 @@ impl Runner {
     /// Runs a frame on the interpreter.
     pub fn interpret(&mut self, frame: &Frame, height: usize, gas: u64) -> Seen {
         self.host.reset();
-        let mut interpreter = frame.begin(height, gas);
-        let action = interpreter.run_plain(&self.instructions, &self.prices, &mut self.host);
-        self.seen(&interpreter, action)
+        let interpreter = &mut frame.begin(height, gas);
+        let mut resumed = 0;
+        let action = loop {
+            let action = interpreter.run_plain(&self.instructions, &self.prices, &mut self.host);
+            if let Some(action) = resume(interpreter, action, &mut resumed) {
+                break action;
+            }
+        };
+        self.seen(interpreter, action)
     }
 
-    /// Runs a frame natively, and what is handed over on the interpreter.
+    /// Runs a frame natively. What is handed over is interpreted for a few instructions, and then
+    /// goes on natively wherever it can; some frames begin on the interpreter.
     #[allow(unsafe_code)]
     pub fn run(&mut self, native: &NativeFrame<'_>, height: usize, gas: u64) -> Seen {
         self.host.reset();
         let Self { host, instructions, prices, spec, .. } = self;
         assert_eq!(native.program.spec_id(), *spec, "the tables are of one fork");
         let interpreter = &mut native.frame.begin(height, gas);
-        // SAFETY: the program is alive for it is borrowed, and was compiled from the bytecode of
-        // this very frame, for its fork. The interpreter has just begun that frame, and the tables
-        // are revm's, of the program's fork (checked above).
-        let run = unsafe { native.program.func().go_on(interpreter, host, instructions, prices) };
-        let action = match run {
-            NativeRun::Ended | NativeRun::Faulted(_) => interpreter.take_next_action(),
-            NativeRun::NotEntered | NativeRun::HandedOver => {
-                interpreter.run_plain(instructions, prices, host)
+        let mut rng = Rng::new(mix(gas ^ (height as u64) << 32));
+        let mut begins_interpreted = rng.percent(25);
+        let (mut natively, mut resumed) = (0, 0);
+        let action = loop {
+            let run = if std::mem::take(&mut begins_interpreted) {
+                NativeRun::NotEntered
+            } else {
+                // SAFETY: the program is alive for it is borrowed, and was compiled from the
+                // bytecode of this very frame, for its fork. revm's instructions alone have changed
+                // the frame since it began, and the tables are revm's, of the program's fork
+                // (checked above).
+                unsafe { native.program.func().go_on(interpreter, host, instructions, prices) }
+            };
+            let has_ended = match run {
+                NativeRun::Ended | NativeRun::Faulted(_) => true,
+                NativeRun::NotEntered | NativeRun::HandedOver => {
+                    let steps = rng.range(1, 5);
+                    (0..steps).any(|_| step(interpreter, host, (instructions, prices)))
+                }
+            };
+            if has_ended {
+                natively += u64::from(run == NativeRun::Ended);
+                let action = interpreter.take_next_action();
+                if let Some(action) = resume(interpreter, action, &mut resumed) {
+                    break action;
+                }
             }
         };
-        self.ended_natively += u64::from(run == NativeRun::Ended);
+        self.ended_natively += u64::from(natively > 0);
         self.seen(interpreter, action)
     }
 
@@ -183,6 +212,19 @@ impl Runner {
         }
         (steps, PLENTY - interpreter.gas.remaining())
     }
+}
+
+/// Interprets an instruction. Whether the frame has ended or is suspended.
+fn step(
+    interpreter: &mut Interpreter<EthInterpreter>,
+    host: &mut SmallHost,
+    (instructions, prices): (&InstructionTable<EthInterpreter, SmallHost>, &GasTable),
+) -> bool {
+    let Err(result) = interpreter.step(instructions, prices, host) else { return false };
+    if interpreter.bytecode.action().is_none() {
+        interpreter.halt(result);
+    }
+    true
 }
 
 /// An action without what depends on how memory was paid for in a frame that failed.

@@ -9,7 +9,8 @@
 //! - [`rare`]: random ones of shapes that make just these things.
 //!
 //! They are frames without a transaction around them ([`frame`]), which cost a microsecond instead
-//! of thirty. Compiling takes most of the time. `CRANEVM_SMALL` says how many run:
+//! of thirty. Interpreter and compiled code take turns wherever they may, and what a frame calls
+//! returns at once. Compiling takes most of the time. `CRANEVM_SMALL` says how many run:
 //!
 //! | value | runs |
 //! | --- | --- |
@@ -26,6 +27,7 @@ pub mod frame;
 pub mod host;
 pub mod limits;
 pub mod rare;
+mod resume;
 
 use self::{
     frame::{Frame, NativeFrame, Runner},
@@ -43,7 +45,7 @@ use std::{
 };
 
 /// The fork: one that has all opcodes that are of interest.
-pub const SPEC: SpecId = SpecId::OSAKA;
+pub const SPEC: SpecId = SpecId::AMSTERDAM;
 
 /// Calldata of all frames: CALLDATASIZE is a small number that isn't known when compiling.
 pub const CALLDATA: [u8; 3] = [0, 0, 5];
@@ -123,8 +125,9 @@ struct Engine {
     compiler: Compiler,
 }
 
-/// What one thread runs programs with.
+/// What one thread runs programs of a fork with.
 pub struct Bench {
+    spec: SpecId,
     runner: Runner,
     region: Arc<CodeRegion>,
     engines: Vec<Engine>,
@@ -170,26 +173,29 @@ fn name(options: &CompilerOptions) -> String {
     }
 }
 
-impl Default for Bench {
-    fn default() -> Self {
+impl Bench {
+    /// A bench without a program.
+    ///
+    /// # Panics
+    /// If no code can be made here.
+    pub fn new(spec: SpecId) -> Self {
         let engine = |options: CompilerOptions| Engine {
             name: name(&options),
             compiler: Compiler::new(options).expect("this machine"),
         };
         Self {
-            runner: Runner::new(SPEC),
+            spec,
+            runner: Runner::new(spec),
             region: CodeRegion::new(1 << 24).expect("address space"),
             engines: settings().into_iter().map(engine).collect(),
             summary: Summary::default(),
         }
     }
-}
 
-impl Bench {
     /// Runs a program on some engines, those beyond the first ones chosen by `turn`, and notes the
     /// first difference.
     pub fn run(&mut self, code: &[u8], effort: Effort, turn: usize) {
-        let frame = Frame::new(code, &CALLDATA, SPEC);
+        let frame = Frame::new(code, &CALLDATA, self.spec);
         let others = self.engines.len() - effort.always.min(self.engines.len());
         let turn = if others == 0 { 0 } else { effort.always + turn % others };
         let engines =
@@ -199,6 +205,11 @@ impl Bench {
         if let Some(text) = found {
             self.summary.note(Finding { code: code.to_vec(), text });
         }
+    }
+
+    /// Whether any program differed so far.
+    pub const fn differs(&self) -> bool {
+        self.summary.differing > 0
     }
 
     /// What came of it.
@@ -307,7 +318,7 @@ pub fn run_all(
     };
     let jobs = count.div_ceil(BATCH);
     let mut summary = Summary::default();
-    for bench in parallel::for_each_within(LIMIT, jobs, Bench::default, run) {
+    for bench in parallel::for_each_within(LIMIT, jobs, || Bench::new(SPEC), run) {
         summary.add(bench.summary());
     }
     summary

@@ -133,7 +133,7 @@ impl Maker {
 
     /// An instruction, perhaps with a constant operand.
     fn instruction(&mut self) {
-        match self.rng.below(20) {
+        match self.rng.below(22) {
             0..=2 => self.op(POP),
             3..=4 => self.op(PUSH0),
             5 => self.ops(&[PUSH1, 3]),
@@ -163,7 +163,33 @@ impl Maker {
             }
             17 => self.neutral(),
             18 => self.ops(&[PUSH1, 1, AND]),
-            _ => self.ops(&[PUSH1, 0x1f, BYTE]),
+            19 => self.ops(&[PUSH1, 0x1f, BYTE]),
+            _ => self.seldom(),
+        }
+    }
+
+    /// What contracts do less often: calls, copies, exchanges of deep words (EIP-8024).
+    fn seldom(&mut self) {
+        match self.rng.below(14) {
+            0 => self.ops(&[PUSH1, 5, PUSH0, PUSH0, RETURNDATACOPY]),
+            1 => self.ops(&[PUSH1, 0x21, PUSH1, 0x20, PUSH1, 1, MCOPY]),
+            2 => self.ops(&[CALLDATASIZE, PUSH1, 0x40, PUSH0, MCOPY]),
+            3 => self.ops(&[CALLDATASIZE, PUSH0, PUSH1, 0x20, CALLDATACOPY]),
+            4 => {
+                self.ops(&[PUSH1, 0x20, PUSH0, PUSH1, 0x20, PUSH0, PUSH0, CALLER, GAS, CALL]);
+            }
+            5 => {
+                self.ops(&[PUSH1, 5, PUSH1, 0x40, PUSH0, PUSH0, ADDRESS, PUSH2, 1, 0, STATICCALL]);
+            }
+            6 => self.ops(&[PUSH0, PUSH0, PUSH0, CREATE]),
+            7 => self.ops(&[CALLDATASIZE, CALLDATASIZE, PUSH0, DELEGATECALL]),
+            // The seventeenth word, the sixteenth below the first, the first and second below it.
+            8 => self.ops(&[DUPN, 0x80]),
+            9 => self.ops(&[SWAPN, 0x80]),
+            10 => self.ops(&[EXCHANGE, 0x8e]),
+            11 => self.ops(&[EXCHANGE, 0x8f]),
+            12 => self.ops(&[CALLER, BALANCE]),
+            _ => self.op(CLZ),
         }
     }
 
