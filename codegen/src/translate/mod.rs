@@ -3,7 +3,8 @@
 //! Each basic block is walked once: its head (`gas`), its instructions (each as the opcode table
 //! says), its terminator (`control`). Values
 //! stay in SSA within a block and go to the EVM stack's memory at its end, unless a loop carries
-//! them. What only one opcode needs is in the file of its family.
+//! them or the only successor takes them off. What only one opcode needs is in the file of its
+//! family.
 
 mod arithmetic;
 mod assertions;
