@@ -77,6 +77,7 @@ hash_sources! {
     "ir/implementation.rs",
     "ir/mod.rs",
     "ir/opcode.rs",
+    "ir/opcode/overrides.rs",
     "ir/program.rs",
     "ir/text.rs",
     "ir/text/parse.rs",

@@ -17,6 +17,8 @@ pub mod differential;
 pub mod engines;
 pub mod fixtures;
 pub mod hostile;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod observation;
 pub mod parallel;
 pub mod past_faults;

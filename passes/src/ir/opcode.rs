@@ -9,6 +9,9 @@
 //!
 //! A look-up is one load from a table that is built at compile time.
 
+#[cfg(feature = "overrides")]
+pub mod overrides;
+
 use super::implementation::Implementation;
 use alloy_primitives::U256;
 use core::fmt;
@@ -82,6 +85,10 @@ impl Opcode {
     /// The opcode's facts, or `None` for a byte that no fork has assigned.
     #[inline]
     pub fn info(self) -> Option<&'static OpcodeInfo> {
+        #[cfg(feature = "overrides")]
+        if let Some(info) = overrides::info(self) {
+            return Some(info);
+        }
         TABLE[self.0 as usize].as_ref()
     }
 
@@ -143,6 +150,10 @@ const SPECS: usize = SpecId::NEXT as usize + 1;
 /// Static gas of all opcodes in a fork, by byte; zero for an unassigned byte.
 #[inline]
 pub fn gas_table(spec: SpecId) -> &'static [u16; 256] {
+    #[cfg(feature = "overrides")]
+    if let Some(table) = overrides::gas_table(spec) {
+        return table;
+    }
     &GAS[spec as usize]
 }
 

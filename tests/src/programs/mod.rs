@@ -18,6 +18,8 @@
 //! | `loops` | loops of several shapes, one after and inside another |
 //! | `cycles` | cycles of blocks with several entries |
 //! | `calls` | calls, creations, ends of frames |
+//!
+//! `one_byte` has programs that aren't generated.
 
 mod calls;
 mod control;
@@ -26,6 +28,7 @@ mod expressions;
 mod functions;
 mod loops;
 mod memory;
+pub mod one_byte;
 pub mod opcodes;
 pub mod values;
 mod writer;
