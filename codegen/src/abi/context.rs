@@ -181,7 +181,7 @@ pub(super) fn words_end(len: u64) -> u64 {
 
 /// Where a frame's memory is, and how long.
 #[inline(always)]
-pub(super) fn memory_of(interpreter: &mut Interpreter<EthInterpreter>) -> (*mut u8, u64) {
+pub(crate) fn memory_of(interpreter: &mut Interpreter<EthInterpreter>) -> (*mut u8, u64) {
     let mut memory = interpreter.memory.context_memory_mut();
     (memory.as_mut_ptr(), memory.len() as u64)
 }
@@ -189,7 +189,7 @@ pub(super) fn memory_of(interpreter: &mut Interpreter<EthInterpreter>) -> (*mut 
 /// Where a frame's calldata is, and how long. A slice of its caller's memory is in one buffer with
 /// its own, so it moves as that grows.
 #[inline(always)]
-pub(super) fn calldata_of(interpreter: &Interpreter<EthInterpreter>) -> (*const u8, u64) {
+pub(crate) fn calldata_of(interpreter: &Interpreter<EthInterpreter>) -> (*const u8, u64) {
     match &interpreter.input.input {
         CallInput::Bytes(bytes) => (bytes.as_ptr(), bytes.len() as u64),
         CallInput::SharedBuffer(range) if range.is_empty() => (std::ptr::null(), 0),

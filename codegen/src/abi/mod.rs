@@ -20,7 +20,7 @@ mod tables;
 mod tests;
 
 pub use context::EvmContext;
-pub(crate) use context::offsets;
+pub(crate) use context::{calldata_of, memory_of, offsets};
 pub(crate) use entry::gas_in;
 pub use entry::{EvmCompilerFn, NativeRun, RawEvmCompilerFn, collapse_halt_reason};
 pub use outcome::{Fault, Outcome};

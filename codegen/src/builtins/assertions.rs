@@ -1,14 +1,18 @@
-//! What compiled code relies on, checked at the start of each block where
-//! [`debug_assertions`](crate::CompilerOptions::debug_assertions) asks for it.
+//! What compiled code relies on, checked at the start of each block, and each access that nothing
+//! else checks, where [`debug_assertions`](crate::CompilerOptions::debug_assertions) asks for it.
 //!
 //! Compiled code keeps copies of what revm's interpreter has: where the stack, the memory and the
 //! calldata are, how long they are, the gas. Whatever changes the original without the copy, a
 //! chain's own instruction or an error of the translator, is found here before the copy is used. A
 //! violation panics, and the panic leaves compiled code like a host's: it goes on unwinding from
 //! [`EvmCompilerFn::run`](crate::EvmCompilerFn::run), at the frame's edge.
+//!
+//! An access is checked just before it is made, against where revm has the buffer at that time. So
+//! with the checks on, what is wrong in bounds, lengths or bases that compiled code has for known
+//! can't reach foreign data.
 
 use super::{delegate::caught, table::StatusAndGas};
-use crate::abi::{EvmContext, STATUS_CONTINUE};
+use crate::abi::{EvmContext, STATUS_CONTINUE, calldata_of, memory_of};
 use revm_interpreter::{
     Interpreter,
     interpreter::{EthInterpreter, STACK_LIMIT},
@@ -37,6 +41,23 @@ enum Violation {
     MemoryCharged { found: u64, charged: u64 },
     #[error("the return data isn't as long as compiled code has it")]
     ReturnData,
+    #[error("an access to {bytes} bytes at {offset} of the {buffer:?}, which has {len}")]
+    Outside { buffer: Buffer, bytes: u64, offset: i64, len: u64 },
+}
+
+/// What compiled code accesses without a check of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Buffer {
+    /// The EVM stack, all 1024 words of it.
+    Stack,
+    /// The frame's memory.
+    Memory,
+    /// The frame's calldata.
+    Calldata,
+}
+
+impl Buffer {
+    const ALL: [Self; 3] = [Self::Stack, Self::Memory, Self::Calldata];
 }
 
 /// The start of a block.
@@ -86,6 +107,67 @@ pub(crate) unsafe extern "C" fn check_invariants(
     StatusAndGas { status, gas }
 }
 
+/// Checks that an access lies within what the frame has. `place` is the pc, and in the upper half
+/// the number of the [`Buffer`].
+///
+/// # Safety
+/// `context` must be a running context.
+///
+/// # Panics
+/// If it doesn't, as [`check_invariants`].
+pub(crate) unsafe extern "C" fn check_access(
+    context: *mut EvmContext<'_>,
+    address: u64,
+    bytes: u64,
+    place: u64,
+    gas: u64,
+) -> StatusAndGas {
+    // SAFETY: compiled code holds no reference; the context is a running one.
+    let context = unsafe { &mut *context };
+    let (pc, buffer) = (place as u32, Buffer::ALL[(place >> 32) as usize % Buffer::ALL.len()]);
+    let status = caught(context, |context| {
+        // SAFETY: the context's interpreter is valid while it runs.
+        let interpreter = unsafe { &mut *context.interpreter };
+        if let Err(violation) = check_within(interpreter, buffer, address, bytes) {
+            panic!("an invariant of compiled code is broken at pc {pc:#x}: {violation}");
+        }
+        STATUS_CONTINUE
+    });
+    StatusAndGas { status, gas }
+}
+
+fn check_within(
+    interpreter: &mut Interpreter<EthInterpreter>,
+    buffer: Buffer,
+    address: u64,
+    bytes: u64,
+) -> Result<(), Violation> {
+    let (base, len) = extent(interpreter, buffer);
+    let offset = address.wrapping_sub(base);
+    if offset <= len && bytes <= len - offset {
+        return Ok(());
+    }
+    Err(Violation::Outside { buffer, bytes, offset: offset.cast_signed(), len })
+}
+
+/// Where a frame's buffer is, and how long.
+fn extent(interpreter: &mut Interpreter<EthInterpreter>, buffer: Buffer) -> (u64, u64) {
+    match buffer {
+        Buffer::Stack => {
+            let base = interpreter.stack.data().as_ptr();
+            (base.addr() as u64, (STACK_LIMIT * size_of::<U256>()) as u64)
+        }
+        Buffer::Memory => {
+            let (base, len) = memory_of(interpreter);
+            (base.addr() as u64, len)
+        }
+        Buffer::Calldata => {
+            let (base, len) = calldata_of(interpreter);
+            (base.addr() as u64, len)
+        }
+    }
+}
+
 fn check(
     context: &mut EvmContext<'_>,
     interpreter: &mut Interpreter<EthInterpreter>,
@@ -121,10 +203,40 @@ fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use revm_interpreter::{CallInput, InputsImpl, SharedMemory, interpreter::ExtBytecode};
+    use revm_primitives::hardfork::SpecId;
 
     #[test]
     fn violations_say_what_is_wrong() {
         let text = Violation::MemoryLength { found: 32, known: 64 }.to_string();
         assert_eq!(text, "memory has 32 bytes, and 64 are known to be there");
+    }
+
+    #[test]
+    fn accesses_are_within_or_violations() {
+        let input = CallInput::Bytes(vec![1; 40].into());
+        let input = InputsImpl { input, ..InputsImpl::default() };
+        let (memory, code) = (SharedMemory::new(), ExtBytecode::default());
+        let mut frame = Interpreter::new(memory, code, input, false, SpecId::OSAKA, 1000);
+        frame.memory.resize(64);
+        let lengths = [1024 * 32, 64, 40];
+        for (buffer, len) in Buffer::ALL.into_iter().zip(lengths) {
+            let (base, found) = extent(&mut frame, buffer);
+            assert_eq!(found, len as u64, "{buffer:?}");
+            let mut is_within = |offset: i64, bytes| {
+                let address = base.wrapping_add_signed(offset);
+                check_within(&mut frame, buffer, address, bytes).is_ok()
+            };
+            assert!([0, 1, len - 32].into_iter().all(|offset| is_within(offset, 32)));
+            let outside = [-32, -1, len - 31, len, len + 1, i64::MIN];
+            assert!(!outside.into_iter().any(|offset| is_within(offset, 32)), "{buffer:?}");
+            assert!(is_within(len - 1, 1) && !is_within(len, 1), "{buffer:?}");
+        }
+        let (base, _) = extent(&mut frame, Buffer::Memory);
+        let violation = check_within(&mut frame, Buffer::Memory, base - 32, 32).unwrap_err();
+        assert_eq!(
+            violation.to_string(),
+            "an access to 32 bytes at -32 of the Memory, which has 64"
+        );
     }
 }

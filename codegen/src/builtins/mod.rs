@@ -27,6 +27,8 @@ mod shift;
 mod storage;
 mod table;
 
+#[cfg(feature = "cranelift")]
+pub(crate) use assertions::Buffer;
 pub use delegate::delegated_instructions;
 pub(crate) use gas_window::MAX_MEMORY;
 pub use own::{TableVerdicts, native_opcodes};

@@ -243,6 +243,8 @@ builtins! {
     CheckInvariants = check_invariants: Memory(MemoryFn) => assertions::check_invariants;
     /// `BYTE` by an index that isn't constant
     Byte for BYTE = byte: Words(WordsFn) => shift::byte;
+    /// Panics if an access lies outside: `(context, address, bytes, pc and buffer, unused)`.
+    CheckAccess = check_access: Memory(MemoryFn) => assertions::check_access;
 }
 
 #[cfg(feature = "cranelift")]

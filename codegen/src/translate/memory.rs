@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     abi::offsets,
-    builtins::{Builtin, MAX_MEMORY},
+    builtins::{Buffer, Builtin, MAX_MEMORY},
 };
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, condcodes::IntCC, types};
 use cranevm_passes::ir::{
@@ -111,6 +111,12 @@ impl Translator<'_, '_> {
 
     /// Makes sure that the accessed bytes are in memory; where they are.
     fn memory_pointer(&mut self, inst: Inst, offset: Value, access: Access) -> (ir::Value, i32) {
+        let (pointer, at) = self.reach_memory(inst, offset, access);
+        self.assert_access(pointer, at, access.bytes(), Buffer::Memory);
+        (pointer, at)
+    }
+
+    fn reach_memory(&mut self, inst: Inst, offset: Value, access: Access) -> (ir::Value, i32) {
         let word = self.use_word(offset);
         let ahead = self.gas_after(inst);
         let immediate = word
@@ -221,6 +227,7 @@ impl Translator<'_, '_> {
         self.require(&Bound::Below(low, offsets::CALLDATA_WORDS_END), past_end);
         let base = self.load_context(types::I64, offsets::CALLDATA_BASE);
         let inside = self.b.ins().iadd(base, low);
+        self.assert_access(inside, 0, Access::Word.bytes(), Buffer::Calldata);
         self.b.ins().jump(go_on, &[BlockArg::Value(inside)]);
 
         self.b.switch_to_block(past_end);

@@ -110,6 +110,8 @@ pub(crate) fn translate_chunk(
         counts_blocks: options.force_hand_over.is_some(),
         marks,
         asserts: options.debug_assertions,
+        checked_words: Default::default(),
+        pc: 0,
         keeps_dead_stores: options.skipped_passes().contains(PassSet::DEAD_STORES),
         default_call_conv: target.default_call_conv,
         b: builder,
@@ -160,6 +162,9 @@ struct Translator<'a, 'f> {
     marks: bool,
     /// Whether blocks check what they rely on.
     asserts: bool,
+    checked_words: assertions::CheckedWords,
+    /// The pc of what is translated.
+    pc: u32,
     /// Whether stack words that nobody reads are stored.
     keeps_dead_stores: bool,
     default_call_conv: CallConv,
@@ -291,6 +296,7 @@ impl Translator<'_, '_> {
 
     /// Sets the source location of what follows.
     fn mark(&mut self, pc: u32) {
+        self.pc = pc;
         if self.marks {
             self.b.set_srcloc(ir::SourceLoc::new(pc));
         }

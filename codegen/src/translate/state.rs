@@ -247,6 +247,7 @@ impl Translator<'_, '_> {
 
     /// Loads the word in a slot.
     pub(super) fn load_slot(&mut self, slot: i16) -> Word {
+        self.assert_slot(slot);
         let (stack, base) = (self.stack(), self.slot_offset(slot));
         let limbs = std::array::from_fn(|limb| {
             let offset = base + 8 * limb as i32;
@@ -256,6 +257,7 @@ impl Translator<'_, '_> {
     }
 
     fn store_slot(&mut self, slot: i16, word: &Word) {
+        self.assert_slot(slot);
         let (stack, base) = (self.stack(), self.slot_offset(slot));
         for (half, limbs) in word.limbs.as_chunks::<2>().0.iter().enumerate() {
             let at = base + 16 * half as i32;
@@ -359,6 +361,7 @@ impl Translator<'_, '_> {
             return Content::Word(self.use_word(value));
         }
         self.consume(value);
+        self.assert_slot(slot);
         let (stack, base) = (self.stack(), self.slot_offset(slot));
         // A load of half a word waits for limbs that were stored shortly before to reach the cache:
         // it is shorter to compile, but slower to run.
@@ -375,6 +378,7 @@ impl Translator<'_, '_> {
     }
 
     fn store_content(&mut self, slot: i16, content: &Content) {
+        self.assert_slot(slot);
         match content {
             Content::Word(word) => self.store_slot(slot, word),
             Content::Limbs(limbs) => {
