@@ -4,7 +4,8 @@
 //! its contexts. Costs are linear in the bytecode: chunks bound the size of a Cranelift function.
 
 use crate::{
-    CompileError, CompileTimings, CompiledChunk, CompiledCode, CompilerOptions, OpcodeSet,
+    CompileError, CompileTimings, CompiledChunk, CompiledCode, CompilerOptions, Decision,
+    OpcodeSet,
     artifact::Identity,
     compiled::{CompiledEntry, FIRST_CHUNK},
     isa::{builder_for, finish_isa, host_builder, needed_machine},
@@ -337,6 +338,25 @@ impl Compiler {
         Ok(self.context.func.display().to_string())
     }
 
+    /// What [`chaos`](CompilerOptions::chaos) does to a contract, in the order of the numbers.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile).
+    pub fn decisions(
+        &mut self,
+        code: &[u8],
+        spec_id: SpecId,
+    ) -> Result<Vec<Decision>, CompileError> {
+        let program = self.analyze(code, spec_id)?;
+        let mut decisions = Vec::new();
+        for chunk in program.chunks.keys() {
+            self.translate(&program, chunk, false)?;
+            decisions.append(&mut self.scratch.decisions);
+        }
+        decisions.sort_unstable_by_key(|decision| decision.number);
+        Ok(decisions)
+    }
+
     fn compile_timed(
         &mut self,
         program: &Program,
@@ -405,7 +425,7 @@ fn prepare(
     options: &CompilerOptions,
     control_plane: &mut ControlPlane,
 ) -> CodegenResult<()> {
-    if options.opt_level.optimises() || options.verify {
+    if options.opt_level.optimises() || options.verifies_code() {
         return context.optimize(isa, control_plane);
     }
     context.compute_cfg();

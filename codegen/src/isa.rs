@@ -64,11 +64,13 @@ pub(crate) fn finish_isa(
         OptimizationLevel::Default => ("none", "backtracking"),
         OptimizationLevel::Aggressive => ("speed", "backtracking"),
     };
+    let flag = |is_set| if is_set { "true" } else { "false" };
     let mut flags = settings::builder();
     for (name, value) in [
         ("opt_level", opt_level),
         ("regalloc_algorithm", regalloc),
-        ("enable_verifier", if options.verify { "true" } else { "false" }),
+        ("enable_verifier", flag(options.verifies_code())),
+        ("regalloc_checker", flag(options.chaos.is_some())),
         // Tail calls between chunks need frame pointers on x86-64.
         ("preserve_frame_pointers", "true"),
         // The pinned register holds the context in all chunks.

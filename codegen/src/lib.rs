@@ -23,6 +23,7 @@ pub mod abi;
 pub mod artifact;
 #[expect(unsafe_code, reason = "called from compiled code with pointers")]
 mod builtins;
+mod chaos;
 #[cfg_attr(feature = "cranelift", expect(unsafe_code, reason = "maps and protects memory"))]
 pub mod code_memory;
 mod compiled;
@@ -48,6 +49,7 @@ pub use abi::{
     EvmCompilerFn, EvmContext, Fault, NativeRun, RawEvmCompilerFn, collapse_halt_reason,
 };
 pub use builtins::{TableVerdicts, delegated_instructions, native_opcodes};
+pub use chaos::{Chaos, Decision, Perturbation};
 pub use compiled::{CompileTimings, CompiledChunk, CompiledCode};
 #[cfg(feature = "cranelift")]
 pub use compiler::{Analysed, ChunkListing, CompileReport, Compiler, later_chunks};

@@ -1,8 +1,8 @@
 //! What a [`Compiler`](crate::Compiler) is asked to do.
 
-use crate::OpcodeSet;
 #[cfg(feature = "cranelift")]
 use crate::abi::emulation::Emulator;
+use crate::{Chaos, OpcodeSet};
 #[cfg(feature = "cranelift")]
 use cranevm_passes::{PassSet, WorkLimit};
 
@@ -64,6 +64,10 @@ pub struct CompilerOptions {
     /// Run at most this many basic blocks natively at a time: the next block start hands over,
     /// and the interpreter goes on to the next entry point. For tests.
     pub force_hand_over: Option<u32>,
+    /// Have the translator forget, write back, reload and clobber at random what it may, which
+    /// changes no result unless it is wrong in what it believes. Cranelift's verifier and the check
+    /// of its register allocation run with it. Costs 4x compile time. For tests.
+    pub chaos: Option<Chaos>,
     /// Opcodes whose instruction isn't known to be revm's. They aren't compiled: the interpreter
     /// executes them by the EVM's table, and compiled code goes on after them.
     pub foreign: OpcodeSet,
@@ -75,6 +79,11 @@ pub struct CompilerOptions {
 
 #[cfg(feature = "cranelift")]
 impl CompilerOptions {
+    /// Whether Cranelift verifies what it is given.
+    pub(crate) const fn verifies_code(&self) -> bool {
+        self.verify || self.chaos.is_some()
+    }
+
     /// The passes to leave out, by whichever option.
     pub(crate) fn skipped_passes(&self) -> PassSet {
         let mut passes = self.skip_passes;

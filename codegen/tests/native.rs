@@ -1,8 +1,8 @@
 //! Compiled frames against revm's interpreter, one frame at a time and without state.
 
 use cranevm_codegen::{
-    CompileError, CompileTimings, Compiler, CompilerOptions, NativeProgram, OptimizationLevel,
-    code_memory::CodeRegion, later_chunks,
+    Chaos, CompileError, CompileTimings, Compiler, CompilerOptions, NativeProgram,
+    OptimizationLevel, code_memory::CodeRegion, later_chunks,
 };
 use revm_bytecode::Bytecode;
 use revm_interpreter::{
@@ -66,6 +66,8 @@ fn check(code: &[u8]) {
             CompilerOptions { one_block_per_chunk: true, ..base },
             CompilerOptions { force_hand_over: Some(0), ..base },
             CompilerOptions { force_hand_over: Some(1), ..base },
+            CompilerOptions { chaos: Some(Chaos::new(1)), ..base },
+            CompilerOptions { chaos: Some(Chaos::new(2)), debug_assertions: true, ..base },
         ] {
             for spec_id in [SpecId::FRONTIER, SpecId::CANCUN, SpecId::AMSTERDAM] {
                 for gas in [1_000_000, 3000, 100, 20, 3] {
@@ -387,4 +389,37 @@ fn branches_narrow_words() {
     // word == word & (2^64 - 1), taken if not: `DUP1 PUSH AND EQ ISZERO`.
     let masked = clif_of(&program(&[&[0x80][..], &max, &[0x16, 0x14, 0x15]].concat()));
     assert!(masked + 10 < wide, "{masked} instead of {wide}");
+}
+
+/// Chaos of which no decision is carried out changes nothing, and each that is carried out is told
+/// of, whatever others are.
+#[test]
+fn chaos_does_what_it_tells_and_no_more() {
+    for opt_level in [OptimizationLevel::None, OptimizationLevel::Default] {
+        let plain = CompilerOptions { opt_level, verify: true, ..Default::default() };
+        let with = |chaos| CompilerOptions { chaos: Some(chaos), ..plain };
+        let compiler = |options| Compiler::new(options).expect("host");
+        let compile = |options| {
+            let compiled = compiler(options).compile(&MANY_CHUNKS, SpecId::OSAKA);
+            compiled.expect("compiles").functions().concat()
+        };
+        let decide = |chaos| {
+            compiler(with(chaos)).decisions(&MANY_CHUNKS, SpecId::OSAKA).expect("translates")
+        };
+        let undisturbed = compile(plain);
+        let (mut done, mut differing) = (0, 0);
+        for all in (0..20).map(Chaos::new) {
+            let decisions = decide(all);
+            assert!(decisions.is_sorted_by(|one, next| one.number < next.number));
+            assert_eq!(decide(all.within(0, 0)), []);
+            assert_eq!(compile(with(all.within(0, 0))), undisturbed);
+            if let Some(middle) = decisions.get(decisions.len() / 2) {
+                let one = all.within(middle.number, middle.number + 1);
+                assert!(decide(one).iter().all(|decision| decision == middle));
+            }
+            done += decisions.len();
+            differing += usize::from(compile(with(all)) != undisturbed);
+        }
+        assert!(done > 100 && differing > 10, "{done} decisions, {differing} of 20 differ");
+    }
 }

@@ -74,7 +74,7 @@ fn compute_gas_hash(spec_id: SpecId) -> B256 {
 /// The options that code depends on, as `name=value` with spaces between.
 #[cfg(feature = "cranelift")]
 pub(super) fn describe_options(options: &CompilerOptions) -> String {
-    use crate::{OptimizationLevel, PassSet};
+    use crate::{Chaos, OptimizationLevel, PassSet};
     // Exhaustive, so that no option is forgotten.
     let CompilerOptions {
         opt_level,
@@ -92,6 +92,7 @@ pub(super) fn describe_options(options: &CompilerOptions) -> String {
         work_limit,
         one_block_per_chunk,
         force_hand_over,
+        chaos,
         // Told by the code, which serves whoever has no other foreign opcodes that it executes.
         foreign: _,
         // Told by the machine that the code is for.
@@ -107,10 +108,15 @@ pub(super) fn describe_options(options: &CompilerOptions) -> String {
         OptimizationLevel::Aggressive => "aggressive",
     };
     let blocks = force_hand_over.map_or_else(|| "never".to_owned(), |blocks| blocks.to_string());
+    let chaos = chaos.map_or_else(
+        || "none".to_owned(),
+        |Chaos { seed, from, until }| format!("{seed:#x}/{from:#x}..{until:#x}"),
+    );
     format!(
         "opt_level={level} skipped={skipped} \
          debug_assertions={debug_assertions} verify={verify} compile_all={compile_all} \
-         work_limit={}+{} one_block_per_chunk={one_block_per_chunk} force_hand_over={blocks}",
+         work_limit={}+{} one_block_per_chunk={one_block_per_chunk} force_hand_over={blocks} \
+         chaos={chaos}",
         work_limit.contract, work_limit.per_byte
     )
 }

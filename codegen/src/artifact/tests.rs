@@ -205,6 +205,7 @@ fn each_option_that_matters_is_compared() {
         ),
         ("one_block", CompilerOptions { one_block_per_chunk: true, ..base }),
         ("force_hand_over", CompilerOptions { force_hand_over: Some(0), ..base }),
+        ("chaos", CompilerOptions { chaos: Some(crate::Chaos::new(1)), ..base }),
     ];
     for (name, options) in others {
         match sample.refusal(&Sample::with(options).bytes) {

@@ -223,6 +223,9 @@ impl Translator<'_, '_> {
     /// Emits a block's terminator.
     pub(super) fn terminate(&mut self, block: Block) {
         let program = self.program;
+        if self.last_of_terminator(block).is_none() {
+            self.disturb(program.blocks[block].end_pc);
+        }
         match &program.blocks[block].terminator {
             Terminator::FallThrough(next) => {
                 self.flush(block);
@@ -305,7 +308,7 @@ impl Translator<'_, '_> {
     /// relative to the height that they are relative to.
     fn leave_stack(&mut self, block: Block) {
         let start = self.state.height;
-        self.flush(block);
+        self.write_stack(block);
         self.write_back();
         self.state.unwritten.clear();
         self.state.carried.clear();
@@ -315,12 +318,20 @@ impl Translator<'_, '_> {
     /// Writes the stack to memory; from here on, slots are relative to its new top. A block that
     /// goes back to its loop's header keeps the header's words in SSA, others those that are dead.
     fn flush(&mut self, block: Block) {
+        self.write_stack(block);
+        self.disturb_above(block);
+    }
+
+    /// [`flush`](Self::flush), for operands that are still to be read.
+    fn write_stack(&mut self, block: Block) {
         let mut in_ssa = self.repeated_slots();
         if in_ssa.is_empty() {
             in_ssa = self.dead_slots(block);
         }
+        let in_ssa = self.keep_less(in_ssa);
         self.write_outputs(&in_ssa);
         self.state.height += i32::from(self.program.blocks[block].stack.delta);
+        self.disturb_edge();
     }
 
     /// Goes to an edge, with everything written that the target finds in memory.

@@ -35,9 +35,10 @@ impl Translator<'_, '_> {
         let plan = self.plan();
         if self.counts_blocks {
             let out_of_budget = self.budget_check();
-            let uncharged = self.gas_with(if plan.is_charged { plan.total } else { 0 });
+            let uncharged = self.uncharged_gas();
             self.hand_over_if(out_of_budget, block, uncharged);
         }
+        self.hand_over_at_times(block);
         let gas = self.gas();
         let outside = bounds.and_then(|bounds| self.stack_check(bounds));
         let too_little = (plan.charge > 0).then(|| {
@@ -58,6 +59,12 @@ impl Translator<'_, '_> {
             }
         }
         self.state.gas = Some(self.gas_with(plan.charge.wrapping_neg()));
+    }
+
+    /// The gas left at the block's start, if its static gas isn't charged before.
+    pub(super) fn uncharged_gas(&mut self) -> ir::Value {
+        let plan = self.plan();
+        self.gas_with(if plan.is_charged { plan.total } else { 0 })
     }
 
     /// Checks the stack bounds of a region, or hands over.
@@ -85,7 +92,7 @@ impl Translator<'_, '_> {
     }
 
     /// Hands over at a block's start if the flag is set.
-    fn hand_over_if(&mut self, flag: ir::Value, block: Block, gas: ir::Value) {
+    pub(super) fn hand_over_if(&mut self, flag: ir::Value, block: Block, gas: ir::Value) {
         let go_on = self.b.create_block();
         let hand_over = self.hand_over_block();
         let pc = i64::from(self.program.blocks[block].pc);

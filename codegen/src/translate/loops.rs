@@ -84,6 +84,7 @@ impl Translator<'_, '_> {
     }
 
     fn make_header(&mut self, index: usize, slots: Vec<i16>) {
+        let slots = self.keep_less_in_loop(index, slots);
         let again = self.b.create_block();
         for _ in 0..1 + 4 * slots.len() {
             self.b.append_block_param(again, types::I64);

@@ -10,6 +10,7 @@ mod arithmetic;
 mod assertions;
 mod bitwise;
 mod calls;
+mod chaos;
 mod control;
 mod dead_stores;
 pub(crate) mod entry;
@@ -25,6 +26,7 @@ mod word;
 
 use crate::{
     builtins::{Builtin, Signature},
+    chaos::{Decision, Dice},
     options::CompilerOptions,
 };
 use cranelift_codegen::{
@@ -69,6 +71,8 @@ fn unaligned() -> MemFlagsData {
 #[derive(Default)]
 pub(crate) struct Scratch {
     pub(crate) builder: FunctionBuilderContext,
+    /// What chaos did to the chunk that was translated last.
+    pub(crate) decisions: Vec<Decision>,
     state: BlockState,
 }
 
@@ -96,7 +100,8 @@ pub(crate) fn translate_chunk(
     scratch: &mut Scratch,
 ) -> Result<(), VerifyError> {
     func.signature = chunk_signature();
-    let regions = Regions::find(program, chunk);
+    let mut dice = chaos::dice(program, chunk, options.chaos);
+    let regions = chaos::find_regions(program, chunk, dice.as_deref_mut());
     let plans = HeadPlans::of(program, chunk, &regions);
     let blocks = program.chunks[chunk].blocks.len();
     let mut builder = FunctionBuilder::new(func, &mut scratch.builder);
@@ -132,11 +137,14 @@ pub(crate) fn translate_chunk(
         state: std::mem::take(&mut scratch.state),
         pending_stores: Vec::new(),
         pending_edges: Vec::new(),
+        dice,
         shared: Shared::default(),
         zero_constant: None,
         current_block: Block::from_u32(0),
     };
     translator.run(head);
+    let dice = translator.dice.take();
+    scratch.decisions = dice.map_or_else(Vec::new, |dice| dice.into_done());
     scratch.state = std::mem::take(&mut translator.state);
     translator.b.seal_all_blocks();
     let Translator { b, plans, mut accesses, .. } = translator;
@@ -198,6 +206,8 @@ struct Translator<'a, 'f> {
     tail_signature: Option<ir::SigRef>,
     state: BlockState,
     pending_stores: Vec<(i16, Value, Content)>,
+    /// What is done to the translation at random.
+    dice: Option<Box<Dice>>,
     shared: Shared,
     /// Half a word of zeros.
     zero_constant: Option<ir::Constant>,
@@ -266,12 +276,15 @@ impl Translator<'_, '_> {
         let bounds = if kind == Kind::Leader && header.is_none() { bounds } else { None };
         self.headers[self.current] = header;
         self.mark(self.program.blocks[block].pc);
+        self.begin_chaos(block);
+        self.disturb_edge();
         self.begin_block(block);
         self.assert_invariants(block);
         self.emit_head(block, bounds);
         let last = self.last_of_terminator(block);
         for inst in self.program.block_insts(block) {
             self.mark(self.program.insts[inst].pc);
+            self.disturb(self.program.insts[inst].pc);
             if Some(inst) != last {
                 self.instruction(inst);
             }

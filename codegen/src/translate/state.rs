@@ -18,13 +18,13 @@ const MAX_CARRIED_DEPTH: i16 = 32;
 
 /// What is known of one value.
 #[derive(Clone, Copy, Debug, Default)]
-struct Location {
+pub(super) struct Location {
     /// The word in SSA, once loaded or computed.
-    word: Option<Word>,
+    pub(super) word: Option<Word>,
     /// A slot that holds the value.
-    slot: Option<i16>,
+    pub(super) slot: Option<i16>,
     /// Uses still to come.
-    uses: u32,
+    pub(super) uses: u32,
 }
 
 /// What goes to a slot of the stack.
@@ -70,8 +70,30 @@ impl BlockState {
         Some(self.carried[index].1)
     }
 
-    fn location(&self, value: Value) -> Location {
+    pub(super) fn location(&self, value: Value) -> Location {
         self.locations[value.index() - self.first_value]
+    }
+
+    pub(super) fn location_mut(&mut self, value: Value) -> &mut Location {
+        &mut self.locations[value.index() - self.first_value]
+    }
+
+    /// The block's values, and where they are.
+    pub(super) fn values(&self) -> impl Iterator<Item = (Value, &Location)> {
+        let value = |index: usize| Value::from_u32((self.first_value + index) as u32);
+        let locations = self.locations.iter().enumerate();
+        locations.map(move |(index, location)| (value(index), location))
+    }
+
+    /// The value that memory holds in a slot, as far as the block knows.
+    pub(super) fn resident_at(&self, slot: i16) -> Option<Value> {
+        let index = usize::try_from(i32::from(slot) + self.slot_bias).ok()?;
+        self.residents.get(index).copied().flatten()
+    }
+
+    /// Whether the block has used the slot of a word that isn't its own.
+    pub(super) fn is_taken(&self, slot: i16) -> bool {
+        self.resident_at(slot).is_some() || self.displaced.iter().any(|&(at, _)| at == slot)
     }
 }
 
@@ -82,7 +104,7 @@ impl Translator<'_, '_> {
     }
 
     /// Offset in bytes of a slot from [`stack`](Self::stack).
-    fn slot_offset(&self, slot: i16) -> i32 {
+    pub(super) fn slot_offset(&self, slot: i16) -> i32 {
         (self.state.height + i32::from(slot)) * STACK_WORD
     }
 
@@ -179,8 +201,7 @@ impl Translator<'_, '_> {
     }
 
     fn location(&mut self, value: Value) -> &mut Location {
-        let index = value.index() - self.state.first_value;
-        &mut self.state.locations[index]
+        self.state.location_mut(value)
     }
 
     fn resident(&mut self, slot: i16) -> &mut Option<Value> {
@@ -201,7 +222,7 @@ impl Translator<'_, '_> {
         location.uses = location.uses.saturating_sub(1);
     }
 
-    fn peek_word(&mut self, value: Value) -> Word {
+    pub(super) fn peek_word(&mut self, value: Value) -> Word {
         if let Some(word) = self.program.as_const(value) {
             return Word::constant(word);
         }
@@ -256,7 +277,7 @@ impl Translator<'_, '_> {
         Word::new(limbs, 256)
     }
 
-    fn store_slot(&mut self, slot: i16, word: &Word) {
+    pub(super) fn store_slot(&mut self, slot: i16, word: &Word) {
         self.assert_slot(slot);
         let (stack, base) = (self.stack(), self.slot_offset(slot));
         for (half, limbs) in word.limbs.as_chunks::<2>().0.iter().enumerate() {

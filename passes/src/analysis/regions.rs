@@ -63,8 +63,21 @@ pub struct Regions {
 impl Regions {
     /// Finds the regions of a chunk.
     pub fn find(program: &Program, chunk: Chunk) -> Self {
+        Self::find_split(program, chunk, |_| false)
+    }
+
+    /// [`find`](Self::find), where the blocks that `is_split` names are leaders as well. Any may be
+    /// one: a region that is split knows less, and checks more.
+    pub fn find_split(
+        program: &Program,
+        chunk: Chunk,
+        mut is_split: impl FnMut(u32) -> bool,
+    ) -> Self {
         let mut search = Search::new(program, chunk);
         let order = search.reachable();
+        for &block in order.iter().filter(|&&block| is_split(block)) {
+            search.is_leader[block as usize] = true;
+        }
         search.count_predecessors(&order);
         search.solve(&order);
         search.finish()
@@ -280,4 +293,32 @@ impl Place {
 pub fn position(program: &Program, block: Block) -> u32 {
     let chunk = program.blocks[block].chunk;
     (block.index() as u32) - program.chunks[chunk].blocks.start
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PassOptions, analyze};
+
+    /// A branch to two blocks that meet.
+    const DIAMOND: [u8; 13] =
+        [0x36, 0x60, 0x08, 0x57, 0x34, 0x60, 0x0a, 0x56, 0x5b, 0x33, 0x5b, 0x54, 0x00];
+
+    #[test]
+    fn any_block_can_be_a_leader() {
+        let program = analyze(&DIAMOND, &PassOptions::default()).expect("short code");
+        let chunk = Chunk::from_u32(0);
+        let leaders = |split: Option<u32>| {
+            let regions = Regions::find_split(&program, chunk, |block| Some(block) == split);
+            assert_eq!(regions.order.len(), 4, "{program}");
+            let kinds = regions.places.iter().map(|place| place.kind);
+            kinds.map(|kind| kind == Kind::Leader).collect::<Vec<_>>()
+        };
+        assert_eq!(leaders(None), [true, false, false, false]);
+        assert_eq!(leaders(Some(0)), leaders(None));
+        // Two regions lead to the last block then.
+        assert_eq!(leaders(Some(1)), [true, true, false, true]);
+        assert_eq!(leaders(Some(2)), [true, false, true, true]);
+        assert_eq!(leaders(Some(3)), [true, false, false, true]);
+    }
 }

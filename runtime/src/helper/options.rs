@@ -5,7 +5,7 @@ use super::{
     wire::{FrameReader, FrameWriter},
 };
 use crate::{OptimizationLevel, PassSet, WorkLimit};
-use cranevm_codegen::{CompilerOptions, OpcodeSet};
+use cranevm_codegen::{Chaos, CompilerOptions, OpcodeSet};
 
 /// Appends all options.
 pub(super) fn write(frame: FrameWriter, options: &CompilerOptions) -> FrameWriter {
@@ -23,6 +23,7 @@ pub(super) fn write(frame: FrameWriter, options: &CompilerOptions) -> FrameWrite
         work_limit: WorkLimit { contract, per_byte },
         one_block_per_chunk,
         force_hand_over,
+        chaos,
         foreign,
         // Runs in the process that it is given to.
         emulator: _,
@@ -31,6 +32,7 @@ pub(super) fn write(frame: FrameWriter, options: &CompilerOptions) -> FrameWrite
         PassSet::NONE => String::new(),
         passes => passes.to_string(),
     };
+    let Chaos { seed, from, until } = chaos.unwrap_or(Chaos::new(0));
     frame
         .u8(opt_level as u8)
         .bool(single_error)
@@ -46,6 +48,10 @@ pub(super) fn write(frame: FrameWriter, options: &CompilerOptions) -> FrameWrite
         .bool(one_block_per_chunk)
         .bool(force_hand_over.is_some())
         .u32(force_hand_over.unwrap_or_default())
+        .bool(chaos.is_some())
+        .u64(seed)
+        .u64(from)
+        .u64(until)
         .array(&foreign.to_be_bytes::<32>())
 }
 
@@ -78,6 +84,12 @@ pub(super) fn read(fields: &mut FrameReader<'_>) -> Result<CompilerOptions, Wire
             let is_set = fields.bool("force_hand_over")?;
             let blocks = fields.u32("force_hand_over")?;
             is_set.then_some(blocks)
+        },
+        chaos: {
+            let is_set = fields.bool("chaos")?;
+            let seed = fields.u64("chaos")?;
+            let (from, until) = (fields.u64("chaos")?, fields.u64("chaos")?);
+            is_set.then_some(Chaos { seed, from, until })
         },
         foreign: OpcodeSet::from_be_bytes(fields.array::<32>("foreign")?),
         emulator: None,

@@ -26,7 +26,7 @@ use std::{
 };
 
 /// Version of everything here but [`MAGIC`] and [`Hello`].
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// What a helper's output begins with. It isn't UTF-8, and no text that a program prints.
 pub(crate) const MAGIC: [u8; 16] = *b"\xffcranevm-helper\xfe";

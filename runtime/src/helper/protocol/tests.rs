@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{OptimizationLevel, PassSet, WorkLimit, helper::wire::LENGTH_BYTES};
-use cranevm_codegen::OpcodeSet;
+use cranevm_codegen::{Chaos, OpcodeSet};
 
 fn hello() -> Hello {
     Hello { protocol: VERSION, abi: [5; 32], build: "1.2.3".into() }
@@ -28,6 +28,7 @@ fn options() -> CompilerOptions {
         work_limit: WorkLimit { contract: 7, per_byte: 8 },
         one_block_per_chunk: true,
         force_hand_over: Some(9),
+        chaos: Some(Chaos { seed: 1 << 40, from: 2, until: 1 << 50 }),
         foreign: OpcodeSet::from(0x31),
         emulator: None,
     }
