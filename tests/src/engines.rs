@@ -6,6 +6,7 @@
 
 use crate::{
     case::Case,
+    chaos,
     database::{ReadLog, RecordingDatabase},
     observation::{Observation, observe},
 };
@@ -51,7 +52,8 @@ impl Engine {
     ///
     /// # Panics
     /// If the backend can't be made.
-    pub fn native(settings: NativeSettings) -> Self {
+    pub fn native(mut settings: NativeSettings) -> Self {
+        settings.chaos = settings.chaos.map(chaos::reseeded);
         let settings = emulated_machine().map_or(settings, |machine| settings.on(machine));
         Self::with_backend(settings, settings.backend(true))
     }

@@ -11,6 +11,7 @@
 
 pub mod assembly;
 pub mod case;
+pub mod chaos;
 pub mod check;
 pub mod database;
 pub mod differential;

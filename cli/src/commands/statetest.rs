@@ -6,7 +6,7 @@ use crate::terminal::say;
 use clap::{Args, ValueEnum};
 use cranevm_cli::{
     CommandError, Engine, EngineRunner,
-    engine::{EngineError, EngineStore},
+    engine::{CHAOS_SEED, EngineError, EngineStore},
     measure,
     statetest::{self, CaseFailure, Counts, Options, Report},
 };
@@ -24,6 +24,9 @@ pub(crate) struct Command {
     /// What runs the transactions
     #[arg(long, value_enum, default_value_t)]
     engine: EngineArg,
+    /// What the engine `chaos` makes its decisions of
+    #[arg(long, value_name = "NUMBER", default_value_t = CHAOS_SEED)]
+    seed: u64,
     /// Directory of artifacts: native code is loaded from these, and made where there is none
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
@@ -51,18 +54,21 @@ enum EngineArg {
     Artifact,
     /// Code for aarch64 in an emulator, if the program was built with the feature `emulate`
     Aarch64,
+    /// Native code whose translation is disturbed at random: see --seed
+    Chaos,
     /// Native code that hands over to the interpreter after 0, 1, 2, ... basic blocks, in turn
     Handover,
 }
 
 impl EngineArg {
-    fn engines(self) -> Vec<Engine> {
+    fn engines(self, seed: u64) -> Vec<Engine> {
         match self {
             Self::Interpreter => vec![Engine::Interpreter],
             Self::Native => vec![Engine::Native],
             Self::Helper => vec![Engine::Helper],
             Self::Artifact => vec![Engine::Artifact],
             Self::Aarch64 => vec![Engine::Aarch64],
+            Self::Chaos => vec![Engine::Chaos(seed)],
             Self::Handover => Engine::HAND_OVERS.to_vec(),
         }
     }
@@ -72,7 +78,7 @@ impl Command {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CommandError> {
         let store = self.store.as_deref().map(EngineStore::open).transpose()?;
-        let runners = (self.engine.engines().into_iter())
+        let runners = (self.engine.engines(self.seed).into_iter())
             .map(|engine| EngineRunner::with_store(engine, self.opt.level(), store.as_ref()))
             .collect::<Result<Vec<_>, EngineError>>()
             .map_err(|error| CommandError::Failed(error.to_string()))?;

@@ -20,7 +20,7 @@ use revm::{
 use std::{fmt, sync::Arc};
 
 pub use crate::observation::Outcome;
-pub use native::NativeSettings;
+pub use native::{CHAOS_SEED, NativeSettings};
 pub use store::EngineStore;
 
 /// A way to run contracts.
@@ -38,6 +38,8 @@ pub enum Engine {
     OneBlockPerChunk,
     /// Native code that hands over to the interpreter after this many basic blocks.
     HandOver(u32),
+    /// Native code whose translation is disturbed at random from this seed.
+    Chaos(u64),
     /// Code for aarch64, in an emulator.
     Aarch64,
 }
@@ -64,6 +66,7 @@ impl fmt::Display for Engine {
             Self::Helper => f.write_str("native, compiled in helpers"),
             Self::Artifact => f.write_str("native, from artifacts"),
             Self::OneBlockPerChunk => f.write_str("native, one block per chunk"),
+            Self::Chaos(seed) => write!(f, "native, chaos of seed {seed}"),
             Self::Aarch64 => f.write_str("emulated aarch64"),
             Self::HandOver(blocks) => write!(f, "native, hand-over after {blocks} blocks"),
         }
@@ -125,6 +128,7 @@ impl EngineRunner {
             Engine::Native => settings.likely(),
             Engine::Helper => settings.likely().in_helpers(),
             Engine::Artifact => settings.as_artifacts(),
+            Engine::Chaos(seed) => settings.chaotic(seed),
             Engine::Aarch64 => settings.likely().on(EmulatedMachine::Linux),
             Engine::OneBlockPerChunk => NativeSettings { one_block_per_chunk: true, ..settings },
             Engine::HandOver(blocks) => {

@@ -10,6 +10,7 @@ use cranevm::{
         ArtifactStore, JitBackend, JitMode, RuntimeArtifactStore, RuntimeConfig, RuntimeTuning,
     },
 };
+use cranevm_codegen::{Chaos, CompilerOptions};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Settings of a native engine.
@@ -23,6 +24,8 @@ pub struct NativeSettings {
     pub force_hand_over: Option<u32>,
     /// Compile what is unlikely to run too.
     pub compile_all: bool,
+    /// What is done to the translation at random.
+    pub chaos: Option<Chaos>,
     /// Passes that are left out.
     pub skip_passes: PassSet,
     /// Compiled code checks what it relies on.
@@ -44,6 +47,9 @@ const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most bytes of artifacts that an engine keeps. Of what is beyond, it makes artifacts again.
 const MAX_ARTIFACT_BYTES: u64 = 256 << 20;
 
+/// The seed of chaotic engines that are given no other.
+pub const CHAOS_SEED: u64 = 1;
+
 /// A few blocks of a contract that is small, and a tenth of one that is large.
 const SMALL_LIMIT: WorkLimit = WorkLimit { contract: 80, per_byte: 1 };
 
@@ -54,6 +60,7 @@ impl NativeSettings {
         one_block_per_chunk: false,
         force_hand_over: None,
         compile_all: true,
+        chaos: None,
         skip_passes: PassSet::NONE,
         debug_assertions: false,
         starts_only: false,
@@ -98,6 +105,11 @@ impl NativeSettings {
         Self { debug_assertions: true, ..self }
     }
 
+    /// These settings, with a translation that is disturbed at random from a seed.
+    pub const fn chaotic(self, seed: u64) -> Self {
+        Self { chaos: Some(Chaos::new(seed)), ..self }
+    }
+
     /// These settings, with only the start of each contract compiled.
     pub const fn starting(self) -> Self {
         Self { starts_only: true, ..self }
@@ -128,6 +140,7 @@ impl NativeSettings {
             .chain([Self::BASELINE.likely(), Self::OPTIMISED.likely()])
             .chain([Self::BASELINE.starting(), Self::OPTIMISED.starting()])
             .chain([Self::BASELINE.asserting(), Self::OPTIMISED.asserting()])
+            .chain([Self::BASELINE.chaotic(CHAOS_SEED), Self::OPTIMISED.chaotic(CHAOS_SEED)])
             .chain([Self::BASELINE.as_artifacts(), Self::OPTIMISED.as_artifacts()])
             .chain(baseline)
             .chain(optimised)
@@ -180,16 +193,33 @@ impl NativeSettings {
             ..RuntimeConfig::default()
         };
         JitBackend::with_compiler_options(config, |options| {
-            options.one_block_per_chunk = self.one_block_per_chunk;
-            options.force_hand_over = self.force_hand_over;
-            options.compile_all = self.compile_all;
-            options.skip_passes = self.skip_passes;
-            if self.starts_only {
-                options.work_limit = SMALL_LIMIT;
-            }
+            self.adjust(options);
             options.verify = verify;
             options.emulator = emulator;
         })
+    }
+
+    /// The options of the compiler, for whoever asks it what a backend with these settings makes.
+    pub fn compiler_options(self) -> CompilerOptions {
+        let mut options = CompilerOptions {
+            opt_level: self.opt_level,
+            debug_assertions: self.debug_assertions,
+            ..CompilerOptions::default()
+        };
+        self.adjust(&mut options);
+        options
+    }
+
+    /// Sets what isn't part of a backend's configuration.
+    const fn adjust(self, options: &mut CompilerOptions) {
+        options.one_block_per_chunk = self.one_block_per_chunk;
+        options.force_hand_over = self.force_hand_over;
+        options.compile_all = self.compile_all;
+        options.chaos = self.chaos;
+        options.skip_passes = self.skip_passes;
+        if self.starts_only {
+            options.work_limit = SMALL_LIMIT;
+        }
     }
 }
 
@@ -212,6 +242,9 @@ impl fmt::Display for NativeSettings {
             if is_set {
                 write!(f, "-{name}")?;
             }
+        }
+        if let Some(Chaos { seed, .. }) = self.chaos {
+            write!(f, "-chaos-{seed}")?;
         }
         if let Some(blocks) = self.force_hand_over {
             write!(f, "-hand-over-{blocks}")?;

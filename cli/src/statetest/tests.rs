@@ -62,7 +62,7 @@ fn a_wrong_state_root_fails_and_the_right_one_passes() {
 fn native_engines_reach_the_same_state() {
     let hash = right_hash();
     let post = format!(r#""Cancun": [{}]"#, expectation(&hash, ""));
-    let others = [Engine::Native, Engine::OneBlockPerChunk];
+    let others = [Engine::Native, Engine::OneBlockPerChunk, Engine::Chaos(1), Engine::Chaos(2)];
     for engine in others.into_iter().chain(Engine::HAND_OVERS) {
         let runner = EngineRunner::new(engine, OptimizationLevel::Default).unwrap();
         let report = run(&suite(&post), std::slice::from_ref(&runner));

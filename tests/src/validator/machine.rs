@@ -52,6 +52,8 @@ impl Compilers {
         let index = match known {
             Some(index) => index,
             None => {
+                // Each seed of a chaos comes once.
+                self.compilers.retain(|compiler| compiler.options().chaos.is_none());
                 self.compilers.push(Compiler::new(options)?);
                 self.compilers.len() - 1
             }

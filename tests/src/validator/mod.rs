@@ -146,8 +146,19 @@ impl Plan {
 
     /// Runs codes, each in its states.
     pub fn run(&self, codes: &[Code]) -> Summary {
+        self.run_with(codes, Setting::some)
+    }
+
+    /// Runs codes with settings that are picked for each.
+    pub fn run_with(
+        &self,
+        codes: &[Code],
+        pick: impl Fn(&mut Rng) -> Vec<Setting> + Sync,
+    ) -> Summary {
         let workers = parallel::for_each(codes.len(), Worker::new, |worker, index| {
-            worker.run(self, &codes[index], &mut Rng::new(mix(self.seed ^ mix(index as u64))));
+            let rng = &mut Rng::new(mix(self.seed ^ mix(index as u64)));
+            let settings = pick(rng);
+            worker.run(self, &codes[index], &settings, rng);
         });
         let mut summary = Summary::default();
         workers.into_iter().for_each(|worker| summary.add(worker.summary));
@@ -168,9 +179,9 @@ impl Worker {
         Self { compilers, watch: Watch::new(), summary: Summary::default() }
     }
 
-    fn run(&mut self, plan: &Plan, code: &Code, rng: &mut Rng) {
+    fn run(&mut self, plan: &Plan, code: &Code, settings: &[Setting], rng: &mut Rng) {
         let oracle = Oracle::new(code);
-        let subjects: Vec<Tried> = Setting::some(rng)
+        let subjects: Vec<Tried> = settings
             .iter()
             .map(|setting| match setting.subject(&mut self.compilers, code) {
                 Ok(subject) => subject,

@@ -7,7 +7,7 @@ use super::{
     state::Code,
 };
 use crate::rng::Rng;
-use cranevm_codegen::{CompileError, CompilerOptions, OptimizationLevel, PassSet};
+use cranevm_codegen::{Chaos, CompileError, CompilerOptions, OptimizationLevel, PassSet};
 use cranevm_passes::{PassOptions, ThreadLimits};
 use std::collections::BTreeSet;
 
@@ -65,6 +65,28 @@ impl Setting {
             Self::Analysed(options, heads)
         });
         [none, default, other].map(Self::Machine).into_iter().chain(analysed).collect()
+    }
+}
+
+impl Setting {
+    /// Compiled code whose translation is disturbed, each time in another way.
+    pub fn chaotic(rng: &mut Rng) -> Vec<Self> {
+        let levels = [
+            OptimizationLevel::None,
+            OptimizationLevel::Default,
+            OptimizationLevel::Default,
+            OptimizationLevel::Aggressive,
+        ];
+        let disturbed = levels.map(|opt_level| CompilerOptions {
+            opt_level,
+            chaos: Some(Chaos::new(rng.next())),
+            compile_all: rng.percent(60),
+            debug_assertions: rng.percent(25),
+            one_block_per_chunk: rng.percent(10),
+            skip_passes: if rng.percent(75) { PassSet::NONE } else { some_passes(rng) },
+            ..Default::default()
+        });
+        disturbed.map(Self::Machine).to_vec()
     }
 }
 
