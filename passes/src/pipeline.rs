@@ -6,6 +6,7 @@ use crate::analysis::{
 };
 use crate::chunks::cut_chunks;
 use crate::decode::{Decoded, decode};
+use crate::ir::opcode::OpcodeSet;
 use crate::ir::program::{Program, Span};
 use crate::ir::verify::{Source, Stage, verify, verify_meaning, verify_source};
 use crate::sections::{gas::sum_gas, stack::bound_stack};
@@ -90,7 +91,7 @@ pub(crate) fn run(
     let flow = &threaded.flow;
     let mut program =
         times.time(Pass::LiftStack, || lift_stack(code, spec_id, &decoded, flow, skip));
-    let source = options.verify.then(|| source(code, &decoded, flow));
+    let source = options.verify.then(|| source(code, &decoded, flow, foreign));
     let check = |program: &Program, stage| match &source {
         Some(source) => verify(program, stage).and_then(|()| verify_source(program, source, stage)),
         None => Ok(()),
@@ -121,7 +122,12 @@ pub(crate) fn run(
 }
 
 /// The bytecode as the verifier reads it.
-fn source<'a>(code: &'a [u8], decoded: &Decoded, flow: &ControlFlow) -> Source<'a> {
+fn source<'a>(
+    code: &'a [u8],
+    decoded: &Decoded,
+    flow: &ControlFlow,
+    foreign: OpcodeSet,
+) -> Source<'a> {
     let pc_of = |index: u32| {
         let instruction = decoded.instructions.get(index as usize);
         instruction.map_or(code.len() as u32, |instruction| instruction.pc)
@@ -132,5 +138,5 @@ fn source<'a>(code: &'a [u8], decoded: &Decoded, flow: &ControlFlow) -> Source<'
         segments.iter().map(run).collect()
     });
     let constants = flow.blocks.values().map(|shape| flow.constants(shape).to_vec());
-    Source { code, segments: segments.collect(), constants: constants.collect() }
+    Source { code, segments: segments.collect(), constants: constants.collect(), foreign }
 }

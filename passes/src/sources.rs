@@ -102,6 +102,7 @@ hash_sources! {
     "ir/verify/meaning.rs",
     "ir/verify/meaning/machine.rs",
     "ir/verify/meaning/tests.rs",
+    "ir/verify/opcodes.rs",
     "ir/verify/reach.rs",
     "ir/verify/source.rs",
     "ir/verify/tests.rs",

@@ -41,6 +41,7 @@ mod bounds;
 mod charges;
 mod dataflow;
 mod meaning;
+mod opcodes;
 mod reach;
 mod source;
 #[cfg(test)]
@@ -182,6 +183,8 @@ pub enum Defect {
     GasGrows,
     #[error("its stack bounds aren't those of its opcodes")]
     StackBounds,
+    #[error("it goes on after {0}, which its fork or revm doesn't have so, or which ends a block")]
+    GoesThrough(Opcode),
     #[error("its gas isn't the static gas of its opcodes")]
     BlockGas,
     #[error("it isn't where its block's opcodes are, or other gas than said comes after it")]

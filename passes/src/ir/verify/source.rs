@@ -1,12 +1,13 @@
-//! Blocks against the bytecode that they are made of: stack bounds, static gas, what of it comes
-//! after each instruction, and which blocks may be one.
+//! Blocks against the bytecode that they are made of: which opcodes they have, stack bounds, static
+//! gas, what of it comes after each instruction, and which blocks may be one.
 //!
 //! The bytes are read anew, and only the opcode table is shared with the passes.
 
+use super::opcodes::verify_opcodes;
 use super::{Defect, Entity, Stage, VerifyError, ensure};
 use crate::ir::entities::Block;
 use crate::ir::implementation::Implementation;
-use crate::ir::opcode::{Opcode, OpcodeInfo};
+use crate::ir::opcode::{Opcode, OpcodeInfo, OpcodeSet};
 use crate::ir::program::{Program, Span, StackEffect, Terminator};
 use alloy_primitives::U256;
 
@@ -19,6 +20,8 @@ pub struct Source<'a> {
     pub segments: Vec<Vec<Span>>,
     /// By block: stack slots at its entry, and the offsets that are said to be there.
     pub constants: Vec<Vec<(i16, u32)>>,
+    /// Opcodes whose instruction isn't revm's.
+    pub foreign: OpcodeSet,
 }
 
 /// An opcode as the bytes have it.
@@ -42,6 +45,7 @@ pub fn verify_source(
 ) -> Result<(), VerifyError> {
     for (block, data) in program.blocks.iter() {
         let mut opcodes = read(source, block);
+        verify_opcodes(program, source, block, &opcodes)?;
         if let Terminator::HandOver { .. } = data.terminator {
             // It is the interpreter that executes the last one.
             opcodes.pop();
@@ -83,6 +87,11 @@ fn is_push(opcode: Opcode) -> bool {
 }
 
 impl Read {
+    #[cfg(test)]
+    pub(super) const fn new(pc: u32, opcode: Opcode, next: u8) -> Self {
+        Self { pc, opcode, next }
+    }
+
     /// The offset after it and its immediate.
     pub(super) fn end(&self) -> u32 {
         self.pc + 1 + self.opcode.info().map_or(0, |info| u32::from(info.immediate))
@@ -123,6 +132,15 @@ impl Read {
     /// The operand of DUPN and SWAPN.
     fn single(&self) -> usize {
         (usize::from(self.next) + 145) % 256
+    }
+
+    /// Whether its operand is one that EIP-8024 defines, if it has such an operand.
+    pub(super) fn is_immediate_valid(&self) -> bool {
+        match self.opcode {
+            Opcode::DUPN | Opcode::SWAPN => (17..=235).contains(&self.single()),
+            Opcode::EXCHANGE => !(82..=127).contains(&self.next),
+            _ => true,
+        }
     }
 
     /// The halves of the operand of EXCHANGE.
@@ -196,7 +214,7 @@ mod tests {
         let segments = vec![vec![start, end], vec![end]];
         assert_eq!(program.blocks.len(), segments.len(), "{program}");
         let constants = vec![Vec::new(); segments.len()];
-        (program, Source { code: CODE, segments, constants })
+        (program, Source { code: CODE, segments, constants, foreign: OpcodeSet::ZERO })
     }
 
     fn broken(change: impl FnOnce(&mut Program)) -> Defect {
@@ -219,7 +237,7 @@ mod tests {
 
     #[test]
     fn only_blocks_of_the_same_opcodes_may_be_merged() {
-        let read = |opcode, next| Read { pc: 0, opcode, next };
+        let read = |opcode, next| Read::new(0, opcode, next);
         let (one, two) = (read(Opcode::PUSH1, 1), read(Opcode::PUSH32, 2));
         assert!(one.is_like(&two));
         assert!(!one.is_like(&read(Opcode::PUSH0, 1)));

@@ -1,6 +1,7 @@
 //! What a block does otherwise than its bytes is found.
 
 use super::*;
+use crate::ir::opcode::OpcodeSet;
 use crate::ir::program::Span;
 use crate::{PassOptions, PassSet, analyze};
 use alloy_primitives::hex;
@@ -21,7 +22,7 @@ fn analyzed() -> (Program, Source<'static>) {
         .map(|data| vec![Span { start: data.pc, end: data.end_pc }])
         .collect();
     let constants = vec![Vec::new(); segments.len()];
-    (program, Source { code: CODE, segments, constants })
+    (program, Source { code: CODE, segments, constants, foreign: OpcodeSet::ZERO })
 }
 
 fn broken(change: impl FnOnce(&mut Program, &mut Source<'_>)) -> Defect {
