@@ -16,7 +16,7 @@
 //! - a block jumps only to a JUMPDEST or a clone, which one block leads to, and has a frame-ending
 //!   or suspending instruction only as the last, named by the terminator;
 //! - a block is merged only into an earlier JUMPDEST with the same bounds and gas that isn't merged
-//!   itself, and no edge leads to it;
+//!   itself; both end in jumps, and no edge leads to it;
 //! - likely targets lie end to end in their pool, begin with JUMPDEST, are ascending, few, and only
 //!   where a jump is computed.
 //!

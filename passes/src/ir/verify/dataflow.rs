@@ -119,8 +119,12 @@ impl Checker<'_> {
                 let are_targets = goal.is_jumpdest && data.is_jumpdest;
                 goal.merged_into.is_none() && are_targets && same_bounds && same_size
             });
-        let ends = data.terminator.next_block().is_none();
-        ensure(is_like && ends, Entity::Block(block), Defect::MergedInto(goal))
+        // Where a frame ends or the interpreter goes on, the offset can be told.
+        let both_jump = [block, goal].iter().all(|&block| {
+            let data = self.program.blocks.get(block);
+            matches!(data.map(|data| &data.terminator), Some(Terminator::Jump(_)))
+        });
+        ensure(is_like && both_jump, Entity::Block(block), Defect::MergedInto(goal))
     }
 
     fn check_inst(

@@ -13,15 +13,21 @@
 //! - the stack at the block's end, the condition and the target, and where the block goes on;
 //! - the words that a clone takes for known, left there by the only block that leads to it.
 //!
+//! A block that others were merged into is executed against the bytes of each of these too: who
+//! jumps to one of them finds its instructions, which must do what those bytes do. It is opcode by
+//! opcode that the two are compared, so their bytes differ in what they push at most.
+//!
 //! Words are made up at random, and as edges, zeros, repetitions and neighbours of the block's own
 //! constants, where rules go wrong. That is no proof of a rule, but it needs none of them.
 //!
 //! Needs what `dataflow` and `source` have verified: order, uses, stack bounds. Cost: some dozen
 //! nanoseconds for each instruction and trial, some microseconds for a store.
 
+mod finish;
 mod machine;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use super::source::{Read, read};
 use super::{Defect, Entity, Source, VerifyError, ensure};
@@ -29,11 +35,11 @@ use crate::ir::entities::{Block, Inst, Value};
 use crate::ir::evaluate::evaluate;
 use crate::ir::implementation::Implementation;
 use crate::ir::opcode::Opcode;
-use crate::ir::program::{JumpTarget, Program, Terminator, ValueDef};
+use crate::ir::program::{Program, Terminator, ValueDef};
 use crate::ir::width::{WORD_BITS, result_bits};
 use alloy_primitives::U256;
 use machine::{Form, MadeUp, Memory};
-use std::collections::HashSet;
+use whole::Whole;
 
 /// Verifies what the blocks of a finished program do.
 ///
@@ -41,23 +47,39 @@ use std::collections::HashSet;
 ///
 /// The first block that does something else than its bytes.
 pub fn verify_meaning(program: &Program, source: &Source<'_>) -> Result<(), VerifyError> {
-    let merged = program.blocks.values();
-    let merged = merged.filter_map(|data| data.merged_into.expand().map(|goal| (goal, data.pc)));
-    let whole =
-        Whole { program, source, jumpdests: jumpdests(source.code), merged: merged.collect() };
+    let whole = Whole::of(program, source);
     let mut words = vec![U256::ZERO; program.values.len()];
-    let is_long = source.code.len() > LONG_CODE;
     for block in program.blocks.keys() {
         let reads = read(source, block);
         whole.check_start(block, &reads)?;
-        let gas_after = gas_after(program, block, &reads);
-        let constants = reads.iter().filter_map(|read| read.constant(source.code)).collect();
-        for made_up in MadeUp::trials(block.as_u32(), is_long, constants) {
-            let (reads, gas_after) = (&*reads, &*gas_after);
-            let (memory, words) = (Memory::new(&made_up), &mut *words);
-            let stack = Vec::new();
-            Walk { whole: &whole, block, reads, gas_after, made_up, stack, words, memory }.run()?;
+        walk(&whole, block, [&reads, &reads], &mut words)?;
+        if let Some(goal) = program.blocks[block].merged_into.expand() {
+            // What is wrong with it isn't the goal's fault.
+            let entity = Entity::Block(block);
+            let own = read(source, goal);
+            ensure(own.len() == reads.len(), entity, Defect::MergedInto(goal))?;
+            walk(&whole, goal, [&own, &reads], &mut words)
+                .map_err(|error| VerifyError { entity, ..error })?;
         }
+    }
+    Ok(())
+}
+
+/// Executes what has become of a block, whose opcodes are the first, against the second, which are
+/// as many: its own or those of a block that is merged into it.
+fn walk(
+    whole: &Whole<'_>,
+    block: Block,
+    [own, reads]: [&[Read]; 2],
+    words: &mut [U256],
+) -> Result<(), VerifyError> {
+    let code = whole.source.code;
+    let gas_after = &*gas_after(whole.program, block, own);
+    let constants = reads.iter().filter_map(|read| read.constant(code)).collect();
+    for made_up in MadeUp::trials(block.as_u32(), code.len() > LONG_CODE, constants) {
+        let (memory, words) = (Memory::new(&made_up), &mut *words);
+        let stack = Vec::new();
+        Walk { whole, block, own, reads, gas_after, made_up, stack, words, memory }.run()?;
     }
     Ok(())
 }
@@ -65,20 +87,13 @@ pub fn verify_meaning(program: &Program, source: &Source<'_>) -> Result<(), Veri
 /// Bytes of long code: EIP-7907's limit of init code.
 const LONG_CODE: usize = 128 << 10;
 
-/// What all blocks are looked at with.
-struct Whole<'a> {
-    program: &'a Program,
-    source: &'a Source<'a>,
-    /// By offset: whether it is a valid jump target.
-    jumpdests: Vec<bool>,
-    /// Blocks, with the offset of each that was merged into them.
-    merged: HashSet<(Block, u32)>,
-}
-
 /// One trial of one block.
 struct Walk<'a> {
     whole: &'a Whole<'a>,
     block: Block,
+    /// The block's opcodes, by whose offsets its instructions are found.
+    own: &'a [Read],
+    /// The opcodes that are executed.
     reads: &'a [Read],
     /// By opcode: the static gas after it, by which its instruction is found.
     gas_after: &'a [u64],
@@ -89,21 +104,6 @@ struct Walk<'a> {
     /// The words of values, as the program has them.
     words: &'a mut [U256],
     memory: Memory,
-}
-
-/// The offsets that a jump may lead to.
-fn jumpdests(code: &[u8]) -> Vec<bool> {
-    let mut found = vec![false; code.len()];
-    let mut pc = 0;
-    while let Some(&byte) = code.get(pc) {
-        found[pc] = byte == Opcode::JUMPDEST.get();
-        // EIP-8024 keeps the immediates of other opcodes from being JUMPDEST or PUSH.
-        pc += match byte {
-            0x60..=0x7f => usize::from(byte - 0x5e),
-            _ => 1,
-        };
-    }
-    found
 }
 
 /// Static gas of a block's opcodes after each. One that hands over isn't charged.
@@ -120,48 +120,6 @@ fn gas_after(program: &Program, block: Block, reads: &[Read]) -> Vec<u64> {
     after
 }
 
-impl Whole<'_> {
-    /// Whether a jump may lead to an offset.
-    fn is_target(&self, to: U256) -> bool {
-        usize::try_from(to).is_ok_and(|to| self.jumpdests.get(to) == Some(&true))
-    }
-
-    /// Whether who goes on with a block goes on at an offset: the block's, or that of one which was
-    /// merged into it.
-    fn stands_for(&self, block: Block, pc: u32) -> bool {
-        self.program.blocks[block].pc == pc || self.merged.contains(&(block, pc))
-    }
-
-    /// Whether who goes on with a block after the last opcode goes on at an offset. Behind the
-    /// code, that is where the frame stops.
-    fn goes_on(&self, block: Block, end: u32) -> bool {
-        let data = &self.program.blocks[block];
-        match end < self.program.code_len {
-            true => self.stands_for(block, end),
-            false => data.terminator == Terminator::Stop { pc: end },
-        }
-    }
-
-    fn constants(&self, block: Block) -> &[(i16, u32)] {
-        &self.source.constants[block.as_u32() as usize]
-    }
-
-    /// A block begins where it says; one that takes words for known has no way in but one edge. If
-    /// that comes from another chunk, there is an entry point, but no frame begins or resumes there.
-    fn check_start(&self, block: Block, reads: &[Read]) -> Result<(), VerifyError> {
-        let (entity, data) = (Entity::Block(block), &self.program.blocks[block]);
-        let begins = reads.first().map_or(self.program.code_len, |read| read.pc) == data.pc;
-        ensure(begins, entity, Defect::OtherPath(data.pc))?;
-        if let Some(&(slot, _)) = self.constants(block).first() {
-            let entry = data.entry.expand().map(|entry| &self.program.entries[entry]);
-            let is_open = entry.is_some_and(|entry| entry.is_jumpdest || entry.is_continuation);
-            let has_one_way = data.is_clone && !is_open;
-            ensure(has_one_way, entity, Defect::OtherConstant(slot))?;
-        }
-        Ok(())
-    }
-}
-
 impl Walk<'_> {
     fn run(mut self) -> Result<(), VerifyError> {
         let program = self.whole.program;
@@ -174,7 +132,7 @@ impl Walk<'_> {
             }
             let inst = insts.next_if(|&inst| {
                 let data = &program.insts[inst];
-                data.pc == read.pc && data.gas_after == self.gas_after[index]
+                data.pc == self.own[index].pc && data.gas_after == self.gas_after[index]
             });
             self.step(index, read, inst)?;
         }
@@ -354,107 +312,5 @@ impl Walk<'_> {
             None => self.reads[index].end() == next.pc,
         };
         self.at_block(holds, Defect::OtherPath(next.pc))
-    }
-
-    /// Checks how the block ends, and leaves the stack as it is at its end.
-    fn finish(&mut self) -> Result<(), VerifyError> {
-        let is_alike = self.memory.reaches_alike() && self.memory.is_alike();
-        self.at_block(is_alike, Defect::OtherMemory)?;
-        let program = self.whole.program;
-        let data = &program.blocks[self.block];
-        let last = self.reads.last();
-        let (pc, opcode) = last.map_or((data.pc, Opcode::STOP), |last| (last.pc, last.opcode));
-        let end = last.map_or(data.pc, Read::end);
-        let is_right = match data.terminator {
-            Terminator::FallThrough(next) => self.whole.goes_on(next, end),
-            Terminator::Stop { pc: stop } => match last.filter(|last| self.ends(last)) {
-                Some(last) => last.pc == stop,
-                // One without opcodes stops where those stop that lead to it.
-                None => stop == end || last.is_none() && stop >= program.code_len,
-            },
-            Terminator::HandOver { pc: out, .. } => out == pc,
-            Terminator::Jump(target) => {
-                let to = self.pop(1);
-                opcode == Opcode::JUMP && self.leads_to(target, to[0])
-            }
-            Terminator::Branch { condition, target, otherwise } => {
-                let words = self.pop(2);
-                opcode == Opcode::JUMPI
-                    && self.word(condition).is_zero() == words[1].is_zero()
-                    && self.leads_to(target, words[0])
-                    && self.whole.goes_on(otherwise, end)
-            }
-            Terminator::Exit(inst) => self.is_last(inst, pc, opcode),
-            Terminator::Suspend { inst, continuation } => {
-                self.is_last(inst, pc, opcode) && self.whole.goes_on(continuation, end)
-            }
-        };
-        self.at_block(is_right, Defect::OtherEnd)
-    }
-
-    /// Whether a jump to an offset goes where the program says.
-    fn leads_to(&self, target: JumpTarget, to: U256) -> bool {
-        match target {
-            JumpTarget::Block(block) => {
-                let pc = u32::try_from(to).unwrap_or(u32::MAX);
-                self.whole.is_target(to) && self.whole.stands_for(block, pc)
-            }
-            JumpTarget::Dynamic(value) => self.word(value) == to,
-            JumpTarget::Invalid => !self.whole.is_target(to),
-        }
-    }
-
-    /// Whether the last instruction is the last opcode, whose arguments are on the stack still.
-    fn is_last(&self, inst: Inst, pc: u32, opcode: Opcode) -> bool {
-        let data = &self.whole.program.insts[inst];
-        let args = self.args(inst);
-        let found = (1..=args.len()).map(|number| self.peek(number));
-        data.pc == pc && data.opcode == opcode && found.eq(args.iter().copied())
-    }
-
-    /// The stack that the block leaves must be the one that the program writes.
-    fn check_outputs(&self) -> Result<(), VerifyError> {
-        let program = self.whole.program;
-        let outputs = program.outputs(self.block);
-        let mut written = outputs.iter().peekable();
-        for (slot, word) in (self.lowest()..).zip(&self.stack) {
-            let output = written.next_if(|output| output.slot == slot);
-            if output.is_none() && word.is_none() {
-                continue;
-            }
-            let expected = word.unwrap_or_else(|| self.at_entry(slot));
-            let found = match output {
-                Some(output) => self.word(output.value),
-                None => self.at_entry(slot),
-            };
-            self.at_block(found == expected, Defect::OtherStack(slot))?;
-        }
-        match written.next() {
-            Some(output) => self.at_block(false, Defect::OtherStack(output.slot)),
-            None => Ok(()),
-        }
-    }
-
-    /// The words that a successor takes for known must be there.
-    fn check_successors(&mut self) -> Result<(), VerifyError> {
-        let program = self.whole.program;
-        let terminator = &program.blocks[self.block].terminator;
-        if let Terminator::Suspend { inst, .. } = *terminator {
-            self.pop(program.insts[inst].args.len() as u8);
-            let result = self.made_up.result(self.reads.len(), WORD_BITS);
-            self.stack.push(Some(result));
-        }
-        for to in [terminator.static_target(), terminator.next_block()].into_iter().flatten() {
-            for &(slot, offset) in self.whole.constants(to) {
-                let number = usize::from(slot.unsigned_abs());
-                let word = match self.stack.len().checked_sub(number) {
-                    Some(_) => self.peek(number),
-                    None => self.at_entry(self.lowest() + self.stack.len() as i16 + slot),
-                };
-                let holds = word == U256::from(offset);
-                ensure(holds, Entity::Block(to), Defect::OtherConstant(slot))?;
-            }
-        }
-        Ok(())
     }
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::ir::opcode::OpcodeSet;
-use crate::ir::program::Span;
+use crate::ir::program::{JumpTarget, Span};
+use crate::ir::verify::{Stage, verify, verify_source};
 use crate::{PassOptions, PassSet, analyze};
 use alloy_primitives::hex;
 
@@ -16,13 +17,14 @@ const CODE: &[u8] =
 fn analyzed() -> (Program, Source<'static>) {
     let options = PassOptions { skip: PassSet::THREAD_JUMPS, ..PassOptions::default() };
     let program = analyze(CODE, &options).expect("short code");
-    let segments: Vec<_> = program
-        .blocks
-        .values()
-        .map(|data| vec![Span { start: data.pc, end: data.end_pc }])
-        .collect();
+    let segments = one_segment_each(&program);
     let constants = vec![Vec::new(); segments.len()];
     (program, Source { code: CODE, segments, constants, foreign: OpcodeSet::ZERO })
+}
+
+fn one_segment_each(program: &Program) -> Vec<Vec<Span>> {
+    let blocks = program.blocks.values();
+    blocks.map(|data| vec![Span { start: data.pc, end: data.end_pc }]).collect()
 }
 
 fn broken(change: impl FnOnce(&mut Program, &mut Source<'_>)) -> Defect {
@@ -117,4 +119,51 @@ fn words_that_only_some_ways_bring_are_found() {
     assert_eq!(defect, Defect::OtherConstant(-1));
     let defect = broken(|_, source| source.constants[2] = vec![(-1, 5)]);
     assert_eq!(defect, Defect::OtherConstant(-1), "it has an entry point");
+}
+
+/// A computed jump, two JUMPDESTs that push 1 and 2, or the same word twice, and jump to the same
+/// place: two blocks of the same opcodes.
+fn mergeable(words: [u8; 2]) -> (Program, Vec<u8>) {
+    let mut code = hex!("5f35565b6001600f565b6002600f565b5f5500").to_vec();
+    [code[5], code[11]] = words;
+    let skip = PassSet::THREAD_JUMPS.union(PassSet::DEDUP);
+    let options = PassOptions { compile_all: true, skip, ..PassOptions::default() };
+    (analyze(&code, &options).expect("short code"), code)
+}
+
+/// Merges the second JUMPDEST into the first.
+fn merged(words: [u8; 2]) -> Result<(), VerifyError> {
+    let (mut program, code) = mergeable(words);
+    let entry = program.blocks[block(2)].entry.expect("a JUMPDEST has an entry point");
+    program.blocks[block(2)].merged_into = block(1).into();
+    program.entries[entry].block = block(1);
+    assert_eq!(verify(&program, Stage::Complete), Ok(()));
+    let segments = one_segment_each(&program);
+    let constants = vec![Vec::new(); segments.len()];
+    let source = Source { code: &code, segments, constants, foreign: OpcodeSet::ZERO };
+    verify_source(&program, &source, Stage::Complete)?;
+    verify_meaning(&program, &source)
+}
+
+#[test]
+fn only_what_leaves_the_same_may_be_merged() {
+    assert_eq!(merged([1, 1]), Ok(()));
+    let error = merged([1, 2]).expect_err("2 would become 1");
+    assert_eq!(error.entity, Entity::Block(block(2)));
+    assert!(matches!(error.defect, Defect::OtherStack(_)), "{error}");
+}
+
+/// As above, but for the target of the second jump, which leads to the other JUMPDEST.
+#[test]
+fn only_what_goes_to_the_same_place_may_be_merged() {
+    let (mut program, mut code) = mergeable([1, 1]);
+    code[13] = 3;
+    let segments = one_segment_each(&program);
+    let constants = vec![Vec::new(); segments.len()];
+    let source = Source { code: &code, segments, constants, foreign: OpcodeSet::ZERO };
+    program.blocks[block(2)].terminator = Terminator::Jump(JumpTarget::Block(block(1)));
+    assert_eq!(verify_meaning(&program, &source), Ok(()));
+    program.blocks[block(2)].merged_into = block(1).into();
+    let error = verify_meaning(&program, &source).expect_err("it goes elsewhere");
+    assert_eq!(error, VerifyError { entity: Entity::Block(block(2)), defect: Defect::OtherEnd });
 }
