@@ -27,13 +27,14 @@
 //! instructions, each time by at least the instruction's own.
 //!
 //! At the end ([`Stage::Complete`]): chunks cover the blocks, entries are in order and where they
-//! must be (contract start, continuations, blocks another chunk goes on with or jumps to), may be
+//! must be (contract start, which is the first, continuations, blocks another chunk goes on with or jumps to), may be
 //! (JUMPDESTs) and nowhere else, cold blocks have none, that of a merged block is among those of
 //! the chunk that it leads to, and their flags are exact.
 //!
 //! Beside these, which see the program alone, [`verify_source`] compares it with the bytecode,
-//! [`verify_meaning`] what its blocks do with what their bytes do, [`verify_charges`] what the heads of blocks charge, and [`verify_reach`] the accesses to memory
-//! that compiled code doesn't check.
+//! [`verify_meaning`] what its blocks do with what their bytes do, and its jump targets with the
+//! code's, [`verify_charges`] what the heads of blocks charge, and [`verify_reach`] the accesses to
+//! memory that compiled code doesn't check.
 //!
 //! Cost: linear in the program.
 
@@ -159,6 +160,10 @@ pub enum Defect {
     SharedClone(u32),
     #[error("it jumps to {0}, which doesn't begin with JUMPDEST")]
     NotJumpDest(Block),
+    #[error("it says to be where a jump may lead, and is a copy, or not the one at a JUMPDEST")]
+    NotTheJumpDest,
+    #[error("no block says to begin at the JUMPDEST at {0}")]
+    JumpDestLost(u32),
     #[error("it leads to {0}, which is merged into another block")]
     LeadsToMerged(Block),
     #[error("it is merged into {0}, which isn't an identical block before it that stays")]

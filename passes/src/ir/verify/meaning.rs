@@ -17,6 +17,8 @@
 //! jumps to one of them finds its instructions, which must do what those bytes do. It is opcode by
 //! opcode that the two are compared, so their bytes differ in what they push at most.
 //!
+//! And each JUMPDEST of the code has one block that begins there.
+//!
 //! Words are made up at random, and as edges, zeros, repetitions and neighbours of the block's own
 //! constants, where rules go wrong. That is no proof of a rule, but it needs none of them.
 //!
@@ -48,6 +50,7 @@ use whole::Whole;
 /// The first block that does something else than its bytes.
 pub fn verify_meaning(program: &Program, source: &Source<'_>) -> Result<(), VerifyError> {
     let whole = Whole::of(program, source);
+    whole.check_jumpdests()?;
     let mut words = vec![U256::ZERO; program.values.len()];
     for block in program.blocks.keys() {
         let reads = read(source, block);

@@ -42,6 +42,21 @@ fn broken(change: impl FnOnce(&mut Program)) -> VerifyError {
     verify(&program, Stage::Complete).expect_err("the program isn't sound any more")
 }
 
+/// Removes an entry point.
+fn drop_entry(program: &mut Program, dropped: Entry) {
+    let others = program.entries.iter().filter(|&(entry, _)| entry != dropped);
+    program.entries = others.map(|(_, data)| *data).collect();
+    let moved = |number: u32| number - u32::from(dropped.as_u32() < number);
+    for data in program.blocks.values_mut() {
+        let kept = data.entry.expand().filter(|&entry| entry != dropped);
+        data.entry = kept.map(|entry| Entry::from_u32(moved(entry.as_u32()))).into();
+    }
+    for chunk in program.chunks.values_mut() {
+        let Span { start, end } = chunk.entries;
+        chunk.entries = Span { start: moved(start), end: moved(end) };
+    }
+}
+
 fn at_block(index: u32, defect: Defect) -> VerifyError {
     VerifyError { entity: Entity::Block(block(index)), defect }
 }
@@ -188,6 +203,12 @@ fn merged_blocks() {
     let alias = sound.blocks[block(3)].entry.expect("a JUMPDEST has an entry point");
     let error = broken(&|p| p.entries[alias].block = block(3));
     assert_eq!(error, VerifyError { entity: Entity::Entry(alias), defect: Defect::EntryMismatch });
+    // Two blocks at the entry point of the second: the first's JUMPDEST would be nowhere.
+    let error = broken(&|p| {
+        drop_entry(p, p.blocks[block(1)].entry.expect("a JUMPDEST has an entry point"));
+        p.blocks[block(1)].entry = p.blocks[block(3)].entry;
+    });
+    assert_eq!(error, at_block(1, Defect::EntryMismatch));
 }
 
 #[test]
@@ -223,6 +244,11 @@ fn chunks_and_entries() {
     assert_eq!(error, VerifyError { entity: Entity::Entry(e0), defect: Defect::EntryMismatch });
     let error = broken(|p| p.entries[e0].is_continuation = false);
     assert_eq!(error.defect, Defect::ContinuationFlag);
+    let start = broken(|p| {
+        drop_entry(p, e0);
+        p.blocks[block(0)].is_cold = true;
+    });
+    assert_eq!(start, at_block(0, Defect::EntryMissing));
     let missing = Entry::from_u32(100);
     let error = broken(|p| {
         let next = p.entries.next_key();

@@ -116,7 +116,8 @@ fn check_block(program: &Program, ways: &Ways, block: Block) -> Result<(), Verif
     let is_continuation = ways.continuations.contains(block);
     let is_crossed = ways.crossed.contains(block);
     let Some(entry) = data.entry.expand() else {
-        let needless = !data.is_compiled() || !(is_continuation || is_crossed);
+        let is_start = block == Block::new(0);
+        let needless = !is_start && (!data.is_compiled() || !(is_continuation || is_crossed));
         return ensure(needless, entity, Defect::EntryMissing);
     };
     ensure(!data.is_cold, entity, Defect::EntryNeedless)?;
@@ -124,7 +125,9 @@ fn check_block(program: &Program, ways: &Ways, block: Block) -> Result<(), Verif
         let defect = Defect::Missing(Entity::Entry(entry));
         return Err(VerifyError { entity, defect });
     };
-    ensure(entry_data.block == program.goal(block), entity, Defect::EntryMismatch)?;
+    // Another block may name it too, so this is asked of the block as well as of the entry.
+    let is_own = entry_data.block == program.goal(block) && entry_data.pc == data.pc;
+    ensure(is_own, entity, Defect::EntryMismatch)?;
     let asked_for = data.is_jumpdest || is_continuation || is_crossed;
     ensure(asked_for, entity, Defect::EntryNeedless)?;
     let exact = entry_data.is_continuation == is_continuation;

@@ -17,14 +17,16 @@ const CODE: &[u8] =
 fn analyzed() -> (Program, Source<'static>) {
     let options = PassOptions { skip: PassSet::THREAD_JUMPS, ..PassOptions::default() };
     let program = analyze(CODE, &options).expect("short code");
-    let segments = one_segment_each(&program);
-    let constants = vec![Vec::new(); segments.len()];
-    (program, Source { code: CODE, segments, constants, foreign: OpcodeSet::ZERO })
+    let source = source_of(&program, CODE);
+    (program, source)
 }
 
-fn one_segment_each(program: &Program) -> Vec<Vec<Span>> {
+/// The source of a program without paths.
+fn source_of<'a>(program: &Program, code: &'a [u8]) -> Source<'a> {
     let blocks = program.blocks.values();
-    blocks.map(|data| vec![Span { start: data.pc, end: data.end_pc }]).collect()
+    let segments = blocks.map(|data| vec![Span { start: data.pc, end: data.end_pc }]);
+    let constants = vec![Vec::new(); program.blocks.len()];
+    Source { code, segments: segments.collect(), constants, foreign: OpcodeSet::ZERO }
 }
 
 fn broken(change: impl FnOnce(&mut Program, &mut Source<'_>)) -> Defect {
@@ -112,9 +114,15 @@ fn ways_elsewhere_are_found() {
 #[test]
 fn words_that_only_some_ways_bring_are_found() {
     let defect = broken(|program, source| {
-        source.constants[2] = vec![(-1, 5)];
-        program.blocks[block(2)].is_clone = true;
-        program.blocks[block(2)].entry = None.into();
+        // A copy of b2, to which b0 branches instead.
+        let mut copy = program.blocks[block(2)].clone();
+        (copy.is_clone, copy.is_jumpdest, copy.entry) = (true, false, None.into());
+        let copy = program.blocks.push(copy);
+        if let Terminator::Branch { target, .. } = &mut program.blocks[block(0)].terminator {
+            *target = JumpTarget::Block(copy);
+        }
+        source.segments.push(source.segments[2].clone());
+        source.constants.push(vec![(-1, 5)]);
     });
     assert_eq!(defect, Defect::OtherConstant(-1));
     let defect = broken(|_, source| source.constants[2] = vec![(-1, 5)]);
@@ -138,9 +146,7 @@ fn merged(words: [u8; 2]) -> Result<(), VerifyError> {
     program.blocks[block(2)].merged_into = block(1).into();
     program.entries[entry].block = block(1);
     assert_eq!(verify(&program, Stage::Complete), Ok(()));
-    let segments = one_segment_each(&program);
-    let constants = vec![Vec::new(); segments.len()];
-    let source = Source { code: &code, segments, constants, foreign: OpcodeSet::ZERO };
+    let source = source_of(&program, &code);
     verify_source(&program, &source, Stage::Complete)?;
     verify_meaning(&program, &source)
 }
@@ -158,12 +164,60 @@ fn only_what_leaves_the_same_may_be_merged() {
 fn only_what_goes_to_the_same_place_may_be_merged() {
     let (mut program, mut code) = mergeable([1, 1]);
     code[13] = 3;
-    let segments = one_segment_each(&program);
-    let constants = vec![Vec::new(); segments.len()];
-    let source = Source { code: &code, segments, constants, foreign: OpcodeSet::ZERO };
+    let source = source_of(&program, &code);
     program.blocks[block(2)].terminator = Terminator::Jump(JumpTarget::Block(block(1)));
     assert_eq!(verify_meaning(&program, &source), Ok(()));
     program.blocks[block(2)].merged_into = block(1).into();
     let error = verify_meaning(&program, &source).expect_err("it goes elsewhere");
     assert_eq!(error, VerifyError { entity: Entity::Block(block(2)), defect: Defect::OtherEnd });
+}
+
+/// CALLDATALOAD and a computed jump, and a JUMPDEST that pushes a word and stops.
+const COMPUTED: &[u8] = &hex!("600035565b5f00");
+
+/// What is found, by the program alone or with its code, of one whose JUMPDEST is block 1.
+fn with_jumpdest(change: impl FnOnce(&mut Program)) -> Result<(), VerifyError> {
+    let skip = PassSet::THREAD_JUMPS;
+    let options = PassOptions { compile_all: true, skip, ..PassOptions::default() };
+    let mut program = analyze(COMPUTED, &options).expect("short code");
+    change(&mut program);
+    let source = source_of(&program, COMPUTED);
+    verify(&program, Stage::Complete)?;
+    verify_source(&program, &source, Stage::Complete)?;
+    verify_meaning(&program, &source)
+}
+
+/// Keeps only the entry point of the contract's start.
+fn drop_entry(program: &mut Program) {
+    program.blocks[block(1)].entry = None.into();
+    program.entries = program.entries.values().take(1).copied().collect();
+    program.chunks.values_mut().for_each(|chunk| chunk.entries.end = 1);
+}
+
+#[test]
+fn jump_targets_that_are_lost_or_made_up_are_found() {
+    assert_eq!(with_jumpdest(|_| ()), Ok(()));
+    assert_eq!(with_jumpdest(drop_entry), Ok(()), "it is absent");
+    let lost = with_jumpdest(|program| {
+        drop_entry(program);
+        program.blocks[block(1)].is_jumpdest = false;
+    });
+    let defect = Defect::JumpDestLost(4);
+    assert_eq!(lost, Err(VerifyError { entity: Entity::Program, defect }));
+    // No block is left there at all, but one that begins after it.
+    let lost = with_jumpdest(|program| {
+        drop_entry(program);
+        let data = &mut program.blocks[block(1)];
+        (data.is_jumpdest, data.pc, data.gas) = (false, 5, data.gas - 1);
+    });
+    assert_eq!(lost, Err(VerifyError { entity: Entity::Program, defect }));
+    // The start isn't one, and its entry point says neither.
+    let made_up = with_jumpdest(|program| {
+        program.blocks[block(0)].is_jumpdest = true;
+        program.entries.values_mut().for_each(|entry| entry.is_jumpdest = true);
+    });
+    let defect = Defect::NotTheJumpDest;
+    assert_eq!(made_up, Err(VerifyError { entity: Entity::Block(block(0)), defect }));
+    let copy = with_jumpdest(|program| program.blocks[block(1)].is_clone = true);
+    assert_eq!(copy, Err(VerifyError { entity: Entity::Block(block(1)), defect }));
 }

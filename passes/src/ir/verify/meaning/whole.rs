@@ -26,6 +26,22 @@ impl<'a> Whole<'a> {
         Self { program, source, jumpdests: jumpdests(source.code), merged: merged.collect() }
     }
 
+    /// Each valid jump target is where exactly one block begins that says so, and no other block
+    /// does: so each is in the jump map, by that block's entry point or as one that isn't compiled.
+    /// Copies are entered by their one edge only.
+    pub(super) fn check_jumpdests(&self) -> Result<(), VerifyError> {
+        let mut missing = self.jumpdests.clone();
+        let blocks = self.program.blocks.iter();
+        for (block, data) in blocks.filter(|(_, data)| data.is_jumpdest) {
+            let place = missing.get_mut(data.pc as usize);
+            let is_new = place.is_some_and(|place| std::mem::replace(place, false));
+            ensure(is_new && !data.is_clone, Entity::Block(block), Defect::NotTheJumpDest)?;
+        }
+        let lost = missing.iter().position(|&is_missing| is_missing);
+        let defect = lost.map(|pc| Defect::JumpDestLost(pc as u32));
+        defect.map_or(Ok(()), |defect| ensure(false, Entity::Program, defect))
+    }
+
     /// Whether a jump may lead to an offset.
     pub(super) fn is_target(&self, to: U256) -> bool {
         usize::try_from(to).is_ok_and(|to| self.jumpdests.get(to) == Some(&true))
