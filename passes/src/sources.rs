@@ -99,6 +99,8 @@ hash_sources! {
     "ir/verify/bounds.rs",
     "ir/verify/charges.rs",
     "ir/verify/dataflow.rs",
+    "ir/verify/edges.rs",
+    "ir/verify/heights.rs",
     "ir/verify/meaning.rs",
     "ir/verify/meaning/finish.rs",
     "ir/verify/meaning/machine.rs",

@@ -452,7 +452,7 @@ impl Translator<'_, '_> {
         match *target {
             JumpTarget::Block(to) => self.block_edge(to),
             JumpTarget::Dynamic(_) => {
-                self.return_gas(self.plan().gas_rest);
+                self.return_gas(self.plan.gas_rest);
                 let (low, high) = operands.target.expect("read before the stack was written");
                 let block = match self.exits.jump {
                     Some(block) => block,
@@ -468,7 +468,7 @@ impl Translator<'_, '_> {
                 Edge::written(block, &args)
             }
             JumpTarget::Invalid => {
-                self.return_gas(self.plan().gas_rest);
+                self.return_gas(self.plan.gas_rest);
                 let status = self.b.ins().iconst(types::I64, InstructionResult::InvalidJump as i64);
                 let args = [self.gas(), status].map(BlockArg::Value).to_vec();
                 Edge { to: Goal::Block(self.end_block()), args, needs_memory: false }

@@ -32,7 +32,7 @@ pub(super) struct Exits {
 impl Translator<'_, '_> {
     /// Emits a block's checks, and charges its static gas and that of the blocks charged with it.
     pub(super) fn emit_head(&mut self, block: Block, bounds: Option<StackEffect>) {
-        let plan = self.plan();
+        let plan = self.plan;
         if self.counts_blocks {
             let out_of_budget = self.budget_check();
             let uncharged = self.uncharged_gas();
@@ -63,7 +63,7 @@ impl Translator<'_, '_> {
 
     /// The gas left at the block's start, if its static gas isn't charged before.
     pub(super) fn uncharged_gas(&mut self) -> ir::Value {
-        let plan = self.plan();
+        let plan = self.plan;
         self.gas_with(if plan.is_charged { plan.total } else { 0 })
     }
 
@@ -77,7 +77,7 @@ impl Translator<'_, '_> {
 
     /// Static gas charged for what comes after an instruction, in its block and in the region.
     pub(super) fn gas_after(&self, inst: Inst) -> u64 {
-        self.program.insts[inst].gas_after + self.plan().gas_rest
+        self.program.insts[inst].gas_after + self.plan.gas_rest
     }
 
     /// Gives back what was charged ahead for another way out of the block.

@@ -37,7 +37,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranevm_passes::{
     PassSet,
     analysis::{
-        head_plans::HeadPlans,
+        head_plans::{HeadPlan, HeadPlans},
         regions::{Kind, Regions},
     },
     ir::{
@@ -45,7 +45,7 @@ use cranevm_passes::{
         implementation::Implementation,
         opcode::Opcode,
         program::Program,
-        verify::{Access, VerifyError, verify_charges, verify_reach},
+        verify::{Access, VerifyError, plan_of, verify_bounds, verify_charges, verify_reach},
     },
 };
 use gas::Exits;
@@ -89,7 +89,8 @@ pub(crate) fn chunk_signature() -> ir::Signature {
 /// instruction's pc is its source location.
 ///
 /// # Errors
-/// If the options ask for verification, what was charged for and left unchecked without reason.
+/// A block whose head has no plan. If the options ask for verification, also what was charged for
+/// or left unchecked without reason.
 pub(crate) fn translate_chunk(
     program: &Program,
     chunk: Chunk,
@@ -128,6 +129,7 @@ pub(crate) fn translate_chunk(
         known: vec![Known::default(); blocks],
         leader_stack: None,
         current: 0,
+        plan: HeadPlan::default(),
         plans,
         accesses: Vec::new(),
         links: Vec::new(),
@@ -142,17 +144,23 @@ pub(crate) fn translate_chunk(
         zero_constant: None,
         current_block: Block::from_u32(0),
     };
-    translator.run(head);
+    let done = translator.run(head);
     let dice = translator.dice.take();
     scratch.decisions = dice.map_or_else(Vec::new, |dice| dice.into_done());
     scratch.state = std::mem::take(&mut translator.state);
-    translator.b.seal_all_blocks();
-    let Translator { b, plans, mut accesses, .. } = translator;
+    let Translator { mut b, plans, regions, mut accesses, .. } = translator;
+    if let Err(error) = done {
+        // It is left in the midst of a function.
+        scratch.builder = FunctionBuilderContext::new();
+        return Err(error);
+    }
+    b.seal_all_blocks();
     b.finalize(target);
     if options.verify {
         // Regions are translated in an order of their own.
         accesses.sort_unstable_by_key(|access| access.inst);
         verify_charges(program, chunk, &plans)?;
+        verify_bounds(program, chunk, &regions, &plans)?;
         verify_reach(program, chunk, &accesses, program.initial_memory())?;
     }
     Ok(())
@@ -195,6 +203,8 @@ struct Translator<'a, 'f> {
     current_block: Block,
     /// Its position in the chunk.
     current: usize,
+    /// What its head does.
+    plan: HeadPlan,
     /// By block: what its head does.
     plans: HeadPlans,
     /// Accesses to memory at constant offsets.
@@ -216,7 +226,7 @@ struct Translator<'a, 'f> {
 
 impl Translator<'_, '_> {
     /// Translates the whole chunk; `head` is the function's first block.
-    fn run(&mut self, head: ir::Block) {
+    fn run(&mut self, head: ir::Block) -> Result<(), VerifyError> {
         for index in 0..self.regions.order.len() {
             let index = self.regions.order[index] as usize;
             self.blocks[index] = Some(self.make_block(self.regions.places[index].kind));
@@ -229,11 +239,12 @@ impl Translator<'_, '_> {
             self.find_loops();
         }
         for index in 0..self.regions.order.len() {
-            self.translate_block(self.block_at(self.regions.order[index]));
+            self.translate_block(self.block_at(self.regions.order[index]))?;
         }
         self.emit_links();
         self.emit_jump(enter);
         self.emit_exits();
+        Ok(())
     }
 
     /// Makes the Cranelift block of a basic block: the stack's top is a parameter of leaders, the
@@ -251,11 +262,12 @@ impl Translator<'_, '_> {
         block
     }
 
-    fn translate_block(&mut self, block: Block) {
+    fn translate_block(&mut self, block: Block) -> Result<(), VerifyError> {
         self.current = self.index_of(block);
+        self.plan = plan_of(self.program, &self.plans, block)?;
         let clif = self.clif_block(block);
         let header = self.headers[self.current].take();
-        let bounds = self.plan().bounds;
+        let bounds = self.plan.bounds;
         let kind = self.kind(block);
         if kind == Kind::Leader || header.is_none() {
             self.b.switch_to_block(clif);
@@ -290,6 +302,7 @@ impl Translator<'_, '_> {
             }
         }
         self.terminate(block);
+        Ok(())
     }
 
     /// Starts a leader: nothing is known but how far memory reaches at least.

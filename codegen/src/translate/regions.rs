@@ -10,10 +10,7 @@
 use super::{Translator, word::Word};
 use cranelift_codegen::ir;
 use cranevm_passes::{
-    analysis::{
-        head_plans::HeadPlan,
-        regions::{Kind, position},
-    },
+    analysis::regions::{Kind, position},
     ir::entities::Block,
 };
 
@@ -51,11 +48,6 @@ impl Translator<'_, '_> {
     pub(super) fn is_inside(&self, block: Block) -> bool {
         let data = &self.program.blocks[block];
         data.chunk == self.chunk && data.is_compiled()
-    }
-
-    /// What the current block's head does.
-    pub(super) fn plan(&self) -> HeadPlan {
-        self.plans.plan(self.current).copied().unwrap_or_default()
     }
 
     /// Gas charged ahead at the current block's head that a way out of it doesn't need.

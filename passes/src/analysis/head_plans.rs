@@ -33,24 +33,26 @@ pub struct HeadPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeadPlans {
     chunk: Chunk,
-    /// By position in the chunk.
-    pub(crate) plans: Vec<HeadPlan>,
+    /// By position in the chunk; none for blocks that aren't translated.
+    pub(crate) plans: Vec<Option<HeadPlan>>,
 }
 
 impl HeadPlans {
     /// Plans the heads of a chunk with these regions.
     pub fn of(program: &Program, chunk: Chunk, regions: &Regions) -> Self {
         let planner = Planner { program, chunk, places: &regions.places };
-        let mut plans = Self { chunk, plans: vec![HeadPlan::default(); regions.places.len()] };
+        let bounds = planner.bounds(&regions.order);
+        let mut plans = Self { chunk, plans: vec![None; regions.places.len()] };
         for &index in regions.order.iter().rev() {
-            planner.plan(index, &mut plans);
+            let plan = planner.plan(index, bounds[index as usize], &plans);
+            plans.plans[index as usize] = Some(plan);
         }
         plans
     }
 
-    /// The plan of the block at a position.
+    /// The plan of the block at a position, if it has one: each block has that is translated.
     pub fn plan(&self, position: usize) -> Option<&HeadPlan> {
-        self.plans.get(position)
+        self.plans.get(position)?.as_ref()
     }
 
     /// The plan of a block, if it is one of the chunk.
@@ -61,7 +63,8 @@ impl HeadPlans {
 
     /// Gas charged ahead at the head of the block at a position that its way to `to` doesn't need.
     pub fn excess(&self, program: &Program, position: usize, to: Block) -> u64 {
-        self.plans[position].gas_rest.saturating_sub(self.prepaid(program, to))
+        let gas_rest = self.plan(position).map_or(0, |plan| plan.gas_rest);
+        gas_rest.saturating_sub(self.prepaid(program, to))
     }
 
     /// Gas that is charged for a block at the head of another.
@@ -84,19 +87,27 @@ impl Planner<'_> {
         Block::from_u32(self.program.chunks[self.chunk].blocks.start + index)
     }
 
+    /// The stack bounds to check, by position: those of the regions, at their leaders.
+    fn bounds(&self, order: &[u32]) -> Vec<Option<StackEffect>> {
+        let mut bounds: Vec<Option<StackEffect>> = vec![None; self.places.len()];
+        for &index in order {
+            let (data, place) =
+                (&self.program.blocks[self.block_at(index)], self.places[index as usize]);
+            let bounds = &mut bounds[place.leader as usize];
+            *bounds = Some(merge_bounds(bounds.unwrap_or_default(), data.stack, place.height));
+        }
+        bounds
+    }
+
     /// Plans a block, all those being planned that its way out leads to but for headers of loops.
-    fn plan(&self, index: u32, plans: &mut HeadPlans) {
+    fn plan(&self, index: u32, bounds: Option<StackEffect>, plans: &HeadPlans) -> HeadPlan {
         let (block, place) = (self.block_at(index), self.places[index as usize]);
-        let data = &self.program.blocks[block];
         let gas_rest = self.charged_ahead(block, index, plans);
-        let total = data.gas + gas_rest;
+        let total = self.program.blocks[block].gas + gas_rest;
         let is_charged = matches!(place.kind, Kind::Single(before)
             if !charges_by_operands(self.program, self.block_at(before)));
         let charge = if is_charged { 0 } else { total };
-        let plan = &mut plans.plans[index as usize];
-        *plan = HeadPlan { charge, is_charged, gas_rest, total, ..*plan };
-        let bounds = &mut plans.plans[place.leader as usize].bounds;
-        *bounds = Some(merge_bounds(bounds.unwrap_or_default(), data.stack, place.height));
+        HeadPlan { bounds, charge, is_charged, gas_rest, total }
     }
 
     /// The most static gas that a way out of a block has to be charged for at the block's head.

@@ -33,14 +33,17 @@
 //!
 //! Beside these, which see the program alone, [`verify_source`] compares it with the bytecode,
 //! [`verify_meaning`] what its blocks do with what their bytes do, and its jump targets with the
-//! code's, [`verify_charges`] what the heads of blocks charge, and [`verify_reach`] the accesses to
-//! memory that compiled code doesn't check.
+//! code's, [`verify_charges`] what the heads of blocks charge, [`verify_bounds`] for which blocks
+//! the leaders of regions check the stack, and [`verify_reach`] the accesses to memory that compiled
+//! code doesn't check.
 //!
 //! Cost: linear in the program.
 
 mod bounds;
 mod charges;
 mod dataflow;
+mod edges;
+mod heights;
 mod meaning;
 mod opcodes;
 mod reach;
@@ -49,7 +52,8 @@ mod source;
 mod tests;
 mod units;
 
-pub use charges::verify_charges;
+pub use charges::{plan_of, verify_charges};
+pub use heights::verify_bounds;
 pub use meaning::verify_meaning;
 pub use reach::{Access, verify_reach};
 pub use source::{Source, verify_source};
@@ -194,6 +198,14 @@ pub enum Defect {
     BlockGas,
     #[error("it isn't where its block's opcodes are, or other gas than said comes after it")]
     GasAfter,
+    #[error("nothing is planned for its head, which would check and charge nothing")]
+    NoPlan,
+    #[error("its region isn't in one piece in the order of translation, or it isn't there once")]
+    RegionOrder,
+    #[error("it isn't entered as its place in a region says: from elsewhere, or at other heights")]
+    OtherRegion,
+    #[error("the bounds that {0} checks don't cover it")]
+    NotCovered(Block),
     #[error("its head charges something else than it and what is charged with it cost")]
     ChargeTotal,
     #[error("its gas is said to be charged before it, and there are other ways to it")]

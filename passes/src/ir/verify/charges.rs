@@ -7,8 +7,9 @@
 //!
 //! Needs the plans alone: where the edges are is seen from the blocks.
 
+use super::edges::{Edges, ways_out};
 use super::{Defect, Entity, VerifyError, ensure};
-use crate::analysis::head_plans::HeadPlans;
+use crate::analysis::head_plans::{HeadPlan, HeadPlans};
 use crate::ir::entities::{Block, Chunk};
 use crate::ir::program::Program;
 
@@ -16,27 +17,23 @@ use crate::ir::program::Program;
 ///
 /// # Errors
 ///
-/// The first block whose gas isn't charged once on each way to it.
+/// The first block that has no plan, or whose gas isn't charged once on each way to it.
 pub fn verify_charges(
     program: &Program,
     chunk: Chunk,
     plans: &HeadPlans,
 ) -> Result<(), VerifyError> {
-    let span = program.chunks[chunk].blocks;
-    let ways_in = ways_into(program, chunk);
-    for block in program.chunk_blocks(chunk) {
-        let index = (block.as_u32() - span.start) as usize;
-        let (Some(plan), data) = (plans.plan(index), &program.blocks[block]) else { continue };
-        if !data.is_compiled() || (data.entry.is_none() && ways_in[index].is_empty()) {
-            // Nobody gets there, so it isn't translated.
-            continue;
-        }
+    let edges = Edges::find(program, chunk);
+    for block in edges.translated(program) {
+        let index = edges.position(block);
+        let plan = plan_of(program, plans, block)?;
+        let data = &program.blocks[block];
         let entity = Entity::Block(block);
         ensure(plan.total == data.gas + plan.gas_rest, entity, Defect::ChargeTotal)?;
         let charge = if plan.is_charged { 0 } else { plan.total };
         ensure(plan.charge == charge, entity, Defect::ChargeTotal)?;
         if plan.is_charged {
-            let only_one = data.entry.is_none() && ways_in[index].len() == 1;
+            let only_one = data.entry.is_none() && edges.into[index].len() == 1;
             ensure(only_one, entity, Defect::ChargedElsewhere)?;
         }
         let goes_on = ways_out(program, block).next().is_some();
@@ -46,9 +43,11 @@ pub fn verify_charges(
             .any(|inst| program.insts[inst].opcode.implementation().charges());
         ensure(plan.gas_rest == 0 || !spends, entity, Defect::PrepaysWhileSpending)?;
         for successor in ways_out(program, block) {
+            // What the translator gives back there, whoever computes it.
             let excess = plans.excess(program, index, successor);
             let arrives = plan.gas_rest.checked_sub(excess);
-            let expected = match plans.plan_of(program, successor) {
+            let next = edges.is_translated(program, successor).then(|| edges.position(successor));
+            let expected = match next.and_then(|next| plans.plan(next)) {
                 Some(next) if next.is_charged => next.total,
                 _ => 0,
             };
@@ -58,40 +57,25 @@ pub fn verify_charges(
     Ok(())
 }
 
-/// By block of a chunk: the blocks that go to it, of those that are reached from an entry point.
-/// (What another chunk goes to has one.)
-fn ways_into(program: &Program, chunk: Chunk) -> Vec<Vec<Block>> {
-    let span = program.chunks[chunk].blocks;
-    let mut ways = vec![Vec::new(); span.len()];
-    let has_entry = |&block: &Block| program.blocks[block].entry.is_some();
-    let mut reached: Vec<Block> = program.chunk_blocks(chunk).filter(has_entry).collect();
-    let mut is_reached = vec![false; span.len()];
-    while let Some(block) = reached.pop() {
-        let index = (block.as_u32() - span.start) as usize;
-        let is_new = !std::mem::replace(&mut is_reached[index], true);
-        if !is_new || !program.blocks[block].is_compiled() {
-            continue;
-        }
-        for successor in ways_out(program, block) {
-            let index = successor.as_u32().wrapping_sub(span.start) as usize;
-            if let Some(ways) = ways.get_mut(index) {
-                ways.push(block);
-                reached.push(successor);
-            }
-        }
-    }
-    ways
-}
-
-fn ways_out(program: &Program, block: Block) -> impl Iterator<Item = Block> + use<> {
-    let terminator = &program.blocks[block].terminator;
-    [terminator.static_target(), terminator.next_block()].into_iter().flatten()
+/// The plan of a block that is translated, without which its head would check and charge nothing:
+/// whoever translates it asks here, whether the plans are verified or not.
+///
+/// # Errors
+///
+/// [`Defect::NoPlan`] if there is none.
+pub fn plan_of(
+    program: &Program,
+    plans: &HeadPlans,
+    block: Block,
+) -> Result<HeadPlan, VerifyError> {
+    let missing = VerifyError { entity: Entity::Block(block), defect: Defect::NoPlan };
+    plans.plan_of(program, block).copied().ok_or(missing)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::{head_plans::HeadPlan, regions::Regions};
+    use crate::analysis::regions::Regions;
     use crate::{PassOptions, WorkLimit, analyze};
     use alloy_primitives::hex;
 
@@ -113,14 +97,17 @@ mod tests {
     fn broken(head: &[u8], change: impl FnOnce(&mut [HeadPlan])) -> Defect {
         let (program, mut plans) = planned(head);
         assert_eq!(verify_charges(&program, chunk(), &plans), Ok(()));
-        change(&mut plans.plans);
+        let mut each: Vec<_> = plans.plans.into_iter().flatten().collect();
+        change(&mut each);
+        plans.plans = each.into_iter().map(Some).collect();
         verify_charges(&program, chunk(), &plans).expect_err("the plan is wrong").defect
     }
 
     #[test]
     fn what_is_charged_twice_or_never_is_found() {
         let (_, plans) = planned(&[]);
-        assert!(!plans.plans[0].is_charged && plans.plans[1].is_charged, "{plans:?}");
+        let is_charged = |at| plans.plan(at).expect("each block has a plan").is_charged;
+        assert!(!is_charged(0) && is_charged(1), "{plans:?}");
         let find = |change: fn(&mut [HeadPlan])| broken(&[], change);
         assert_eq!(find(|plans| plans[0].charge += 1), Defect::ChargeTotal);
         assert_eq!(find(|plans| plans[1].charge = plans[1].total), Defect::ChargeTotal);
@@ -136,6 +123,22 @@ mod tests {
             (plans[1].gas_rest, plans[1].total) = (1, plans[1].total + 1);
         });
         assert_eq!(kept, Defect::ChargeTotal);
+    }
+
+    #[test]
+    fn a_block_without_a_plan_is_found() {
+        for missing in 0..3 {
+            let (program, mut plans) = planned(&[]);
+            plans.plans[missing] = None;
+            let block = Block::from_u32(missing as u32);
+            let error = VerifyError { entity: Entity::Block(block), defect: Defect::NoPlan };
+            assert_eq!(plan_of(&program, &plans, block), Err(error));
+            // Or already that nobody takes what was charged for it.
+            let found = verify_charges(&program, chunk(), &plans).expect_err("it checks nothing");
+            assert!(found == error || matches!(found.defect, Defect::ChargeLost(_)), "{found}");
+            plans.plans.truncate(missing);
+            assert_eq!(plan_of(&program, &plans, block), Err(error));
+        }
     }
 
     /// The first block is all that the budget lasts for, so nobody gets to the one behind a cold one.
@@ -158,7 +161,7 @@ mod tests {
         // CALLER SLOAD POP
         let head = hex!("335450");
         let (_, plans) = planned(&head);
-        assert!(plans.plans.iter().all(|plan| !plan.is_charged), "{plans:?}");
+        assert!(plans.plans.iter().flatten().all(|plan| !plan.is_charged), "{plans:?}");
         let spends = broken(&head, |plans| {
             (plans[1].is_charged, plans[1].charge) = (true, 0);
             plans[0].gas_rest = plans[1].total;
