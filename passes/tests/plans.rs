@@ -13,7 +13,7 @@ use revm_primitives::hardfork::SpecId;
 mod hostile;
 mod programs;
 
-/// Blocks that aren't leaders, so that their heads check less than they would alone.
+/// Verifies the plans of all chunks. Returns how many blocks aren't leaders, so that their heads check less than they would alone.
 fn verify_plans(program: &Program, what: &str) -> usize {
     let mut inside = 0;
     for chunk in program.chunks.keys() {
@@ -60,7 +60,9 @@ fn hostile_programs() {
             let spec_id = SpecId::AMSTERDAM;
             let options = PassOptions { spec_id, compile_all, ..PassOptions::default() };
             match analyze(&(hostile.code)(24 * 1024), &options) {
-                Ok(program) => drop(verify_plans(&program, hostile.name)),
+                Ok(program) => {
+                    verify_plans(&program, hostile.name);
+                }
                 Err(AnalysisError::TooManyEntries { .. }) => {}
                 Err(error) => panic!("{}: {error}", hostile.name),
             }

@@ -1,18 +1,22 @@
 //! Accesses to memory without a check: each is found to lie within memory on every way to it.
 //!
-//! The least length of memory is followed from the chunk's entry points along all edges, down to a
-//! fixed point, without regard to regions or to the order in which blocks are translated. A frame
+//! The least length of memory is followed from the chunk's entry points along all edges, without regard to regions or to the order in which blocks are translated. A frame
 //! enters the contract's first block with nothing, and any other place with what that block makes
 //! sure of; each access makes memory as long as it reaches. Which offsets are constant, and so
 //! immediates of the machine code, the translator says: an access that is wrong in that is still
 //! within memory.
 //!
-//! Cost: a few rounds over the chunk's blocks, one for each nesting of loops.
+//! Lengths are settled from the shortest on, for no block makes memory shorter.
+//!
+//! Cost: one look at each block and edge, and sorting them by length.
 
+use super::edges::ways_out;
 use super::{Defect, Entity, VerifyError, ensure};
 use crate::ir::entities::{Block, Chunk, Inst};
 use crate::ir::opcode::Opcode;
 use crate::ir::program::Program;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// Bytes of a word.
 const WORD: u64 = 32;
@@ -58,25 +62,20 @@ pub fn verify_reach(
             false => UNREACHED,
         })
         .collect();
-    loop {
-        let mut has_changed = false;
-        for block in program.chunk_blocks(chunk) {
-            let length = lengths[(block.as_u32() - first) as usize];
-            if length == UNREACHED || !program.blocks[block].is_compiled() {
-                continue;
-            }
-            let length = of_block(program, accesses, block).fold(length, after);
-            let terminator = &program.blocks[block].terminator;
-            for to in [terminator.static_target(), terminator.next_block()].into_iter().flatten() {
-                let index = to.as_u32().wrapping_sub(first) as usize;
-                if let Some(known) = lengths.get_mut(index).filter(|known| length < **known) {
-                    *known = length;
-                    has_changed = true;
-                }
-            }
+    let entered = program.chunk_blocks(chunk).zip(&lengths).filter(|&(_, &at)| at != UNREACHED);
+    let mut pending: BinaryHeap<_> = entered.map(|(block, &at)| Reverse((at, block))).collect();
+    while let Some(Reverse((length, block))) = pending.pop() {
+        let is_least = length == lengths[(block.as_u32() - first) as usize];
+        if !is_least || !program.blocks[block].is_compiled() {
+            continue;
         }
-        if !has_changed {
-            break;
+        let length = of_block(program, accesses, block).fold(length, after);
+        for to in ways_out(program, block) {
+            let index = to.as_u32().wrapping_sub(first) as usize;
+            if let Some(known) = lengths.get_mut(index).filter(|known| length < **known) {
+                *known = length;
+                pending.push(Reverse((length, to)));
+            }
         }
     }
     for block in program.chunk_blocks(chunk) {
@@ -123,7 +122,7 @@ fn made_sure(program: &Program, block: Block) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PassOptions, analyze};
+    use crate::{PassOptions, PassSet, analyze};
 
     /// MSTORE to 0x40, then at a JUMPDEST that a computed jump may go to: MLOAD of 0x40 and 0x60.
     fn program() -> Program {
@@ -159,5 +158,52 @@ mod tests {
         assert_eq!(verify(&[unchecked, low], 0x60), outside(unchecked));
         let defect = verify(&[], 0x80).expect_err("nobody makes sure of it").defect;
         assert_eq!(defect, Defect::InitialMemory);
+    }
+    /// JUMPDESTs of which each jumps to the one before: against the order of blocks.
+    #[test]
+    fn the_shortest_way_counts_against_the_order_of_blocks() {
+        const BLOCKS: u32 = 2000;
+        // b0: MSTORE to 0x40, then a jump to the last, which is where computed jumps may go.
+        let mut code = alloy_primitives::hex!("33604052").to_vec();
+        let at = |number: u32| 8 + 5 * number;
+        let jump_to = |code: &mut Vec<u8>, number| {
+            code.push(Opcode::PUSH2.get());
+            code.extend((at(number) as u16).to_be_bytes());
+            code.push(Opcode::JUMP.get());
+        };
+        jump_to(&mut code, BLOCKS - 1);
+        for number in 0..BLOCKS {
+            code.push(Opcode::JUMPDEST.get());
+            if number == 0 {
+                code.extend(
+                    [Opcode::PUSH0, Opcode::MLOAD, Opcode::POP, Opcode::STOP].map(Opcode::get),
+                );
+            } else {
+                jump_to(&mut code, number - 1);
+            }
+        }
+        let options = PassOptions {
+            skip: PassSet::THREAD_JUMPS.union(PassSet::DEDUP),
+            chunk_limit: u32::MAX,
+            compile_all: true,
+            ..PassOptions::default()
+        };
+        let mut program = analyze(&code, &options).expect("few entries");
+        assert_eq!((program.chunks.len(), program.blocks.len()), (1, BLOCKS as usize + 1));
+        let entry = program.blocks[Block::from_u32(0)].entry;
+        program.blocks.values_mut().skip(1).for_each(|data| data.entry = None.into());
+        let access = |opcode, end, is_checked| {
+            let inst = program.insts.keys().find(|&inst| program.insts[inst].opcode == opcode);
+            Access { inst: inst.expect("one of each"), end, is_checked }
+        };
+        let accesses = [access(Opcode::MSTORE, 0x60, true), access(Opcode::MLOAD, 0x20, false)];
+        let chunk = Chunk::from_u32(0);
+        assert_eq!(verify_reach(&program, chunk, &accesses, 0), Ok(()));
+        // Who enters in the middle has less.
+        program.blocks[Block::from_u32(BLOCKS / 2)].entry = entry;
+        let error = verify_reach(&program, chunk, &accesses, 0).expect_err("there is no memory");
+        let defect = Defect::OutsideMemory;
+        assert_eq!(error, VerifyError { entity: Entity::Inst(accesses[1].inst), defect });
+        assert_eq!(verify_reach(&program, chunk, &accesses, 0x20), Ok(()));
     }
 }
