@@ -67,7 +67,7 @@ pub struct Analysed {
     program: Program,
     /// As [`CompiledCode::id`].
     id: u64,
-    /// How it was compiled, and for which machine.
+    /// How it was compiled, and for which machine; see [`Compiler::identifies_as`].
     made_by: (CompilerOptions, Triple),
 }
 
@@ -189,7 +189,8 @@ impl Compiler {
         &self.options
     }
 
-    /// Sets [`foreign`](CompilerOptions::foreign), for contracts that are begun from now on.
+    /// Sets [`foreign`](CompilerOptions::foreign), for contracts that are begun from now on. Those
+    /// that were begun before are gone on with as they were.
     pub const fn set_foreign(&mut self, foreign: OpcodeSet) {
         self.options.foreign = foreign;
     }
@@ -257,7 +258,8 @@ impl Compiler {
     ///
     /// # Errors
     /// As [`compile`](Self::compile), and [`CompileError::ForeignChunk`] if the contract was
-    /// analysed by a compiler of other options or for another machine.
+    /// analysed by a compiler of other options (but for the foreign opcodes) or for another
+    /// machine.
     pub fn compile_chunk(
         &mut self,
         analysed: &Analysed,
@@ -279,9 +281,11 @@ impl Compiler {
         Ok(analyze(code, &self.pass_options(spec_id))?)
     }
 
-    /// What compilers must have in common whose chunks make one program.
+    /// What compilers must have in common whose chunks make one program. Which opcodes are foreign
+    /// was settled by the analysis, and may have changed since.
     fn identifies_as(&self) -> (CompilerOptions, Triple) {
-        (self.options, self.isa.triple().clone())
+        let options = CompilerOptions { foreign: OpcodeSet::ZERO, ..self.options };
+        (options, self.isa.triple().clone())
     }
 
     fn pass_options(&self, spec_id: SpecId) -> PassOptions {

@@ -1,7 +1,7 @@
 //! Compiled frames against revm's interpreter, one frame at a time and without state.
 
 use cranevm_codegen::{
-    Chaos, CompileError, CompileTimings, Compiler, CompilerOptions, NativeProgram,
+    Chaos, CompileError, CompileTimings, Compiler, CompilerOptions, NativeProgram, OpcodeSet,
     OptimizationLevel, code_memory::CodeRegion, later_chunks,
 };
 use revm_bytecode::Bytecode;
@@ -145,6 +145,22 @@ fn a_chunk_of_another_program_is_refused() {
     let mut others = Compiler::new(others).expect("host");
     let refused = others.compile_chunk(&analysed, chunk, &mut timings);
     assert!(matches!(refused, Err(CompileError::ForeignChunk)), "{refused:?}");
+}
+
+/// A compiler is told of foreign opcodes at any time: a contract that was begun goes on as it was.
+#[test]
+fn chunks_come_whatever_became_foreign_meanwhile() {
+    let options = CompilerOptions { one_block_per_chunk: true, ..Default::default() };
+    let mut compiler = Compiler::new(options).expect("host");
+    let expected = compiler.compile(&MANY_CHUNKS, SpecId::OSAKA).expect("compiles");
+    let (analysed, mut code) =
+        compiler.compile_start(&MANY_CHUNKS, SpecId::OSAKA).expect("compiles");
+    for (chunk, foreign) in later_chunks(&analysed).zip(0..) {
+        compiler.set_foreign(OpcodeSet::from(1) << foreign);
+        let made = compiler.compile_chunk(&analysed, chunk, &mut CompileTimings::default());
+        code.place_chunk(made.expect("the same compiler's")).expect("its own");
+    }
+    assert_eq!(code.functions(), expected.functions());
 }
 
 #[test]

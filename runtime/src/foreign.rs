@@ -20,7 +20,7 @@ impl ForeignOpcodes {
     }
 
     /// Adds opcodes; whether any is new.
-    fn extend(&self, opcodes: OpcodeSet) -> bool {
+    pub(crate) fn extend(&self, opcodes: OpcodeSet) -> bool {
         if (opcodes & !self.get()).is_zero() {
             return false;
         }

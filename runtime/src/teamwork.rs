@@ -117,9 +117,9 @@ pub(crate) fn chunks_to_come(analysed: &Analysed) -> Vec<Chunk> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Source;
+    use crate::{foreign::ForeignOpcodes, source::Source};
     use alloy_primitives::Bytes;
-    use cranevm_codegen::CompilerOptions;
+    use cranevm_codegen::{CompilerOptions, OpcodeSet};
     use revm::primitives::hardfork::SpecId;
     use std::{sync::Arc, thread, time::Duration};
 
@@ -172,6 +172,22 @@ mod tests {
         });
         assert!(present(&alone) > 20);
         assert_eq!(alone.functions(), together.functions());
+    }
+
+    /// Neither a caller's compilation nor an upgrade ends because some EVM has an instruction of its
+    /// own.
+    #[test]
+    fn what_becomes_foreign_meanwhile_fails_no_other_compilation() {
+        let (compilers, work, mut expected) = begun();
+        work.finish(&compilers, in_a_minute(), &mut expected).unwrap();
+        let (compilers, work, mut compiled) = begun();
+        let foreign = Arc::new(ForeignOpcodes::default());
+        let compilers = compilers.with_foreign(Arc::clone(&foreign));
+        assert!(work.step(&compilers));
+        // BALANCE, which isn't in the code.
+        assert!(foreign.extend(OpcodeSet::from(1) << 0x31));
+        work.finish(&compilers, in_a_minute(), &mut compiled).unwrap();
+        assert_eq!(compiled.functions(), expected.functions());
     }
 
     #[test]
