@@ -19,10 +19,7 @@ use cranevm_codegen::{
 };
 use revm::{
     bytecode::Bytecode,
-    interpreter::{
-        GasTable, Host, InstructionTable, Interpreter,
-        interpreter::{EthInterpreter, STACK_LIMIT},
-    },
+    interpreter::{GasTable, Host, InstructionTable, Interpreter, interpreter::EthInterpreter},
 };
 use std::{
     fmt,
@@ -349,8 +346,7 @@ impl Verified {
         gas_table: &GasTable,
     ) -> NativeRun {
         let fits = interpreter.runtime_flag.spec_id == self.key.spec_id
-            && CodeId::of(&interpreter.bytecode) == CodeId::of(&self.code)
-            && interpreter.stack.data().capacity() >= STACK_LIMIT;
+            && CodeId::of(&interpreter.bytecode) == CodeId::of(&self.code);
         if !fits {
             return NativeRun::NotEntered;
         }
@@ -398,7 +394,7 @@ mod tests {
         interpreter::{
             SharedMemory,
             instructions::{gas_table_spec, instruction_table},
-            interpreter::{ExtBytecode, InputsImpl},
+            interpreter::{ExtBytecode, InputsImpl, STACK_LIMIT},
         },
         primitives::hardfork::SpecId,
     };

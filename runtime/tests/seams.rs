@@ -231,6 +231,36 @@ fn b_words_above_the_arguments_are_free() {
     agree(&code, BALANCE, ChainInstruction::new(pushing));
 }
 
+/// It pushes more words than there may be. With that many a frame is interpreted: right behind it,
+/// at a JUMPDEST where native code could be entered, and where it is resumed after a call.
+#[test]
+fn b_more_words_than_the_limit_are_interpreted() {
+    const ADDED: u8 = 0x0c;
+    fn heaping(frame: ChainFrame<'_>) -> InstructionExecResult {
+        frame.interpreter.stack.data_mut().extend([U256::ZERO; 2000]);
+        Ok(())
+    }
+    fn clearing(frame: ChainFrame<'_>) -> InstructionExecResult {
+        frame.interpreter.stack.data_mut().clear();
+        Ok(())
+    }
+    for ways_in in [&[POP, POP][..], &[POP, JUMPDEST], &[CALL, POP]] {
+        // Two JUMPDESTs are pushed, and jumped to by an offset that is computed: at 12 and 16.
+        let mut code = vec![PUSH1, 16, POP, CALLDATASIZE, PUSH1, 40, SUB, PUSH1, 12, ADD, JUMP];
+        code.extend([INVALID, JUMPDEST, PUSH0, BALANCE]);
+        code.extend(ways_in);
+        code.extend([ADDED, MSIZE, GAS, ADD, PUSH0, MSTORE, PUSH1, 32, PUSH0, RETURN]);
+        let build = || {
+            let mut evm = chain_evm(&code, SPEC);
+            evm.instruction.insert_instruction(ADDED, ChainInstruction::new(clearing), 3);
+            let table = evm.instruction.instruction_table_mut();
+            table[usize::from(BALANCE)] = ChainInstruction::new(heaping);
+            evm
+        };
+        assert!(agree_on(&code, build).is_success());
+    }
+}
+
 /// It goes elsewhere: backwards, forwards, into what isn't a JUMPDEST, and into other code.
 #[test]
 fn b_the_frame_may_go_on_elsewhere() {

@@ -97,8 +97,7 @@ impl EvmCompilerFn {
     ///   [`NativeProgram`](super::NativeProgram) must have been made by this crate.
     /// - The interpreter's bytecode must be the one compiled, its spec the one compiled for, and
     ///   `gas_table` revm's table of that spec.
-    /// - `interpreter` must be in a state that revm brings about: its pc at an instruction, its
-    ///   stack with room for 1024 words.
+    /// - `interpreter` must be in a state that revm brings about: its pc at an instruction.
     #[inline]
     pub unsafe fn run<H: Host>(
         self,
@@ -127,15 +126,14 @@ impl EvmCompilerFn {
     ) {
         let stack = interpreter.stack.data_mut();
         if stack.capacity() < STACK_LIMIT {
-            // Not a stack that revm made for execution: grow it, as compiled code never does.
+            // Not a stack that revm made for execution. Neither engine grows one.
             stack.reserve_exact(STACK_LIMIT - stack.len());
         }
         // SAFETY: passed on to the caller.
         let tables = unsafe { self.tables() };
         let foreign = TableVerdicts::of_process(instructions, tables.spec_id, host);
         let run = if (foreign & tables.opcodes).is_zero() {
-            // SAFETY: passed on to the caller; the stack has room for 1024 words, and the
-            // instructions are revm's.
+            // SAFETY: passed on to the caller; the instructions are revm's.
             unsafe { self.go_on(interpreter, host, instructions, gas_table) }
         } else {
             NativeRun::NotEntered
@@ -261,11 +259,17 @@ fn give_up(interpreter: &mut Interpreter<EthInterpreter>, fault: Fault) -> Nativ
     NativeRun::Faulted(fault)
 }
 
-/// Where a frame can be entered as it is, if anywhere. Gas is signed in compiled code, so a frame
-/// that has more of it than that can tell, or that may get so much back, is interpreted.
+/// Where a frame can be entered as it is, if anywhere: asked at each way into compiled code, and
+/// nowhere else. Gas is signed in compiled code, so a frame that has more of it than that can tell,
+/// or that may get so much back, is interpreted. The stack is written to without a look at its
+/// capacity, up to 1024 words, which a chain's own instruction may have made more or less of.
 #[inline(always)]
 fn entry_for(tables: &ProgramTables, interpreter: &Interpreter<EthInterpreter>) -> Option<u32> {
-    if gas_in(interpreter) > i64::MAX as u64 {
+    let stack = interpreter.stack.data();
+    let is_usual = gas_in(interpreter) <= i64::MAX as u64
+        && stack.len() <= STACK_LIMIT
+        && stack.capacity() >= STACK_LIMIT;
+    if !is_usual {
         return None;
     }
     let paid = interpreter.gas.memory().words_num.saturating_mul(32);
@@ -411,7 +415,7 @@ fn step_on<H: Host>(
             }
             return Err(NativeRun::Ended);
         }
-        let entry = if is_usual(tables, interpreter, &bytecode) {
+        let entry = if is_own(tables, interpreter, &bytecode) {
             entry_for(tables, interpreter)
         } else {
             None
@@ -424,18 +428,14 @@ fn step_on<H: Host>(
     }
 }
 
-/// Whether a frame is one that this program can go on with: of the same bytecode and fork, with
-/// room on its stack.
-fn is_usual(
+/// Whether a frame is still one of the program's: of the same bytecode and fork.
+fn is_own(
     tables: &ProgramTables,
     interpreter: &Interpreter<EthInterpreter>,
     bytecode: &Bytecode,
 ) -> bool {
-    let stack = interpreter.stack.data();
     interpreter.bytecode.bytes_slice().as_ptr_range() == bytecode.bytes_slice().as_ptr_range()
         && interpreter.runtime_flag.spec_id == tables.spec_id
-        && stack.capacity() >= STACK_LIMIT
-        && stack.len() <= STACK_LIMIT
 }
 
 /// Reports an exceptional halt as `OutOfGas`. A fatal error of the database isn't a halt of the

@@ -1,7 +1,8 @@
-//! Machine code that breaks rules, in the place of a compiled chunk: it isn't believed.
+//! The entry to compiled code: machine code that breaks rules, in the place of a compiled chunk,
+//! isn't believed, and frames that compiled code isn't made for aren't entered.
 
 use super::{Fault, NativeProgram, NativeRun, offsets};
-use crate::{Compiler, CompilerOptions, code_memory::CodeRegion};
+use crate::{CompiledCode, Compiler, CompilerOptions, code_memory::CodeRegion};
 use revm_bytecode::{Bytecode, opcode};
 use revm_interpreter::{
     InputsImpl, InstructionResult, Interpreter, InterpreterAction, SharedMemory,
@@ -10,7 +11,7 @@ use revm_interpreter::{
     interpreter::{EthInterpreter, ExtBytecode},
     interpreter_types::LoopControl,
 };
-use revm_primitives::hardfork::SpecId;
+use revm_primitives::{U256, hardfork::SpecId};
 
 const SPEC: SpecId = SpecId::CANCUN;
 const GAS: u64 = 1000;
@@ -26,23 +27,37 @@ fn stores(value: u64, offset: i32) -> Vec<u8> {
     [&[0x48, 0xb8][..], &value.to_le_bytes(), &[0x49, 0x89, 0x47, offset]].concat()
 }
 
-/// Runs a frame whose contract is compiled to `chunk`.
-fn run(chunk: Vec<u8>) -> (NativeRun, Interpreter<EthInterpreter>) {
-    let code = [opcode::STOP];
+/// A contract that stops at once.
+const CODE: [u8; 1] = [opcode::STOP];
+
+/// A frame of [`CODE`].
+fn frame(memory: SharedMemory, input: InputsImpl) -> Interpreter<EthInterpreter> {
+    let bytecode = ExtBytecode::new(Bytecode::new_legacy(CODE.to_vec().into()));
+    Interpreter::new(memory, bytecode, input, false, SPEC, GAS)
+}
+
+/// Goes on with a frame of [`CODE`], which `change` is made to after it was compiled.
+fn go_on(
+    frame: &mut Interpreter<EthInterpreter>,
+    change: impl FnOnce(&mut CompiledCode),
+) -> NativeRun {
     let mut compiler = Compiler::new(CompilerOptions::default()).expect("a compiler for the host");
-    let mut compiled = compiler.compile(&code, SPEC).expect("it compiles");
-    // SAFETY: what stands for the chunk writes to the context's fields and returns, as compiled
-    // code may.
-    unsafe { compiled.forge_chunk(0, chunk) };
+    let mut compiled = compiler.compile(&CODE, SPEC).expect("it compiles");
+    change(&mut compiled);
     let region = CodeRegion::new(1 << 20).expect("address space");
     let native = NativeProgram::load(&compiled, &region).expect("it loads");
-    let bytecode = ExtBytecode::new(Bytecode::new_legacy(code.to_vec().into()));
-    let (memory, input) = (SharedMemory::new(), InputsImpl::default());
-    let mut frame = Interpreter::new(memory, bytecode, input, false, SPEC, GAS);
     let (instructions, gas_table) = (instruction_table(), gas_table_spec(SPEC));
     let mut host = DummyHost::new(SPEC);
     // SAFETY: the program is alive, and of this bytecode and fork.
-    let run = unsafe { native.func().go_on(&mut frame, &mut host, &instructions, &gas_table) };
+    unsafe { native.func().go_on(frame, &mut host, &instructions, &gas_table) }
+}
+
+/// Runs a frame whose contract is compiled to `chunk`.
+fn run(chunk: Vec<u8>) -> (NativeRun, Interpreter<EthInterpreter>) {
+    let mut frame = frame(SharedMemory::new(), InputsImpl::default());
+    // SAFETY: what stands for the chunk writes to the context's fields and returns, as compiled
+    // code may.
+    let run = go_on(&mut frame, |compiled| unsafe { compiled.forge_chunk(0, chunk) });
     (run, frame)
 }
 
@@ -93,4 +108,24 @@ fn a_stack_pointer_elsewhere_is_a_fault() {
     };
     assert!(matches!(fault(hands_over(8)), Fault::StackPointer(_)));
     assert!(matches!(fault(hands_over(u64::MAX / 2)), Fault::StackPointer(_)));
+}
+
+/// Compiled code keeps the stack within 1024 words, and looks neither at its capacity nor at whether
+/// there were more.
+#[test]
+fn a_frame_is_entered_with_at_most_1024_words_and_room_for_as_many() {
+    let run = |capacity: usize, len: usize| {
+        let mut frame = frame(SharedMemory::new(), InputsImpl::default());
+        let stack = frame.stack.data_mut();
+        *stack = Vec::with_capacity(capacity);
+        stack.resize(len, U256::from(7));
+        assert_eq!(stack.capacity(), capacity);
+        (go_on(&mut frame, |_| ()), frame.stack.len())
+    };
+    for (capacity, len) in [(1024, 0), (1024, 1024), (3000, 1024)] {
+        assert_eq!(run(capacity, len), (NativeRun::Ended, len), "{len} of {capacity}");
+    }
+    for (capacity, len) in [(0, 0), (1023, 1023), (1025, 1025), (3000, 2000)] {
+        assert_eq!(run(capacity, len), (NativeRun::NotEntered, len), "{len} of {capacity}");
+    }
 }
