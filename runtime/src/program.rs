@@ -14,7 +14,7 @@ use crate::{
 };
 use alloy_primitives::Bytes;
 use cranevm_codegen::{
-    Chunk, CompileError, CompiledChunk, EvmCompilerFn, Fault, NativeProgram, NativeRun, OpcodeSet,
+    Chunk, CompileError, CompiledChunk, EvmCompilerFn, NativeProgram, NativeRun, OpcodeSet,
     code_memory::CodeRegion,
 };
 use revm::{
@@ -66,8 +66,6 @@ pub struct CompiledProgram {
     was_killed: AtomicBool,
     /// Whether better code was put off: for want of a helper process, or of room in the queue.
     put_off: AtomicBool,
-    /// The first rule that it broke.
-    fault: OnceLock<Fault>,
     /// After `backing`, for fields are dropped in their order: a release is told when the memory is
     /// free.
     _share: Share,
@@ -138,7 +136,6 @@ impl CompiledProgram {
             shortages: AtomicU32::new(0),
             was_killed: AtomicBool::new(false),
             put_off: AtomicBool::new(false),
-            fault: OnceLock::new(),
             _share: Share { holdings, data_bytes },
         }
     }
@@ -241,11 +238,6 @@ impl CompiledProgram {
     /// Whether better code was put off.
     pub(crate) fn is_put_off(&self) -> bool {
         self.put_off.load(Relaxed)
-    }
-
-    /// The rule that it broke when it ran, if it did.
-    pub(crate) fn fault(&self) -> Option<Fault> {
-        self.fault.get().copied()
     }
 
     /// The opcodes that it executes as revm's instructions do.
@@ -355,12 +347,7 @@ impl Verified {
         // very object `self.code` (checked above, and nothing else can be in its place while it is
         // held), which never changes, and which `new` has compared with what the program was
         // compiled from.
-        let run = unsafe { self.func.go_on(interpreter, host, instructions, gas_table) };
-        if let NativeRun::Faulted(fault) = run {
-            // Another thread's may have been the first.
-            let _ = self.fault.set(fault);
-        }
-        run
+        unsafe { self.func.go_on(interpreter, host, instructions, gas_table) }
     }
 }
 

@@ -5,7 +5,11 @@ use super::{
     rules::Tables,
     running::{Running, gas_passed_on, tell_of_gas},
 };
-use crate::{consult::Consultation, hotness::Cold};
+use crate::{
+    consult::Consultation,
+    faults::{Broken, unexplained},
+    hotness::Cold,
+};
 use cranevm_codegen::{NativeRun, collapse_halt_reason};
 use revm::{
     Database, DatabaseCommit,
@@ -58,14 +62,17 @@ where
 
     /// Runs the top frame until it ends or suspends, and leaves the action in its interpreter, if
     /// that is the backend's business.
-    fn run_top_frame(&mut self) -> Ran {
+    ///
+    /// # Errors
+    /// If native code broke a rule. The frame has ended all the same, by a fatal error.
+    fn run_top_frame(&mut self) -> Result<Ran, Box<Broken>> {
         let Self { inner, backend, finder } = self;
         let (context, instructions, _, frames) = inner.all_mut();
         let frame = frames.get();
         finder.rules.doubt_unless_kept::<EVM>();
         let is_revms = finder.rules.is_revms::<EVM>();
         if frame.data.is_create() && !backend.is_blocking() {
-            return Ran::Nothing;
+            return Ok(Ran::Nothing);
         }
         let interpreter = &mut frame.interpreter;
         let gas_table = instructions.gas_table();
@@ -79,21 +86,23 @@ where
                     NativeRun::Ended if program.has_single_error() => {
                         collapse_halt_reason(interpreter.bytecode.action());
                     }
-                    NativeRun::Ended | NativeRun::Faulted(_) => {}
-                    NativeRun::NotEntered if !is_revms => return Ran::Nothing,
+                    NativeRun::Ended => {}
+                    NativeRun::Faulted(fault) => return Err(Broken::new(program, fault)),
+                    NativeRun::NotEntered if !is_revms => return Ok(Ran::Nothing),
                     NativeRun::NotEntered | NativeRun::HandedOver => {
                         let running = Running { interpreter, host, instructions, gas_table, rules };
-                        running.run_on(program);
+                        running.run_on(program)?;
                     }
                 }
             }
             Consultation::Watch(cold) if is_revms => {
-                Running { interpreter, host, instructions, gas_table, rules }.watch(backend, cold);
+                let running = Running { interpreter, host, instructions, gas_table, rules };
+                running.watch(backend, cold)?;
             }
-            Consultation::Watch(cold) => return Ran::Watched(Arc::clone(cold)),
-            Consultation::Interpret => return Ran::Nothing,
+            Consultation::Watch(cold) => return Ok(Ran::Watched(Arc::clone(cold))),
+            Consultation::Interpret => return Ok(Ran::Nothing),
         }
-        Ran::Frame
+        Ok(Ran::Frame)
     }
 
     /// Has the wrapped EVM run the top frame, and tells its contract's `cold` of the gas that it
@@ -219,9 +228,16 @@ where
             return self.inner.frame_run();
         }
         match self.run_top_frame() {
-            Ran::Frame => {}
-            Ran::Nothing => return self.inner.frame_run(),
-            Ran::Watched(cold) => return self.run_watched(&cold),
+            Ok(Ran::Frame) => {}
+            Ok(Ran::Nothing) => return self.inner.frame_run(),
+            Ok(Ran::Watched(cold)) => return self.run_watched(&cold),
+            Err(broken) => {
+                let message = self.backend.deny(&broken);
+                // An error of the database's goes first, or the next transaction would have it.
+                if self.inner.ctx().error().is_ok() {
+                    return Err(ContextError::Custom(message));
+                }
+            }
         }
         let (context, _, _, frames) = self.inner.all_mut();
         let frame = frames.get();
@@ -229,7 +245,7 @@ where
         if is_fatal(&action) && context.error().is_ok() {
             // Nobody has said what went wrong, so the parent frame would panic.
             let Interpreter { bytecode, runtime_flag, .. } = &frame.interpreter;
-            return Err(ContextError::Custom(self.backend.deny(bytecode, runtime_flag.spec_id)));
+            return Err(ContextError::Custom(unexplained(bytecode, runtime_flag.spec_id)));
         }
         let next = frame.process_next_action(context, action);
         if let Ok(ItemOrResult::Result(_)) = next {

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     consult::Consultation,
+    faults::Broken,
     hotness::Cold,
     program::{CompiledProgram, Verified},
     runtime::JitBackend,
@@ -71,27 +72,46 @@ const NOTEWORTHY_GAS: u64 = 4096;
 
 impl<H: Host> Running<'_, H> {
     /// Goes on with a frame of `program` after its first stretch of native code.
+    ///
+    /// # Errors
+    /// If native code broke a rule. The frame has ended all the same.
     #[cold]
-    pub(super) fn run_on(mut self, program: &Verified) {
-        self.go_on_with(program);
+    pub(super) fn run_on(mut self, program: &Verified) -> Result<(), Box<Broken>> {
+        self.go_on_with(program)?;
         if program.has_single_error() {
             collapse_halt_reason(self.interpreter.bytecode.action());
         }
+        Ok(())
     }
 
     /// Runs a frame without a program, whose contract is counted by `cold`.
-    pub(super) fn watch(mut self, backend: &JitBackend, cold: &Arc<Cold>) {
+    ///
+    /// # Errors
+    /// As [`run_on`](Self::run_on), of a program that came meanwhile.
+    pub(super) fn watch(
+        mut self,
+        backend: &JitBackend,
+        cold: &Arc<Cold>,
+    ) -> Result<(), Box<Broken>> {
         let gas = self.interpreter.gas.remaining();
         let begins = self.interpreter.bytecode.pc() == 0;
         match self.slice(LONG_SLICE) {
-            Stop::Ended => self.account_for_end(backend, cold, gas, begins),
+            Stop::Ended => {
+                self.account_for_end(backend, cold, gas, begins);
+                Ok(())
+            }
             _ => self.watch_on(backend, cold, gas),
         }
     }
 
     /// Goes on after the first slice, at whose start there was so much gas.
     #[cold]
-    fn watch_on(&mut self, backend: &JitBackend, cold: &Arc<Cold>, mut gas: u64) {
+    fn watch_on(
+        &mut self,
+        backend: &JitBackend,
+        cold: &Arc<Cold>,
+        mut gas: u64,
+    ) -> Result<(), Box<Broken>> {
         let spec_id = self.interpreter.runtime_flag.spec_id;
         // The answer "watch" was of this epoch or an earlier one: ask at once.
         let mut asked = None;
@@ -114,7 +134,8 @@ impl<H: Host> Running<'_, H> {
                 }
             }
             if self.slice(LONG_SLICE) == Stop::Ended {
-                return self.account_for_end(backend, cold, gas, true);
+                self.account_for_end(backend, cold, gas, true);
+                return Ok(());
             }
         }
     }
@@ -128,11 +149,12 @@ impl<H: Host> Running<'_, H> {
     }
 
     /// Goes on with a program that came while the frame ran.
-    fn replace(&mut self, program: &Verified) {
-        let is_entered = self.go_on_with(program);
+    fn replace(&mut self, program: &Verified) -> Result<(), Box<Broken>> {
+        let is_entered = self.go_on_with(program)?;
         if is_entered && program.has_single_error() {
             collapse_halt_reason(self.interpreter.bytecode.action());
         }
+        Ok(())
     }
 
     /// Tells of the gas burnt since there was so much, by a frame that ended or suspended. What a
@@ -161,25 +183,29 @@ impl<H: Host> Running<'_, H> {
     /// A slice lies between any two ways into native code, so what these cost is small beside it,
     /// however often the program hands over. Where no way in turns up, looking out for one is what
     /// costs, so that is done less and less often.
+    ///
+    /// # Errors
+    /// As [`run_on`](Self::run_on).
     #[cold]
-    fn go_on_with(&mut self, program: &Verified) -> bool {
+    fn go_on_with(&mut self, program: &Verified) -> Result<bool, Box<Broken>> {
         let (mut is_entered, mut pause) = (false, 1u32);
         loop {
             match self.slice_to_entry(program) {
-                Stop::Ended => return is_entered,
+                Stop::Ended => return Ok(is_entered),
                 Stop::UsedUp => pause = (2 * pause).min(MAX_PAUSE),
                 Stop::AtEntry => {
                     pause = 1;
-                    let run = self.enter(program);
-                    is_entered |= run != NativeRun::NotEntered;
-                    if matches!(run, NativeRun::Ended | NativeRun::Faulted(_)) {
-                        return is_entered;
+                    match self.enter(program) {
+                        NativeRun::NotEntered => {}
+                        NativeRun::HandedOver => is_entered = true,
+                        NativeRun::Ended => return Ok(true),
+                        NativeRun::Faulted(fault) => return Err(Broken::new(program, fault)),
                     }
                 }
             }
             for _ in 0..pause {
                 if self.slice(SHORT_SLICE) == Stop::Ended {
-                    return is_entered;
+                    return Ok(is_entered);
                 }
             }
         }

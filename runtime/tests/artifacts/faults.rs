@@ -2,13 +2,17 @@
 //! error, and the contract is interpreted from then on.
 
 use crate::{
-    common::{CALLEE, SPEC, TARGET, call, calling, database, evm, request, summing},
+    common::{
+        CALLEE, SPEC, TARGET, call, calling, database, evm,
+        meddling::{Meddling, Read},
+        request, summing,
+    },
     world::{OwnStore, aot, backend, blocking, interpreted, kind, run},
 };
 use cranevm::{
     primitives::keccak256,
     revm_evm::JitEvm,
-    runtime::{JitBackend, LookupRequest},
+    runtime::{JitBackend, LookupRequest, ProgramStatus},
 };
 use revm::{
     ExecuteEvm, bytecode::opcode::*, context::result::EVMError, interpreter::InstructionResult,
@@ -89,37 +93,50 @@ fn a_fault_in_a_nested_frame_is_an_error_of_the_transaction() {
     assert_eq!(backend.stats().faults, 1);
 }
 
+/// Hands over at the start of the code, and makes gas and stops where it is entered again:
+/// `cmp dword [r15 + 16], 0; jne +14; mov qword [r15 + 24], 0; mov eax, 0x100; ret; ...`, by the
+/// ordinal in the context.
+fn making_gas_later() -> Vec<u8> {
+    let mut code = vec![0x41, 0x83, 0x7f, 0x10, 0x00, 0x75, 0x0e];
+    code.extend([0x49, 0xc7, 0x47, 0x18, 0, 0, 0, 0]);
+    code.extend(returning(0x100));
+    code.extend(making_gas());
+    code
+}
+
+/// Jumps to 7 plus what it reads first: a JUMPDEST behind which GAS is returned.
+const JUMPING: [u8; 15] = [
+    PUSH0, SLOAD, PUSH1, 7, ADD, JUMP, INVALID, JUMPDEST, GAS, PUSH0, MSTORE, PUSH1, 32, PUSH0,
+    RETURN,
+];
+
 /// Native code hands over at the start, and breaks a rule where it is entered again.
 #[test]
 fn a_fault_in_a_later_stretch_is_an_error_of_the_transaction() {
-    // CALLDATALOAD(0) + 7 is jumped to: a JUMPDEST behind which GAS is returned.
-    let code = [
-        PUSH0,
-        CALLDATALOAD,
-        PUSH1,
-        7,
-        ADD,
-        JUMP,
-        INVALID,
-        JUMPDEST,
-        GAS,
-        PUSH0,
-        MSTORE,
-        PUSH1,
-        32,
-        PUSH0,
-        RETURN,
-    ];
-    // With ordinal 0 in the context, hand over at pc 0; with another one, make gas and stop:
-    // `cmp dword [r15 + 16], 0; jne +14; mov qword [r15 + 24], 0; mov eax, 0x100; ret; ...`
-    let mut machine_code = vec![0x41, 0x83, 0x7f, 0x10, 0x00, 0x75, 0x0e];
-    machine_code.extend([0x49, 0xc7, 0x47, 0x18, 0, 0, 0, 0]);
-    machine_code.extend(returning(0x100));
-    machine_code.extend(making_gas());
-    let (_store, backend) = corrupted(&code, &machine_code);
-    let mut native = JitEvm::new(evm(database(&[(TARGET, &code)]), SPEC), backend.clone());
+    let (_store, backend) = corrupted(&JUMPING, &making_gas_later());
+    let mut native = JitEvm::new(evm(database(&[(TARGET, &JUMPING)]), SPEC), backend.clone());
     let outcome = native.transact(call());
     assert!(matches!(outcome, Err(EVMError::Custom(_))), "{outcome:?}");
     assert_eq!((backend.stats().faults, backend.hand_overs()), (1, 0));
-    assert_eq!(native.transact(call()).unwrap(), interpreted(&code));
+    assert_eq!(native.transact(call()).unwrap(), interpreted(&JUMPING));
+}
+
+/// The program isn't resident any more when its frame finds that it broke a rule.
+#[test]
+fn a_fault_of_a_program_that_is_gone_denies_its_contract() {
+    let (_store, backend) = corrupted(&JUMPING, &making_gas_later());
+    let database = Meddling {
+        database: database(&[(TARGET, &JUMPING)]),
+        at: Read::Storage,
+        countdown: 1,
+        meddle: Some(Box::new(|| backend.clear_resident())),
+    };
+    let mut native = JitEvm::new(evm(database, SPEC), backend.clone());
+    let Err(EVMError::Custom(message)) = native.transact(call()) else { panic!("a fault went by") };
+    assert!(message.contains("can't be believed: compiled code"), "{message}");
+    assert_eq!(backend.stats().faults, 1);
+    let status = backend.status(&request(&JUMPING).key);
+    assert!(matches!(status, ProgramStatus::Failed(_)), "{status:?}");
+    assert_eq!(native.transact(call()).unwrap(), interpreted(&JUMPING));
+    assert_eq!((backend.stats().faults, backend.stats().resident_entries), (1, 0));
 }
