@@ -254,7 +254,9 @@ impl EvmCompilerFn {
 #[cold]
 fn give_up(interpreter: &mut Interpreter<EthInterpreter>, fault: Fault) -> NativeRun {
     // An instruction may have set one, which is worth nothing.
-    *interpreter.bytecode.action() = None;
+    if interpreter.bytecode.action().is_some() {
+        drop(interpreter.take_next_action());
+    }
     interpreter.halt_fatal();
     NativeRun::Faulted(fault)
 }

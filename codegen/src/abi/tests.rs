@@ -69,6 +69,19 @@ fn fault(chunk: Vec<u8>) -> Fault {
     fault
 }
 
+/// revm takes the action out of a frame before it sets another, and makes sure of that where it has
+/// debug assertions.
+#[test]
+fn a_fault_takes_the_place_of_an_action() {
+    let mut frame = frame(SharedMemory::new(), InputsImpl::default());
+    frame.halt(InstructionResult::Return);
+    // SAFETY: it only returns.
+    let run = go_on(&mut frame, |compiled| unsafe { compiled.forge_chunk(0, returns(0)) });
+    assert_eq!(run, NativeRun::Faulted(Fault::Status(0)));
+    let InterpreterAction::Return(result) = frame.take_next_action() else { panic!("none") };
+    assert_eq!(result.result, InstructionResult::FatalExternalError);
+}
+
 #[test]
 fn a_status_without_a_meaning_is_a_fault() {
     for status in [0, 5, 0x7777] {
