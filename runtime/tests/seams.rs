@@ -14,8 +14,8 @@ use common::{
 };
 use cranevm::{
     interpreter::{
-        CallInput, InstructionExecResult, InstructionResult, instructions::instruction_table,
-        interpreter::ExtBytecode, interpreter_types::Jumps,
+        CallInput, InstructionExecResult, InstructionResult, SharedMemory,
+        instructions::instruction_table, interpreter::ExtBytecode, interpreter_types::Jumps,
     },
     primitives::U256,
     revm_evm::JitEvm,
@@ -188,6 +188,33 @@ fn b_input_may_be_assigned() {
     let result = agree(&code, BALANCE, ChainInstruction::new(assigning));
     let data = U256::from_be_slice(&[vec![5; 10], vec![0; 22]].concat());
     assert_eq!(word(&result, 0), data + U256::from(40 + 3 + 100 + 77));
+}
+
+/// The memory is another one afterwards, and the calldata, a slice of the caller's, isn't there any
+/// more. As the contract doesn't read it, the interpreter doesn't mind; native code isn't entered.
+#[test]
+fn b_memory_may_be_exchanged_below_the_calldata() {
+    fn exchanging(frame: ChainFrame<'_>) -> InstructionExecResult {
+        frame.interpreter.memory = SharedMemory::new();
+        answer(frame, 3)
+    }
+    let callee = [PUSH0, BALANCE, POP, CALLDATASIZE, PUSH0, BALANCE, SSTORE, STOP];
+    let mut caller = vec![PUSH0, PUSH0, PUSH2, 1, 0, PUSH0, PUSH0, PUSH20];
+    caller.extend(CALLEE);
+    caller.extend([GAS, CALL, PUSH0, MSTORE, GAS, PUSH1, 32, MSTORE, PUSH1, 64, PUSH0, RETURN]);
+    let build = || {
+        let mut evm = evm(database(&[(TARGET, &caller), (CALLEE, &callee)]), SPEC);
+        let table = evm.instruction.instruction_table_mut();
+        table[usize::from(BALANCE)] = ChainInstruction::new(exchanging);
+        evm
+    };
+    let expected = transact(&mut build(), call());
+    assert_eq!(word(&expected.result, 0), U256::ONE);
+    let backend = blocking(false);
+    let found = transact(&mut JitEvm::new(build(), backend.clone()), call());
+    assert_eq!((found.result, found.state), (expected.result, expected.state));
+    assert_eq!(backend.stats().resident_entries, 2);
+    assert_eq!(backend.hand_overs(), 1, "from the first on it is interpreted");
 }
 
 thread_local! {

@@ -8,6 +8,7 @@ use crate::builtins::{BuiltinTable, MemoryFn};
 use revm_interpreter::{
     CallInput, Interpreter,
     interpreter::{EthInterpreter, InputsImpl, STACK_LIMIT},
+    interpreter_types::MemoryTr,
 };
 use revm_primitives::U256;
 use std::{any::Any, marker::PhantomData, sync::atomic::AtomicPtr};
@@ -186,8 +187,22 @@ pub(crate) fn memory_of(interpreter: &mut Interpreter<EthInterpreter>) -> (*mut 
     (memory.as_mut_ptr(), memory.len() as u64)
 }
 
+/// Whether a frame's calldata is where its input says. What is a slice of the caller's memory lies
+/// before the frame's own, which a chain's own instruction may have exchanged; while compiled code
+/// runs, nothing is taken away there.
+#[inline(always)]
+pub(super) fn has_calldata(interpreter: &Interpreter<EthInterpreter>) -> bool {
+    match &interpreter.input.input {
+        CallInput::Bytes(_) => true,
+        CallInput::SharedBuffer(range) => {
+            range.end <= interpreter.memory.local_memory_offset() || range.is_empty()
+        }
+    }
+}
+
 /// Where a frame's calldata is, and how long. A slice of its caller's memory is in one buffer with
-/// its own, so it moves as that grows.
+/// its own, so it moves as that grows. The frame must [have](has_calldata) it: revm's memory doesn't
+/// look whether a slice is there.
 #[inline(always)]
 pub(crate) fn calldata_of(interpreter: &Interpreter<EthInterpreter>) -> (*const u8, u64) {
     match &interpreter.input.input {

@@ -5,13 +5,14 @@ use super::{Fault, NativeProgram, NativeRun, offsets};
 use crate::{CompiledCode, Compiler, CompilerOptions, code_memory::CodeRegion};
 use revm_bytecode::{Bytecode, opcode};
 use revm_interpreter::{
-    InputsImpl, InstructionResult, Interpreter, InterpreterAction, SharedMemory,
+    CallInput, InputsImpl, InstructionResult, Interpreter, InterpreterAction, SharedMemory,
     host::DummyHost,
     instructions::{gas_table_spec, instruction_table},
     interpreter::{EthInterpreter, ExtBytecode},
     interpreter_types::LoopControl,
 };
 use revm_primitives::{U256, hardfork::SpecId};
+use std::ops::Range;
 
 const SPEC: SpecId = SpecId::CANCUN;
 const GAS: u64 = 1000;
@@ -141,4 +142,23 @@ fn a_frame_is_entered_with_at_most_1024_words_and_room_for_as_many() {
     for (capacity, len) in [(0, 0), (1023, 1023), (1025, 1025), (3000, 2000)] {
         assert_eq!(run(capacity, len), (NativeRun::NotEntered, len), "{len} of {capacity}");
     }
+}
+
+/// Compiled code reads calldata in place: in the caller's memory, if it is still there.
+#[test]
+fn a_frame_is_entered_with_its_calldata_in_its_callers_memory() {
+    let run = |is_child: bool, range: Range<usize>| {
+        let mut parent = SharedMemory::new();
+        parent.resize(64);
+        let memory = if is_child { parent.new_child_context() } else { SharedMemory::new() };
+        let input = InputsImpl { input: CallInput::SharedBuffer(range), ..Default::default() };
+        go_on(&mut frame(memory, input), |_| ())
+    };
+    // revm has an empty range lie anywhere.
+    for range in [0..64, 1..33, 64..64, usize::MAX..usize::MAX] {
+        assert_eq!(run(true, range), NativeRun::Ended);
+    }
+    assert_eq!(run(true, 0..65), NativeRun::NotEntered);
+    assert_eq!(run(false, 0..1), NativeRun::NotEntered);
+    assert_eq!(run(false, 0..0), NativeRun::Ended);
 }
