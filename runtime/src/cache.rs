@@ -13,7 +13,7 @@ use crate::{
 };
 use alloy_primitives::map::DefaultHashBuilder;
 use cranevm_codegen::OpcodeSet;
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use std::{
     cmp::Reverse,
     sync::{
@@ -203,15 +203,22 @@ impl ProgramCache {
         if self.generation() != generation || !self.may_hold(program) {
             return false;
         }
-        entry.insert(Resident {
+        let resident = Resident {
             program: Arc::clone(program),
             generation,
             tier,
             seen_use: AtomicU32::new(program.last_use().wrapping_sub(1)),
             seen_at: AtomicU64::new(0),
             lack: AtomicU8::new(Lack::No as u8),
-        });
-        // The entry's lock was released by the end of the statement above.
+        };
+        let _replaced = match entry {
+            Entry::Occupied(mut place) => Some(place.insert(resident)),
+            Entry::Vacant(place) => {
+                place.insert(resident);
+                None
+            }
+        };
+        // The lock was released by the end of the statement above; freeing code comes after.
         self.bump_epoch();
         true
     }
@@ -357,10 +364,13 @@ fn is(resident: &Resident, program: &Weak<CompiledProgram>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{code_space::reserve_for, compiler_pool::CompilerPool};
-    use alloy_primitives::{B256, keccak256};
+    use crate::{
+        code_space::reserve_for, compiler_pool::CompilerPool, program::ProgramKind, source::Source,
+    };
+    use alloy_primitives::{B256, Bytes, keccak256};
     use cranevm_codegen::CompilerOptions;
     use revm::primitives::hardfork::SpecId;
+    use std::sync::atomic::AtomicBool;
 
     fn key(n: usize) -> RuntimeCacheKey {
         let code_hash = B256::left_padding_from(&n.to_be_bytes());
@@ -392,6 +402,51 @@ mod tests {
         cache.publish(&late, Tier::Full, generation);
         assert!(cache.get(&own_key()).is_none());
         assert_eq!(cache.len(), 0);
+    }
+
+    /// Bytecode that notes, when it is freed, whether its key could be looked up.
+    struct Telling {
+        cache: Weak<ProgramCache>,
+        was_unlocked: Arc<AtomicBool>,
+    }
+
+    impl AsRef<[u8]> for Telling {
+        fn as_ref(&self) -> &[u8] {
+            &CODE
+        }
+    }
+
+    impl Drop for Telling {
+        fn drop(&mut self) {
+            let cache = self.cache.upgrade().unwrap();
+            let was_unlocked = !cache.programs.try_get(&own_key()).is_locked();
+            self.was_unlocked.store(was_unlocked, Ordering::Relaxed);
+        }
+    }
+
+    /// A program that is freed under the lock of its shard keeps everybody there waiting.
+    #[test]
+    fn what_is_replaced_is_freed_outside_of_the_maps_lock() {
+        let cache = Arc::new(ProgramCache::default());
+        let pool = CompilerPool::new(CompilerOptions::default(), 0, reserve_for(1));
+        let publish = || {
+            let was_unlocked = Arc::new(AtomicBool::new(false));
+            let telling =
+                Telling { cache: Arc::downgrade(&cache), was_unlocked: Arc::clone(&was_unlocked) };
+            let code = Bytes::from(alloy_primitives::bytes::Bytes::from_owner(telling));
+            let source = Source::proven(own_key(), code).unwrap();
+            let (_, compiled) = pool.begin(Tier::Full, &source).unwrap();
+            let program = pool.space.load(&source, ProgramKind::Jit, &compiled).unwrap();
+            assert!(cache.publish(&Arc::new(program), Tier::Full, cache.generation()));
+            was_unlocked
+        };
+        let first = publish();
+        let second = publish();
+        assert!(first.load(Ordering::Relaxed), "freed where one publication replaced another");
+        let better = Arc::new(pool.program(own_key(), &CODE).unwrap());
+        let resident = Arc::downgrade(&cache.get(&own_key()).unwrap());
+        assert!(cache.replace(&resident, &better, Tier::Full));
+        assert!(second.load(Ordering::Relaxed), "freed where better code came");
     }
 
     #[test]
