@@ -1,5 +1,5 @@
-//! What heads check and charge, and for which blocks, is found right for any bytes: as it is planned
-//! for each chunk before that is translated.
+//! What heads check and charge, and for which blocks, is found right for any bytes, as it is
+//! planned for each chunk before that is translated.
 
 use cranevm_passes::analysis::{head_plans::HeadPlans, regions::Regions};
 use cranevm_passes::ir::program::Program;
@@ -13,7 +13,8 @@ use revm_primitives::hardfork::SpecId;
 mod hostile;
 mod programs;
 
-/// Verifies the plans of all chunks. Returns how many blocks aren't leaders, so that their heads check less than they would alone.
+/// Verifies the plans of all chunks. Returns how many blocks aren't leaders, so that their heads
+/// check less than they would alone.
 fn verify_plans(program: &Program, what: &str) -> usize {
     let mut inside = 0;
     for chunk in program.chunks.keys() {

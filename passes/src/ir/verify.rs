@@ -27,17 +27,17 @@
 //! instructions, each time by at least the instruction's own.
 //!
 //! At the end ([`Stage::Complete`]): chunks cover the blocks, entries are in order and where they
-//! must be (contract start, which is the first, continuations, blocks another chunk goes on with or jumps to), may be
-//! (JUMPDESTs) and nowhere else, cold blocks have none, that of a merged block is among those of
-//! the chunk that it leads to, and their flags are exact.
+//! must be (contract start, which is the first, continuations, blocks another chunk goes on with or
+//! jumps to), may be (JUMPDESTs) and nowhere else, cold blocks have none, that of a merged block is
+//! among those of the chunk that it leads to, and their flags are exact.
 //!
 //! Beside these, which see the program alone, [`verify_source`] compares it with the bytecode,
 //! [`verify_meaning`] what its blocks do with what their bytes do, and its jump targets with the
 //! code's, [`verify_charges`] what the heads of blocks charge, [`verify_bounds`] for which blocks
-//! the leaders of regions check the stack, and [`verify_reach`] the accesses to memory that compiled
-//! code doesn't check.
+//! the leaders of regions check the stack, and [`verify_reach`] the accesses to memory that
+//! compiled code doesn't check.
 //!
-//! Cost: linear in the program.
+//! Cost: linear in the program, but for a sort of a chunk's blocks.
 
 mod bounds;
 mod charges;
@@ -192,7 +192,7 @@ pub enum Defect {
     GasGrows,
     #[error("its stack bounds aren't those of its opcodes")]
     StackBounds,
-    #[error("it goes on after {0}, which its fork or revm doesn't have so, or which ends a block")]
+    #[error("it goes on after {0}, which ends a block, or isn't its fork's, or isn't revm's")]
     GoesThrough(Opcode),
     #[error("its gas isn't the static gas of its opcodes")]
     BlockGas,

@@ -141,7 +141,8 @@ mod tests {
         }
     }
 
-    /// The first block is all that the budget lasts for, so nobody gets to the one behind a cold one.
+    /// The first block is all that the budget lasts for, so nobody gets to the one behind a cold
+    /// one.
     #[test]
     fn blocks_that_nobody_gets_to_need_no_plan() {
         let code = hex!("6004565b5b600c575b345000 5b600c57 5b345000");

@@ -49,8 +49,8 @@ impl Edges {
         Block::from_u32(self.blocks.start.wrapping_add(position))
     }
 
-    /// Whether a block is one of the chunk that somebody gets to, and is compiled: such a block must
-    /// be translated.
+    /// Whether a block is one of the chunk that somebody gets to, and is compiled: such a block
+    /// must be translated.
     pub(super) fn is_translated(&self, program: &Program, block: Block) -> bool {
         let is_reached = self.is_reached.get(self.position(block));
         is_reached == Some(&true) && program.blocks[block].is_compiled()

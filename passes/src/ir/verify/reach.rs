@@ -1,10 +1,10 @@
 //! Accesses to memory without a check: each is found to lie within memory on every way to it.
 //!
-//! The least length of memory is followed from the chunk's entry points along all edges, without regard to regions or to the order in which blocks are translated. A frame
-//! enters the contract's first block with nothing, and any other place with what that block makes
-//! sure of; each access makes memory as long as it reaches. Which offsets are constant, and so
-//! immediates of the machine code, the translator says: an access that is wrong in that is still
-//! within memory.
+//! The least length of memory is followed from the chunk's entry points along all edges, without
+//! regard to regions or to the order in which blocks are translated. A frame enters the contract's
+//! first block with nothing, and any other place with what that block makes sure of; each access
+//! makes memory as long as it reaches. Which offsets are constant, and so immediates of the machine
+//! code, the translator says: an access that is wrong in that is still within memory.
 //!
 //! Lengths are settled from the shortest on, for no block makes memory shorter.
 //!

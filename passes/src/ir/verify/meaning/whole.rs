@@ -1,5 +1,5 @@
-//! What all blocks of a program are looked at with: where jumps may lead, and which block stands for
-//! which offset.
+//! What all blocks of a program are looked at with: where jumps may lead, and which block stands
+//! for which offset.
 
 use crate::ir::entities::Block;
 use crate::ir::opcode::Opcode;
@@ -68,7 +68,8 @@ impl<'a> Whole<'a> {
     }
 
     /// A block begins where it says; one that takes words for known has no way in but one edge. If
-    /// that comes from another chunk, there is an entry point, but no frame begins or resumes there.
+    /// that comes from another chunk, there is an entry point, but no frame begins or resumes
+    /// there.
     pub(super) fn check_start(&self, block: Block, reads: &[Read]) -> Result<(), VerifyError> {
         let (entity, data) = (Entity::Block(block), &self.program.blocks[block]);
         let begins = reads.first().map_or(self.program.code_len, |read| read.pc) == data.pc;
