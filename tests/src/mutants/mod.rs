@@ -3,7 +3,7 @@
 //! The table decides on gas, stack bounds, what may fail and what is handed over, and everything
 //! else believes it, the verifier too. So an entry must be found wrong by what compiled code does,
 //! compared with the interpreter. A wrong one may destroy the process or never end: each has a
-//! process of its own, and few seconds.
+//! process of its own, and a minute at most.
 //!
 //! | file | what it is |
 //! | --- | --- |
