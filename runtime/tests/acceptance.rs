@@ -1,5 +1,6 @@
 //! What clients of this interface take for granted, one test for each thing: these are the
-//! runtime's of the eight in the list of what users want. The first is `client_surface.rs`.
+//! runtime's of the eight in the list of what users want. The first is `clients`, among the
+//! workspace's tests.
 
 mod common;
 

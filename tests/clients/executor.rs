@@ -15,7 +15,7 @@ use revm::{
 };
 use revmc::{revm_evm::JitEvm, runtime::JitBackend};
 
-/// The EVM as stratus keeps it: one for all transactions, in a type of its own.
+/// One EVM for all transactions, in a type of the node's own.
 type NodeEvm = JitEvm<
     Evm<
         common::TestContext<CacheDB<EmptyDB>>,
@@ -86,8 +86,7 @@ fn revm_is_reached_through_the_crate() {
     assert_eq!(error.to_string(), "1");
 }
 
-/// World Chain's and reth's factories: `const fn`s over ours, in types that derive what it has.
-#[cfg(feature = "alloy-evm")]
+/// Factories of nodes: `const fn`s over ours, in types that derive what it has.
 mod factory {
     use super::JitBackend;
     use crate::node::{Arguments, Node, arguments};
