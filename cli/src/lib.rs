@@ -1,5 +1,5 @@
 //! The reusable parts of the `cranevm` program: contracts and fixtures as input, engines to run
-//! them on, and the runner of Ethereum state tests.
+//! them on, the runner of Ethereum state tests, and the replay of Ethereum blocks.
 //!
 //! The tests and the benchmarks of the workspace are built on the same parts as the program.
 #![deny(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod hex;
 pub mod measure;
 pub mod observation;
 pub mod read;
+pub mod replay;
 pub mod shipped;
 pub mod spec;
 pub mod statetest;

@@ -25,6 +25,7 @@ enum Command {
     Bench(commands::bench::Command),
     Compile(commands::compile::Command),
     Statetest(commands::statetest::Command),
+    Replay(commands::replay::Command),
     Explain(commands::explain::Command),
     Aot(commands::aot::Command),
 }
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Bench(command) => command.run(),
         Command::Compile(command) => command.run(),
         Command::Statetest(command) => command.run(),
+        Command::Replay(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Aot(command) => command.run(),
     };

@@ -6,6 +6,7 @@ pub(crate) mod compile;
 mod contract_list;
 pub(crate) mod explain;
 mod phases;
+pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod statetest;
 

@@ -1,7 +1,7 @@
 //! One case: set up the state, run the transaction, compare with the expectation.
 
 use super::roots;
-use crate::{EngineRunner, Environment, error::panic_message};
+use crate::{EngineRunner, Environment, error::panic_message, replay::rules};
 use revm::{
     context_interface::result::ExecutionResult,
     database::{CacheState, State},
@@ -74,7 +74,7 @@ impl Case<'_> {
         cfg.set_spec_and_mainnet_gas_params(self.spec);
         let chain_id = self.unit.env.current_chain_id;
         cfg.chain_id = chain_id.and_then(|id| id.try_into().ok()).unwrap_or(1);
-        cfg.set_max_blobs_per_tx(max_blobs(self.spec));
+        cfg.set_max_blobs_per_tx(rules::max_blobs(self.spec));
         let block = self.unit.block_env(&mut cfg);
         let tx = self.test.tx_env(self.unit).map_err(|error| error.to_string())?;
         Ok(Environment { cfg, block, tx })
@@ -95,10 +95,4 @@ impl Case<'_> {
         let root = roots::state_root(state.trie_account());
         compare("state root", &self.test.hash, &root, self.test.hash == root)
     }
-}
-
-/// The blobs that a transaction may carry: 6 on Cancun (EIP-4844), 9 on Prague (EIP-7691), 6 again
-/// from Osaka on (EIP-7594).
-fn max_blobs(spec: SpecId) -> u64 {
-    if spec == SpecId::PRAGUE { 9 } else { 6 }
 }

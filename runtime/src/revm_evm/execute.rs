@@ -60,6 +60,21 @@ where
         matches!(answer, Consultation::Run(_))
     }
 
+    /// Looks for the program of the top frame as running it natively does, and has the wrapped EVM
+    /// run it all the same: what looking up costs. For measurements.
+    ///
+    /// # Errors
+    /// Those of the wrapped EVM.
+    #[doc(hidden)]
+    #[inline]
+    pub fn find_and_interpret(
+        &mut self,
+    ) -> Result<FrameInitOrResult<EVM::Frame>, ContextDbError<EVM::Context>> {
+        self.finder.rules.doubt_unless_kept::<EVM>();
+        self.finds_program();
+        self.inner.frame_run()
+    }
+
     /// Runs the top frame until it ends or suspends, and leaves the action in its interpreter, if
     /// that is the backend's business.
     ///

@@ -1,0 +1,139 @@
+//! `cranevm replay`: Ethereum blocks, checked and measured on all engines.
+
+mod table;
+
+use super::Opt;
+use crate::terminal::{self, say};
+use clap::{Args, ValueEnum};
+use cranevm_cli::{
+    CommandError,
+    replay::{self, Loader, Mode, NativeEngine, Policy, ReplayBlock, Report, Session, Settings},
+};
+use std::path::{Path, PathBuf};
+
+/// Replay Ethereum blocks on the interpreter and natively
+///
+/// Each block is compared with its header (gas used, and from Byzantium on the receipts), and each
+/// run with the interpreter's: results, gas, logs and state. Times are processor time of the thread
+/// that executes, medians over rounds in which engines take turns. Exits with 1 if anything
+/// differs. The file format is in docs/replay.md.
+#[derive(Debug, Args)]
+pub(crate) struct Command {
+    /// .json or .json.xz files of blocks, or directories of such [default: blocks made of the
+    /// shipped contracts]
+    #[arg(value_name = "BLOCKS")]
+    paths: Vec<PathBuf>,
+    /// In which state caches and compiled code are; may be given several times [default: all]
+    #[arg(long = "mode", value_enum, value_name = "MODE")]
+    modes: Vec<Mode>,
+    /// What is compared with the interpreter; may be given several times [default: all]
+    #[arg(long = "engine", value_enum, value_name = "ENGINE")]
+    engines: Vec<EngineArg>,
+    /// Optimization level; may be given several times
+    #[arg(long = "opt", value_enum, value_name = "OPT", default_values_t = [Opt::Default])]
+    opts: Vec<Opt>,
+    /// How often each block is measured; in live and fresh a third of that
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+    /// Seed of the orders in which engines take turns
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EngineArg {
+    /// Everything compiled at its first call, by the thread that calls
+    Native,
+    /// The runtime's defaults: what is hot is compiled in the background
+    Defaults,
+}
+
+impl EngineArg {
+    const fn policy(self) -> Policy {
+        match self {
+            Self::Native => Policy::Blocking,
+            Self::Defaults => Policy::Background,
+        }
+    }
+}
+
+impl Command {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<(), CommandError> {
+        let blocks = self.blocks()?;
+        let settings = self.settings()?;
+        let bar = terminal::progress(Some(settings.runs(blocks.len())), "runs");
+        let mut on_run = || bar.inc(1);
+        let report = Session::measure(&blocks, &settings, &mut on_run)
+            .map_err(|error| CommandError::Failed(error.to_string()))?;
+        bar.finish_and_clear();
+        if self.json {
+            say!("{}", terminal::json(&report)?);
+        } else {
+            table::print(&report);
+        }
+        conclude(&report)
+    }
+
+    fn blocks(&self) -> Result<Vec<ReplayBlock>, CommandError> {
+        let mut loader = Loader::default();
+        let mut blocks = Vec::new();
+        if self.paths.is_empty() {
+            let made = replay::synthetic_blocks()
+                .map_err(|error| CommandError::Failed(error.to_string()))?;
+            for (name, file) in made {
+                blocks.push(loader.block(Path::new(name), name, &file)?);
+            }
+        }
+        for path in &self.paths {
+            for file in replay::files(path)? {
+                blocks.push(loader.load(&file)?);
+            }
+        }
+        blocks.sort_by_key(|block| block.number);
+        Ok(blocks)
+    }
+
+    fn settings(&self) -> Result<Settings, CommandError> {
+        let engines = match self.engines.is_empty() {
+            true => &[EngineArg::Native, EngineArg::Defaults][..],
+            false => &self.engines,
+        };
+        let engines = engines.iter().flat_map(|engine| {
+            let engine =
+                |opt: &Opt| NativeEngine { policy: engine.policy(), opt_level: opt.level() };
+            self.opts.iter().map(engine)
+        });
+        let settings = Settings {
+            modes: if self.modes.is_empty() { Mode::ALL.to_vec() } else { self.modes.clone() },
+            engines: engines.collect(),
+            rounds: self.rounds,
+            seed: self.seed,
+        };
+        let meaningless = self.modes.iter().find(|mode| settings.engines_of(**mode).is_empty());
+        match meaningless {
+            None => Ok(settings),
+            Some(mode) => {
+                let problem =
+                    format!("{mode}: only for --engine defaults, which compiles meanwhile");
+                Err(cranevm_cli::InputError::new("--mode", problem).into())
+            }
+        }
+    }
+}
+
+fn conclude(report: &Report) -> Result<(), CommandError> {
+    let mut wrong: Vec<&str> =
+        report.differences.iter().map(|difference| difference.block.as_str()).collect();
+    wrong.dedup();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    wrong.sort_unstable();
+    wrong.dedup();
+    let message = format!("{} block(s) differ: {}", wrong.len(), wrong.join(", "));
+    Err(CommandError::Failed(message))
+}

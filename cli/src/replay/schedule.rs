@@ -1,0 +1,227 @@
+//! What runs after what, in each mode. Engines take turns in an order that changes each time.
+
+use super::{
+    clock::Others,
+    cold::OtherData,
+    execute::Subject,
+    mode::Mode,
+    report::Compiling,
+    session::{ReplayError, Session, start, wait_idle},
+    shares::{Counters, Shares},
+    warm::Warm,
+};
+use crate::measure::{median, nanos};
+use cranevm::runtime::JitBackend;
+use std::time::Duration;
+
+/// What was measured in a mode. Of `times`, the first is the interpreter.
+pub(super) struct Samples {
+    /// By subject, block and round, in nanoseconds.
+    pub(super) times: Vec<Vec<Vec<u64>>>,
+    /// By engine and block.
+    pub(super) shares: Vec<Vec<Shares>>,
+    /// By engine, block and round: processor time of compiling, in nanoseconds. Empty for modes
+    /// that compile before.
+    pub(super) compile_ns: Vec<Vec<Vec<u64>>>,
+    /// By engine.
+    pub(super) compiling: Vec<Compiling>,
+}
+
+impl Samples {
+    fn new(engines: usize, blocks: usize) -> Self {
+        Self {
+            times: vec![vec![Vec::new(); blocks]; engines + 1],
+            shares: vec![vec![Shares::default(); blocks]; engines],
+            compile_ns: vec![vec![Vec::new(); blocks]; engines],
+            compiling: vec![Compiling::default(); engines],
+        }
+    }
+}
+
+/// The interpreter in a mode that has it beside engines.
+const INTERPRETER: &str = "interpreter";
+
+impl Session<'_> {
+    /// A mode in which all is compiled before.
+    pub(super) fn warmed(&mut self, mode: Mode, warm: &[Warm]) -> Result<Samples, ReplayError> {
+        let blocks = self.blocks.len();
+        let mut samples = Samples::new(warm.len(), blocks);
+        let mut others = (mode == Mode::Cold).then(OtherData::default);
+        for _ in 0..mode.rounds(self.settings.rounds.max(1)) {
+            if matches!(mode, Mode::Rotating | Mode::Found) {
+                // A pass over all blocks each: what one engine left in the caches is its own.
+                for subject in self.order.permutation(warm.len() + 1) {
+                    for block in 0..blocks {
+                        let time = self.turn(mode, warm, subject, block, &mut others)?;
+                        samples.times[subject][block].push(time);
+                    }
+                }
+                continue;
+            }
+            for block in 0..blocks {
+                for subject in self.order.permutation(warm.len() + 1) {
+                    let time = self.turn(mode, warm, subject, block, &mut others)?;
+                    samples.times[subject][block].push(time);
+                }
+            }
+        }
+        for (index, Warm { engine, backend, compiling }) in warm.iter().enumerate() {
+            samples.compiling[index] = *compiling;
+            for block in 0..blocks {
+                // Reading the counters of all programs would leave their lines in the caches.
+                let before = Counters::read(backend);
+                self.run(subject(mode, backend), engine, mode, block, &mut || ());
+                samples.shares[index][block] = before.shares(backend);
+            }
+        }
+        Ok(samples)
+    }
+
+    /// One measured run in a mode in which all is compiled before.
+    fn turn(
+        &mut self,
+        mode: Mode,
+        warm: &[Warm],
+        index: usize,
+        block: usize,
+        others: &mut Option<OtherData>,
+    ) -> Result<u64, ReplayError> {
+        let engine = index.checked_sub(1).map(|index| &warm[index]);
+        let mut before = || {
+            if let Some(others) = others {
+                others.walk();
+            }
+        };
+        let mut once = || match engine {
+            Some(Warm { engine, backend, .. }) => {
+                self.run(subject(mode, backend), engine, mode, block, &mut before)
+            }
+            None => self.run(Subject::Interpreter, &INTERPRETER, mode, block, &mut before),
+        };
+        if mode == Mode::Hot {
+            // Another engine was before this one.
+            once();
+        }
+        let time = once();
+        if let Some(Warm { engine, backend, .. }) = engine {
+            wait_idle(engine, backend)?;
+        }
+        self.done();
+        Ok(time)
+    }
+
+    /// All blocks in order, once, from an empty backend; idle in between. Engines are named by
+    /// their indices in the settings.
+    pub(super) fn live(&mut self, engines: &[usize]) -> Result<Samples, ReplayError> {
+        let mut samples = Samples::new(engines.len(), self.blocks.len());
+        let rounds = Mode::Live.rounds(self.settings.rounds.max(1));
+        for round in 0..rounds {
+            let mut backends = Vec::with_capacity(engines.len());
+            for index in engines {
+                backends.push(start(&self.settings.engines[*index])?);
+            }
+            for block in 0..self.blocks.len() {
+                for subject in self.order.permutation(engines.len() + 1) {
+                    let Some(index) = subject.checked_sub(1) else {
+                        self.interpret(Mode::Live, block, &mut samples);
+                        continue;
+                    };
+                    let others = Others::start();
+                    let backend = &backends[index];
+                    let is_last = round + 1 == rounds;
+                    let engine = engines[index];
+                    self.compile(
+                        Mode::Live,
+                        (engine, backend),
+                        block,
+                        is_last,
+                        index,
+                        &mut samples,
+                    )?;
+                    samples.compile_ns[index][block].push(nanos(others.elapsed()));
+                }
+            }
+            for (index, backend) in backends.iter().enumerate() {
+                samples.compiling[index] = Compiling::now(backend, Duration::ZERO);
+            }
+        }
+        total(&mut samples);
+        Ok(samples)
+    }
+
+    /// A new backend for each block.
+    pub(super) fn fresh(&mut self, engines: &[usize]) -> Result<Samples, ReplayError> {
+        let mut samples = Samples::new(engines.len(), self.blocks.len());
+        let rounds = Mode::Fresh.rounds(self.settings.rounds.max(1));
+        for round in 0..rounds {
+            for block in 0..self.blocks.len() {
+                for subject in self.order.permutation(engines.len() + 1) {
+                    let Some(index) = subject.checked_sub(1) else {
+                        self.interpret(Mode::Fresh, block, &mut samples);
+                        continue;
+                    };
+                    let others = Others::start();
+                    let engine = engines[index];
+                    let backend = &start(&self.settings.engines[engine])?;
+                    let is_last = round + 1 == rounds;
+                    self.compile(
+                        Mode::Fresh,
+                        (engine, backend),
+                        block,
+                        is_last,
+                        index,
+                        &mut samples,
+                    )?;
+                    samples.compile_ns[index][block].push(nanos(others.elapsed()));
+                    if is_last {
+                        samples.compiling[index].add(&Compiling::now(backend, Duration::ZERO));
+                    }
+                }
+            }
+        }
+        total(&mut samples);
+        Ok(samples)
+    }
+
+    fn interpret(&mut self, mode: Mode, block: usize, samples: &mut Samples) {
+        let time = self.run(Subject::Interpreter, &INTERPRETER, mode, block, &mut || ());
+        samples.times[0][block].push(time);
+        self.done();
+    }
+
+    /// A measured run that compiles, and the wait for what it asked for.
+    fn compile(
+        &mut self,
+        mode: Mode,
+        (engine, backend): (usize, &JitBackend),
+        block: usize,
+        counts: bool,
+        index: usize,
+        samples: &mut Samples,
+    ) -> Result<(), ReplayError> {
+        let engine = self.settings.engines[engine];
+        let before = counts.then(|| Counters::read(backend));
+        let time = self.run(Subject::Native(backend), &engine, mode, block, &mut || ());
+        samples.times[index + 1][block].push(time);
+        if let Some(before) = before {
+            samples.shares[index][block] = before.shares(backend);
+        }
+        wait_idle(&engine, backend)?;
+        self.done();
+        Ok(())
+    }
+}
+
+fn subject(mode: Mode, backend: &JitBackend) -> Subject<'_> {
+    match mode {
+        Mode::Found => Subject::Found(backend),
+        _ => Subject::Native(backend),
+    }
+}
+
+/// Sums up the processor time of compiling.
+fn total(samples: &mut Samples) {
+    for (compiling, blocks) in samples.compiling.iter_mut().zip(&samples.compile_ns) {
+        compiling.cpu_ns = blocks.iter().map(|rounds| median(rounds)).sum();
+    }
+}

@@ -1,0 +1,60 @@
+//! Warming up: all blocks are run until nothing more is compiled.
+
+use super::{
+    clock::Others,
+    engine::NativeEngine,
+    execute::Subject,
+    mode::Mode,
+    report::Compiling,
+    session::{ReplayError, Session, start, wait_idle},
+};
+use cranevm::runtime::JitBackend;
+use std::{thread, time::Duration};
+
+/// Passes over all blocks, at most. By default a contract is compiled after 8 frames.
+const MAX_PASSES: usize = 20;
+
+/// The runtime looks every 100 ms for programs that leave out code that runs, and compiles them
+/// anew.
+const HOUSEKEEPING: Duration = Duration::from_millis(150);
+
+/// An engine that has compiled what it needs.
+pub(super) struct Warm {
+    pub(super) engine: NativeEngine,
+    pub(super) backend: JitBackend,
+    /// What that took.
+    pub(super) compiling: Compiling,
+}
+
+impl Session<'_> {
+    /// Starts an engine and runs all blocks, until a pass compiles nothing.
+    pub(super) fn warm(&mut self, engine: &NativeEngine) -> Result<Warm, ReplayError> {
+        let backend = start(engine)?;
+        let others = Others::start();
+        let mut passes = Vec::new();
+        let mut dispatched = 0;
+        while passes.len() < MAX_PASSES {
+            let mut time = 0;
+            for block in 0..self.blocks.len() {
+                let subject = Subject::Native(&backend);
+                time += self.run(subject, engine, Mode::Rotating, block, &mut || ());
+                wait_idle(engine, &backend)?;
+            }
+            thread::sleep(HOUSEKEEPING);
+            wait_idle(engine, &backend)?;
+            passes.push(time);
+            let now = backend.stats().compilations_dispatched;
+            if now == dispatched {
+                break;
+            }
+            dispatched = now;
+        }
+        // In blocking mode the thread that executes compiles, all in the first pass.
+        let own = match (engine.is_background(), passes.first(), passes.last()) {
+            (false, Some(first), Some(last)) => first.saturating_sub(*last),
+            _ => 0,
+        };
+        let cpu = others.elapsed() + Duration::from_nanos(own);
+        Ok(Warm { engine: *engine, compiling: Compiling::now(&backend, cpu), backend })
+    }
+}
