@@ -125,3 +125,82 @@ impl Receipt<'_> {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::{Loader, Subject, synthetic_blocks};
+    use alloy_primitives::{U256, b256};
+    use std::path::Path;
+
+    fn block() -> ReplayBlock {
+        let (name, file) = synthetic_blocks().unwrap().swap_remove(0);
+        Loader::default().block(Path::new(name), name, &file).unwrap()
+    }
+
+    fn run(block: &ReplayBlock) -> Executed {
+        Subject::Interpreter.run(block, &mut || ()).unwrap()
+    }
+
+    #[test]
+    fn no_receipts_have_the_root_of_the_empty_trie() {
+        let empty = b256!("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
+        assert_eq!(receipts_root(&[], &[]), empty);
+    }
+
+    #[test]
+    fn a_wrong_header_is_noticed() {
+        let mut block = block();
+        let executed = run(&block);
+        assert_eq!(header_differences(&block, &executed), Vec::<String>::new());
+        block.expected.gas_used += 1;
+        block.expected.receipts_root = Some(B256::ZERO);
+        let lines = header_differences(&block, &executed);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("gas used: the header has"), "{lines:?}");
+        assert!(lines[1].starts_with("receipts root: the header has 0x00"), "{lines:?}");
+        block.expected = Expected { receipts_root: None, ..outcome(&block, &executed) };
+        assert!(header_differences(&block, &executed).is_empty());
+    }
+
+    #[test]
+    fn a_wrong_result_or_state_is_noticed() {
+        let block = block();
+        let expected = run(&block);
+        assert_eq!(differences(&expected, &run(&block)), Vec::<String>::new());
+        let with = |change: fn(&mut Executed)| {
+            let mut got = run(&block);
+            change(&mut got);
+            differences(&expected, &got).join("\n")
+        };
+        let gas = with(|got| {
+            let ExecutionResult::Success { gas, .. } = &mut got.results[3] else { panic!() };
+            gas.set_total_gas_spent(gas.total_gas_spent() + 1);
+        });
+        assert!(gas.starts_with("transaction 3, gas: expected"), "{gas}");
+        let logs = with(|got| {
+            let logs = got.results.iter_mut().find_map(|result| match result {
+                ExecutionResult::Success { logs, .. } if !logs.is_empty() => Some(logs),
+                _ => None,
+            });
+            logs.unwrap().pop();
+        });
+        assert!(logs.contains(", logs: expected"), "{logs}");
+        let missing = with(|got| {
+            got.results.pop();
+        });
+        assert!(missing.starts_with("transactions: expected"), "{missing}");
+        let slot = with(|got| {
+            let mut accounts = got.state.cache.accounts.values_mut();
+            let account = accounts.find(|account| !account.storage.is_empty()).unwrap();
+            *account.storage.values_mut().next().unwrap() += U256::ONE;
+        });
+        assert!(slot.contains(", slot 0x"), "{slot}");
+        let balance = with(|got| {
+            got.state.cache.accounts.values_mut().next().unwrap().info.balance += U256::ONE;
+        });
+        assert!(balance.contains(", balance: expected"), "{balance}");
+        let nobody = with(|got| got.state.cache.accounts.clear());
+        assert!(nobody.contains("not loaded"), "{nobody}");
+    }
+}

@@ -32,11 +32,9 @@ pub struct BlockFile {
 
 /// The fields of a header that matter to execution, or are compared with what it comes to.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct HeaderJson {
-    /// The block's own hash.
-    pub hash: B256,
-    /// The parent's.
+    /// The parent's hash.
     pub parent_hash: B256,
     /// Number.
     pub number: U64,
@@ -51,6 +49,7 @@ pub struct HeaderJson {
     /// The root of the trie of receipts.
     pub receipts_root: B256,
     /// 0 from the merge on.
+    #[serde(default)]
     pub difficulty: U256,
     /// PREVRANDAO from the merge on.
     pub mix_hash: B256,

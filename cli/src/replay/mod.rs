@@ -42,7 +42,7 @@ pub use format::{AccountJson, BlockFile, CodeJson, HeaderJson, TransactionJson};
 pub use load::{Loader, files};
 pub use mode::Mode;
 pub use report::{Aggregate, BlockReport, Compiling, Difference, LeftOut, Report, Row};
-pub use session::{ReplayError, Session, Settings};
+pub use session::{ReplayError, Session, Settings, Step};
 pub use shares::Shares;
 pub use state::{BlockDb, MissingState};
 pub use statistics::{Range, Ratio, Times};

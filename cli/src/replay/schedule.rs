@@ -6,7 +6,7 @@ use super::{
     execute::Subject,
     mode::Mode,
     report::Compiling,
-    session::{ReplayError, Session, start, wait_idle},
+    session::{ReplayError, Session, Step, start, wait_idle},
     shares::{Counters, Shares},
     warm::Warm,
 };
@@ -106,7 +106,7 @@ impl Session<'_> {
         if let Some(Warm { engine, backend, .. }) = engine {
             wait_idle(engine, backend)?;
         }
-        self.done();
+        self.done(Step::Measured);
         Ok(time)
     }
 
@@ -186,7 +186,7 @@ impl Session<'_> {
     fn interpret(&mut self, mode: Mode, block: usize, samples: &mut Samples) {
         let time = self.run(Subject::Interpreter, &INTERPRETER, mode, block, &mut || ());
         samples.times[0][block].push(time);
-        self.done();
+        self.done(Step::Measured);
     }
 
     /// A measured run that compiles, and the wait for what it asked for.
@@ -207,7 +207,7 @@ impl Session<'_> {
             samples.shares[index][block] = before.shares(backend);
         }
         wait_idle(&engine, backend)?;
-        self.done();
+        self.done(Step::Measured);
         Ok(())
     }
 }

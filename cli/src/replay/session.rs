@@ -86,11 +86,21 @@ pub struct Session<'a> {
     references: Vec<Executed>,
     pub(super) order: Order,
     report: Report,
-    on_run: &'a mut dyn FnMut(),
+    on_step: &'a mut dyn FnMut(Step),
+}
+
+/// How far a measurement has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A block was run so that an engine compiles what it needs. How many such runs there will be
+    /// isn't known before.
+    WarmUp,
+    /// A measured run: one of [`Settings::runs`].
+    Measured,
 }
 
 impl<'a> Session<'a> {
-    /// Measures all. `on_run` is called after each measured run.
+    /// Measures all. `on_step` is told how far it is.
     ///
     /// What differs is in the report.
     ///
@@ -99,7 +109,7 @@ impl<'a> Session<'a> {
     pub fn measure(
         blocks: &'a [ReplayBlock],
         settings: &'a Settings,
-        on_run: &'a mut dyn FnMut(),
+        on_step: &'a mut dyn FnMut(Step),
     ) -> Result<Report, ReplayError> {
         let mut session = Self {
             settings,
@@ -107,7 +117,7 @@ impl<'a> Session<'a> {
             references: Vec::new(),
             order: Order::new(settings.seed),
             report: Report::new(settings),
-            on_run,
+            on_step,
         };
         if let Some(engine) = settings.engines.first() {
             session.report.once_cpu_ns = nanos(cost_of_first(engine)?);
@@ -193,9 +203,9 @@ impl<'a> Session<'a> {
         nanos(time)
     }
 
-    /// To be called after each measured run.
-    pub(super) fn done(&mut self) {
-        (self.on_run)();
+    /// To be called after each run that is one of those that are counted.
+    pub(super) fn done(&mut self, step: Step) {
+        (self.on_step)(step);
     }
 }
 

@@ -101,7 +101,6 @@ fn block(
         chain: rules::MAINNET,
         header: HeaderJson {
             parent_hash: parent,
-            hash: keccak256(number.to_be_bytes()),
             number: U64::from(number),
             timestamp: U64::from(FIRST_TIME + 12 * (number - FIRST_NUMBER)),
             miner: address!("9999999999999999999999999999999999999999"),

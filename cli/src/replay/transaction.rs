@@ -7,7 +7,9 @@ use super::format::TransactionJson;
 use alloy_primitives::{TxKind, U128};
 use revm::{
     context::{TxEnv, either::Either},
-    context_interface::transaction::TransactionType,
+    context_interface::transaction::{
+        RecoveredAuthorization, SignedAuthorization, TransactionType,
+    },
 };
 
 /// A transaction that isn't one.
@@ -41,13 +43,7 @@ impl TransactionJson {
         };
         let is_dynamic = tx_type >= TransactionType::Eip1559 as u8;
         let is_blob = tx_type == TransactionType::Eip4844 as u8;
-        let authorizations = match &self.authorization_list {
-            Some(list) => list.clone(),
-            None if tx_type == TransactionType::Eip7702 as u8 => {
-                return Err(missing("authorizationList"));
-            }
-            None => Vec::new(),
-        };
+        let access_list = self.access_list.clone().filter(|_| tx_type > 0).unwrap_or_default();
         Ok(TxEnv {
             tx_type,
             caller: self.from,
@@ -61,7 +57,7 @@ impl TransactionJson {
             data: self.input.clone(),
             nonce: self.nonce.to(),
             chain_id: self.chain_id.map(|id| id.to()),
-            access_list: self.access_list.clone().unwrap_or_default(),
+            access_list,
             gas_priority_fee: match is_dynamic {
                 true => Some(price(self.max_priority_fee_per_gas, "maxPriorityFeePerGas")?),
                 false => None,
@@ -74,10 +70,83 @@ impl TransactionJson {
                 true => price(self.max_fee_per_blob_gas, "maxFeePerBlobGas")?,
                 false => 0,
             },
-            authorization_list: authorizations
-                .into_iter()
-                .map(|signed| Either::Right(signed.into_recovered()))
-                .collect(),
+            authorization_list: match tx_type == TransactionType::Eip7702 as u8 {
+                true => self.authorizations().ok_or(missing("authorizationList"))?,
+                false => Vec::new(),
+            },
         })
+    }
+
+    /// Authorizations with their authorities (EIP-7702), as far as these can be recovered.
+    fn authorizations(&self) -> Option<Vec<Either<SignedAuthorization, RecoveredAuthorization>>> {
+        let list = self.authorization_list.as_ref()?.iter().cloned();
+        Some(list.map(|signed| Either::Right(signed.into_recovered())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const ACCOUNT: &str = "0x1111111111111111111111111111111111111111";
+
+    /// A transaction with the fields of all types.
+    fn transaction(kind: u8) -> Value {
+        json!({
+            "type": format!("{kind:#x}"), "from": ACCOUNT, "to": ACCOUNT, "nonce": "0x1",
+            "gas": "0x5208", "value": "0x2", "input": "0x03", "chainId": "0x1",
+            "gasPrice": "0x10", "maxFeePerGas": "0x20", "maxPriorityFeePerGas": "0x3",
+            "maxFeePerBlobGas": "0x4", "blobVersionedHashes": [format!("0x01{:062}", 0)],
+            "accessList": [{ "address": ACCOUNT, "storageKeys": [format!("0x{:064}", 7)] }],
+            "authorizationList": [],
+        })
+    }
+
+    fn env(json: Value) -> Result<TxEnv, TransactionError> {
+        serde_json::from_value::<TransactionJson>(json).unwrap().to_env()
+    }
+
+    #[test]
+    fn each_type_takes_its_own_fields() {
+        for kind in 0..=4 {
+            let tx = env(transaction(kind)).unwrap();
+            assert_eq!((tx.tx_type, tx.nonce, tx.gas_limit), (kind, 1, 21_000));
+            assert_eq!(tx.gas_price, if kind < 2 { 16 } else { 32 }, "type {kind}");
+            assert_eq!(tx.gas_priority_fee, (kind >= 2).then_some(3));
+            assert_eq!(tx.max_fee_per_blob_gas, if kind == 3 { 4 } else { 0 });
+            assert_eq!(tx.blob_hashes.len(), usize::from(kind == 3));
+            assert_eq!(tx.access_list.0.len(), usize::from(kind >= 1));
+        }
+    }
+
+    #[test]
+    fn what_a_type_needs_is_missed() {
+        for (kind, field) in [
+            (0, "gasPrice"),
+            (1, "gasPrice"),
+            (2, "maxFeePerGas"),
+            (2, "maxPriorityFeePerGas"),
+            (3, "maxFeePerBlobGas"),
+            (3, "blobVersionedHashes"),
+            (4, "authorizationList"),
+        ] {
+            let mut json = transaction(kind);
+            json.as_object_mut().unwrap().remove(field);
+            let error = TransactionError::Missing { kind: kind.into(), field };
+            assert_eq!(env(json), Err(error));
+        }
+        assert_eq!(env(transaction(5)), Err(TransactionError::Type(5)));
+        let mut wide = transaction(0);
+        wide["type"] = json!("0x100");
+        assert_eq!(env(wide), Err(TransactionError::Type(256)));
+    }
+
+    /// Without a recipient a contract is created.
+    #[test]
+    fn no_recipient_is_creation() {
+        let mut json = transaction(2);
+        json["to"] = Value::Null;
+        assert_eq!(env(json).unwrap().kind, TxKind::Create);
     }
 }

@@ -6,7 +6,7 @@ use super::{
     execute::Subject,
     mode::Mode,
     report::Compiling,
-    session::{ReplayError, Session, start, wait_idle},
+    session::{ReplayError, Session, Step, start, wait_idle},
 };
 use cranevm::runtime::JitBackend;
 use std::{thread, time::Duration};
@@ -39,6 +39,7 @@ impl Session<'_> {
                 let subject = Subject::Native(&backend);
                 time += self.run(subject, engine, Mode::Rotating, block, &mut || ());
                 wait_idle(engine, &backend)?;
+                self.done(Step::WarmUp);
             }
             thread::sleep(HOUSEKEEPING);
             wait_idle(engine, &backend)?;

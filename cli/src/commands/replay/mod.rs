@@ -6,10 +6,16 @@ use super::Opt;
 use crate::terminal::{self, say};
 use clap::{Args, ValueEnum};
 use cranevm_cli::{
-    CommandError,
-    replay::{self, Loader, Mode, NativeEngine, Policy, ReplayBlock, Report, Session, Settings},
+    CommandError, InputError,
+    replay::{
+        self, Loader, Mode, NativeEngine, Policy, ReplayBlock, Report, Session, Settings, Step,
+    },
 };
-use std::path::{Path, PathBuf};
+use indicatif::ProgressBar;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// Replay Ethereum blocks on the interpreter and natively
 ///
@@ -65,11 +71,7 @@ impl Command {
     pub(crate) fn run(self) -> Result<(), CommandError> {
         let blocks = self.blocks()?;
         let settings = self.settings()?;
-        let bar = terminal::progress(Some(settings.runs(blocks.len())), "runs");
-        let mut on_run = || bar.inc(1);
-        let report = Session::measure(&blocks, &settings, &mut on_run)
-            .map_err(|error| CommandError::Failed(error.to_string()))?;
-        bar.finish_and_clear();
+        let report = measure(&blocks, &settings)?;
         if self.json {
             say!("{}", terminal::json(&report)?);
         } else {
@@ -92,6 +94,10 @@ impl Command {
             for file in replay::files(path)? {
                 blocks.push(loader.load(&file)?);
             }
+        }
+        let mut names = BTreeSet::new();
+        if let Some(block) = blocks.iter().find(|block| !names.insert(&block.name)) {
+            return Err(InputError::new(&block.name, "there are two blocks of this name").into());
         }
         blocks.sort_by_key(|block| block.number);
         Ok(blocks)
@@ -119,21 +125,39 @@ impl Command {
             Some(mode) => {
                 let problem =
                     format!("{mode}: only for --engine defaults, which compiles meanwhile");
-                Err(cranevm_cli::InputError::new("--mode", problem).into())
+                Err(InputError::new("--mode", problem).into())
             }
         }
     }
 }
 
+fn measure(blocks: &[ReplayBlock], settings: &Settings) -> Result<Report, CommandError> {
+    let warming = terminal::progress(None, "runs to compile what gets hot");
+    let mut measuring: Option<ProgressBar> = None;
+    let mut on_step = |step| match step {
+        Step::WarmUp => warming.inc(1),
+        Step::Measured => {
+            warming.finish_and_clear();
+            let total = Some(settings.runs(blocks.len()));
+            measuring.get_or_insert_with(|| terminal::progress(total, "runs")).inc(1);
+        }
+    };
+    let report = Session::measure(blocks, settings, &mut on_step)
+        .map_err(|error| CommandError::Failed(error.to_string()));
+    warming.finish_and_clear();
+    if let Some(bar) = measuring {
+        bar.finish_and_clear();
+    }
+    report
+}
+
 fn conclude(report: &Report) -> Result<(), CommandError> {
-    let mut wrong: Vec<&str> =
+    let wrong: BTreeSet<&str> =
         report.differences.iter().map(|difference| difference.block.as_str()).collect();
-    wrong.dedup();
     if wrong.is_empty() {
         return Ok(());
     }
-    wrong.sort_unstable();
-    wrong.dedup();
-    let message = format!("{} block(s) differ: {}", wrong.len(), wrong.join(", "));
+    let names: Vec<&str> = wrong.into_iter().collect();
+    let message = format!("{} block(s) differ: {}", names.len(), names.join(", "));
     Err(CommandError::Failed(message))
 }
