@@ -26,6 +26,7 @@ enum Command {
     Compile(commands::compile::Command),
     Statetest(commands::statetest::Command),
     Replay(commands::replay::Command),
+    Block(commands::block::Command),
     Explain(commands::explain::Command),
     Aot(commands::aot::Command),
 }
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Compile(command) => command.run(),
         Command::Statetest(command) => command.run(),
         Command::Replay(command) => command.run(),
+        Command::Block(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Aot(command) => command.run(),
     };

@@ -2,6 +2,7 @@
 
 pub(crate) mod aot;
 pub(crate) mod bench;
+pub(crate) mod block;
 pub(crate) mod compile;
 mod contract_list;
 pub(crate) mod explain;

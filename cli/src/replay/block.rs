@@ -3,12 +3,11 @@
 use super::{
     format::{AccountJson, BlockFile, HeaderJson},
     rules,
-    state::{BlockDb, Codes, MissingState},
+    state::{BlockDb, Codes},
     transaction::TransactionError,
 };
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, address};
 use revm::{
-    bytecode::Bytecode,
     context::{BlockEnv, CfgEnv, TxEnv},
     context_interface::block::BlobExcessGasAndPrice,
     primitives::hardfork::SpecId,
@@ -65,21 +64,13 @@ pub enum BlockError {
         /// Why.
         error: TransactionError,
     },
-    /// An account's code is nowhere.
-    #[error("accounts.{address}: {error}")]
-    Account {
-        /// The account.
-        address: Address,
-        /// What is missing.
-        error: MissingState,
-    },
 }
 
 impl ReplayBlock {
     /// Makes a block of a file, with the codes of all its accounts.
     ///
     /// # Errors
-    /// If the chain isn't the mainnet, a transaction isn't one, or a code is missing.
+    /// If the chain isn't the mainnet, or a transaction isn't one.
     pub fn new(name: String, file: &BlockFile, codes: &Codes) -> Result<Self, BlockError> {
         if file.chain != rules::MAINNET {
             return Err(BlockError::Chain(file.chain));
@@ -95,7 +86,7 @@ impl ReplayBlock {
             env: environment(header, &cfg),
             system_calls: system_calls(header, cfg.spec),
             transactions: transactions.collect::<Result<_, _>>()?,
-            state: state(file, codes)?,
+            state: state(file, codes),
             expected: Expected {
                 gas_used: header.gas_used.to(),
                 receipts_root: (cfg.spec.is_enabled_in(SpecId::BYZANTIUM))
@@ -134,34 +125,31 @@ fn system_calls(header: &HeaderJson, spec: SpecId) -> Vec<(Address, Bytes)> {
         .collect()
 }
 
-fn state(file: &BlockFile, codes: &Codes) -> Result<BlockDb, BlockError> {
+fn state(file: &BlockFile, codes: &Codes) -> BlockDb {
     let mut db = BlockDb::default();
     for (address, account) in &file.accounts {
-        let code = code(account, codes)
-            .map_err(|error| BlockError::Account { address: *address, error })?;
-        let info = AccountInfo {
-            balance: account.balance,
-            nonce: account.nonce.to(),
-            ..AccountInfo::default()
-        };
-        let info = match code {
-            Some((hash, code)) => info.with_code_and_hash(code, hash),
-            None => info,
-        };
-        db.insert_account_info(*address, info);
+        db.insert_account_info(*address, info(account, codes));
         if let Some(entry) = db.cache.accounts.get_mut(address) {
             entry.storage.extend(&account.storage);
         }
     }
     let hashes = file.hashes.iter().map(|(number, hash)| (U256::from(*number), *hash));
     db.cache.block_hashes.extend(hashes);
-    Ok(db)
+    db
 }
 
-fn code(account: &AccountJson, codes: &Codes) -> Result<Option<(B256, Bytecode)>, MissingState> {
-    let Some(hash) = account.code_hash.filter(|hash| *hash != KECCAK256_EMPTY) else {
-        return Ok(None);
+/// An account. Of one that isn't called the code may be missing: who needs it is told then.
+fn info(account: &AccountJson, codes: &Codes) -> AccountInfo {
+    let info = AccountInfo {
+        balance: account.balance,
+        nonce: account.nonce.to(),
+        ..AccountInfo::default()
     };
-    let code = codes.get(&hash).ok_or(MissingState::Code(hash))?;
-    Ok(Some((hash, code.clone())))
+    match account.code_hash.filter(|hash| *hash != KECCAK256_EMPTY) {
+        None => info,
+        Some(code_hash) => match codes.get(&code_hash) {
+            Some(code) => info.with_code_and_hash(code.clone(), code_hash),
+            None => AccountInfo { code_hash, code: None, ..info },
+        },
+    }
 }

@@ -134,7 +134,7 @@ fn read_codes(directory: &Path) -> Result<RawCodes, InputError> {
     path.map_or_else(|| Ok(RawCodes::default()), |path| parse(&path))
 }
 
-fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, InputError> {
+pub(super) fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, InputError> {
     let text = text(path)?;
     let place = path.display().to_string();
     let mut json = serde_json::Deserializer::from_slice(&text);

@@ -6,6 +6,7 @@
 //! - `check`: header, receipts, and one engine beside another;
 //! - `engine`, `mode`, `session`, `warm`, `schedule`: what is run in which order;
 //! - `clock`, `cold`, `order`, `statistics`, `shares`: how it is measured;
+//! - `convert`: files made from what nodes answer;
 //! - `report`: what comes of it; `synthetic`: blocks that come with the program.
 //!
 //! `docs/replay.md` says what the figures mean.
@@ -14,6 +15,7 @@ mod block;
 mod check;
 mod clock;
 mod cold;
+pub mod convert;
 mod engine;
 mod execute;
 mod format;
