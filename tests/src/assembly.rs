@@ -80,9 +80,15 @@ impl Assembly {
         self.item(Item::Raw(bytes.into()))
     }
 
-    /// Appends the items of another list, which must use no labels of its own.
+    /// Appends the items of another list, whose labels stay apart from those of this one.
     pub fn then(mut self, other: &Self) -> Self {
-        self.items.extend(other.items.iter().cloned());
+        let first = self.next_label;
+        self.next_label += other.next_label;
+        self.items.extend(other.items.iter().cloned().map(|item| match item {
+            Item::Label(Label(number)) => Item::Label(Label(first + number)),
+            Item::PushLabel(Label(number)) => Item::PushLabel(Label(first + number)),
+            item => item,
+        }));
         self
     }
 
@@ -188,6 +194,17 @@ mod tests {
     #[test]
     fn a_removed_label_is_zero() {
         assert_eq!(assemble(&[Item::PushLabel(Label(3))]), hex!("610000"));
+    }
+
+    #[test]
+    fn labels_of_appended_lists_are_their_own() {
+        let looped = || {
+            let mut asm = Assembly::new();
+            let start = asm.new_label();
+            asm.label(start).push_label(start).op(opcode::JUMP)
+        };
+        let code = looped().then(&looped()).then(&looped()).code();
+        assert_eq!(code, hex!("5b61000056 5b61000556 5b61000a56"));
     }
 
     #[test]
