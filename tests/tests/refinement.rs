@@ -1,5 +1,6 @@
-//! What branches tell of words: on both ways out of each comparison, words on both sides of the
-//! bound are computed with as the interpreter does.
+//! How wide words are said to be. What branches tell of them: on both ways out of each comparison,
+//! and where the ways meet again, words on both sides of the bound are computed with as the
+//! interpreter does. What shifts tell of them: the same with the widest results.
 
 use alloy_primitives::U256;
 use cranevm_tests::{assembly::Assembly, case::Case, check::Checker, parallel};
@@ -81,6 +82,62 @@ fn words_are_as_wide_as_branches_say() {
                     }
                 }
             }
+        }
+        checker.clear();
+    });
+}
+
+/// Runs a code with words as its first word of input.
+fn check(checker: &Checker, code: &[u8], words: &[U256], what: impl Fn() -> String) {
+    for word in words {
+        let case = Case::new(SpecId::OSAKA, code.to_vec()).data(word.to_be_bytes::<32>());
+        if let Some(mismatch) = checker.find_mismatch(&case) {
+            let report = cranevm_tests::check::report(&case, &mismatch);
+            panic!("{}, {word:#x}: {report}", what());
+        }
+    }
+}
+
+/// One way to where they meet is short, and learns that the word is a bit narrower; but as many
+/// limbs.
+#[test]
+fn where_ways_meet_words_are_as_wide_as_on_the_wider_one() {
+    let widths = [64, 128, 192, 256];
+    parallel::for_each(widths.len(), Checker::new, |checker, job| {
+        let width = widths[job];
+        let bound = (U256::ONE << (width - 1)) - U256::ONE;
+        let top = U256::ONE << 255;
+        let words = [U256::MAX, top, top - U256::ONE, U256::ZERO];
+        for (index, (name, condition)) in conditions(bound).into_iter().enumerate() {
+            let operation = OPERATIONS[(index + job) % OPERATIONS.len()];
+            let mut asm = Assembly::new();
+            let meet = asm.new_label();
+            let asm = asm.push(0).op(CALLDATALOAD).push(256 - width).op(SHR);
+            let asm = asm.then(&condition).push_label(meet).op(JUMPI);
+            let asm = asm.push(1).push(0).op(MSTORE).label(meet);
+            let asm = asm.then(&uses(operation, U256::MAX)).push(192).push(0).op(RETURN);
+            check(checker, &asm.code(), &words, || format!("{name}, {width} bits"));
+        }
+        checker.clear();
+    });
+}
+
+#[test]
+fn words_are_as_wide_as_shifts_leave_them() {
+    let widths = [64, 128, 160, 256];
+    parallel::for_each(widths.len(), Checker::new, |checker, job| {
+        let width: usize = widths[job];
+        // Results that fill their limbs, or a bit more or less.
+        let is_edge = |amount: &usize| matches!((width - amount) % 64, 0..=2 | 63);
+        for amount in (0..=width).filter(is_edge) {
+            let operation = OPERATIONS[(amount + job) % OPERATIONS.len()];
+            let asm = Assembly::new().push(0).op(CALLDATALOAD).push(256 - width).op(SHR);
+            let asm = asm.push(amount).op(SHR).then(&uses(operation, U256::from(3)));
+            let code = asm.push(192).push(0).op(RETURN).code();
+            let top = U256::ONE << 255;
+            check(checker, &code, &[U256::MAX, top, top - U256::ONE], || {
+                format!("{width} bits shifted by {amount}")
+            });
         }
         checker.clear();
     });
