@@ -122,9 +122,10 @@ fn programs(opcode: u8) -> Vec<Vec<u8>> {
     let inputs = info.map_or(0, |opcode| usize::from(opcode.inputs()));
     let immediate = info.map_or(0, |opcode| usize::from(opcode.info().immediate_size()));
     let instruction = [&[opcode][..], &IMMEDIATE[..immediate]].concat();
+    let ways = if inputs == 0 { 1 } else { OPERANDS.len() };
     let mut programs = Vec::new();
     for before in BEFORE {
-        for operand in OPERANDS {
+        for operand in &OPERANDS[..ways] {
             for after in AFTER {
                 let operands = operand.repeat(inputs.min(7));
                 programs.push([before, &operands, &instruction, after, &END].concat());
