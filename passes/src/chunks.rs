@@ -18,7 +18,7 @@
 use crate::analysis::control_flow::{BlockShape, ControlFlow};
 use crate::analysis::weight::{Budget, block_weight, size};
 use crate::ir::entities::{Block, Chunk};
-use crate::ir::program::{ChunkData, EntryData, JumpTarget, Program, Span, Terminator};
+use crate::ir::program::{ChunkData, EntryData, Program, Span};
 use crate::transform::thread_jumps::Threaded;
 use crate::{AnalysisError, MAX_ENTRIES, PassOptions};
 use core::iter::Peekable;
@@ -49,7 +49,7 @@ pub(crate) fn cut_chunks(
         let stays = |&index: &usize| program.blocks[Block::new(index)].merged_into.is_none();
         (0..flow.blocks.len()).filter(stays).collect()
     } else {
-        let splits_loop = loops_split(program, &size_before, chunk_limit);
+        let splits_loop = loops_split(loops(program), &size_before, chunk_limit);
         chunk_starts(&size_before, &splits_loop, chunk_limit)
     };
     for (index, &start) in starts.iter().enumerate() {
@@ -65,7 +65,7 @@ pub(crate) fn cut_chunks(
     }
     let mut entered = crossed_into(program);
     if options.enter_loops {
-        add_loop_headers(program, flow, &mut entered);
+        add_loop_headers(program, &mut entered);
     }
     let mut merged = merged.into_iter().peekable();
     for chunk in program.chunks.keys() {
@@ -101,10 +101,6 @@ fn mark_cold(
     for block in cold.iter() {
         program.blocks[block].is_cold = true;
     }
-    for &(goal, other) in merged {
-        // The one of them that is likely to run decides.
-        program.blocks[goal].is_cold &= program.blocks[other].is_cold;
-    }
     for (block, data) in program.blocks.iter_mut().filter(|(_, data)| data.is_compiled()) {
         let lasts = budget.take(weights[block.index()]);
         // The contract's first block is its first entry point, whatever else.
@@ -127,18 +123,24 @@ fn sum_before(program: &Program, of: impl Fn(Block) -> u32) -> Vec<u32> {
     before
 }
 
+/// The loops that a jump with a static target closes: first and last block.
+fn loops(program: &Program) -> impl Iterator<Item = (usize, usize)> + '_ {
+    program.blocks.iter().filter_map(|(tail, data)| {
+        let head = data.terminator.static_target()?;
+        (head <= tail).then(|| (head.index(), tail.index()))
+    })
+}
+
 /// For each block, whether a cut before it would split a loop that fits into a chunk.
-fn loops_split(program: &Program, size_before: &[u32], chunk_limit: u32) -> Vec<bool> {
+fn loops_split(
+    loops: impl Iterator<Item = (usize, usize)>,
+    size_before: &[u32],
+    chunk_limit: u32,
+) -> Vec<bool> {
     // Loops that begin minus loops that end between the block before and this one.
-    let mut change = vec![0i32; program.blocks.len() + 1];
-    for (tail, data) in program.blocks.iter() {
-        let target = match data.terminator {
-            Terminator::Jump(target) | Terminator::Branch { target, .. } => target,
-            _ => continue,
-        };
-        let JumpTarget::Block(head) = target else { continue };
-        let (head, tail) = (head.index(), tail.index());
-        if head < tail && size_before[tail + 1] - size_before[head] <= chunk_limit {
+    let mut change = vec![0i32; size_before.len()];
+    for (head, tail) in loops {
+        if size_before[tail + 1] - size_before[head] <= chunk_limit {
             change[head + 1] += 1;
             change[tail + 1] -= 1;
         }
@@ -188,14 +190,9 @@ fn crossed_into(program: &Program) -> EntitySet<Block> {
 
 /// Adds the headers of loops that a jump with a static target closes, even one that isn't compiled:
 /// then the frame that comes by it is interpreted.
-fn add_loop_headers(program: &Program, flow: &ControlFlow, entered: &mut EntitySet<Block>) {
-    for (tail, data) in program.blocks.iter() {
-        if let Some(head) = data.terminator.static_target()
-            && head <= tail
-            && flow.blocks[head].is_jumpdest
-        {
-            entered.insert(head);
-        }
+fn add_loop_headers(program: &Program, entered: &mut EntitySet<Block>) {
+    for (head, _) in loops(program) {
+        entered.insert(Block::new(head));
     }
 }
 
@@ -237,4 +234,86 @@ fn add_entry(program: &mut Program, flow: &ControlFlow, block: Block, goal: Bloc
     let BlockShape { pc, is_jumpdest, is_continuation, .. } = flow.blocks[block];
     let data = EntryData { block: goal, pc, is_jumpdest, is_continuation };
     program.blocks[block].entry = program.entries.push(data).into();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analyze;
+
+    const BLOCKS: usize = 4;
+
+    /// The sums before blocks of all sizes from none to three.
+    fn sizes_before() -> impl Iterator<Item = Vec<u32>> {
+        (0..4u32.pow(BLOCKS as u32)).map(|number| {
+            let mut sum = 0;
+            let sizes = (0..BLOCKS as u32).map(|block| number / 4u32.pow(block) % 4);
+            let ends = sizes.map(|size| {
+                sum += size;
+                sum
+            });
+            [0].into_iter().chain(ends).collect()
+        })
+    }
+
+    /// Each two loops, which may be the same.
+    fn pairs_of_loops() -> Vec<[(usize, usize); 2]> {
+        let loops = || (0..BLOCKS).flat_map(|tail| (0..=tail).map(move |head| (head, tail)));
+        loops().flat_map(|one| loops().map(move |other| [one, other])).collect()
+    }
+
+    #[test]
+    fn a_cut_splits_the_loops_around_it_that_fit_into_a_chunk() {
+        let pairs = pairs_of_loops();
+        for before in sizes_before() {
+            for limit in 0..=9 {
+                for &loops in &pairs {
+                    let found = loops_split(loops.into_iter(), &before, limit);
+                    for cut in 1..BLOCKS {
+                        let splits = |&(head, tail): &(usize, usize)| {
+                            head < cut && cut <= tail && before[tail + 1] - before[head] <= limit
+                        };
+                        let expected = loops.iter().any(splits);
+                        assert_eq!(found[cut], expected, "{before:?} {limit} {loops:?} at {cut}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where the chunk that begins with a block ends: at the last place that splits no loop, up to
+    /// the first block that doesn't fit, or just before that one.
+    fn end_of_chunk(before: &[u32], splits: &[bool], limit: u32, start: usize) -> Option<usize> {
+        let does_not_fit = |&block: &usize| before[block + 1] - before[start] > limit;
+        let beyond = (start + 1..BLOCKS).find(does_not_fit)?;
+        Some((start + 1..=beyond).rev().find(|&cut| !splits[cut]).unwrap_or(beyond))
+    }
+
+    #[test]
+    fn chunks_are_filled_up_to_the_last_place_that_splits_no_loop() {
+        for before in sizes_before() {
+            for limit in 0..=9 {
+                for bits in 0..1 << BLOCKS {
+                    let splits: Vec<bool> = (0..BLOCKS).map(|cut| bits >> cut & 1 != 0).collect();
+                    let next = |&start: &usize| end_of_chunk(&before, &splits, limit, start);
+                    let expected: Vec<usize> = std::iter::successors(Some(0), next).collect();
+                    let found = chunk_starts(&before, &splits, limit);
+                    assert_eq!(found, expected, "{before:?} {splits:?} {limit}");
+                }
+            }
+        }
+    }
+    #[test]
+    fn loops_are_entered_where_a_jump_closes_them() {
+        // A loop from pc 2, which a branch at pc 6 closes, and after it a block that nothing but
+        // a jump ahead leads to.
+        let code = alloy_primitives::hex!("3450 5b5a600257 600b56 00 5b00");
+        let entered_at = |enter_loops| {
+            let options = PassOptions { enter_loops, verify: true, ..PassOptions::default() };
+            let program = analyze(&code, &options).expect("short code");
+            program.entries.values().map(|entry| entry.pc).collect::<Vec<_>>()
+        };
+        assert_eq!(entered_at(false), [0]);
+        assert_eq!(entered_at(true), [0, 2]);
+    }
 }
