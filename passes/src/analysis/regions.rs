@@ -18,7 +18,7 @@ use crate::ir::program::{BlockData, Program};
 use cranelift_entity::EntityRef;
 
 /// Rounds before blocks with several predecessors become leaders.
-const MAX_ROUNDS: usize = 6;
+const MAX_ROUNDS: usize = 3;
 
 /// Heights beyond this make a leader: offsets from the leader's stack pointer stay small.
 const MAX_HEIGHT: i32 = 2048;
@@ -159,21 +159,16 @@ impl Search {
             }
         }
         // Now every other block has one predecessor, which comes before it.
-        while self.round(order) {}
+        self.round(order);
     }
 
-    /// One round; whether anything has changed.
+    /// One round; whether there are more leaders now.
     fn round(&mut self, order: &[u32]) -> bool {
-        let mut changed = false;
+        // The first predecessor comes before the block, so that its guess is this round's.
         for &block in order {
-            let guess = self.guess(block);
-            changed |= guess != self.guesses[block as usize];
-            self.guesses[block as usize] = guess;
+            self.guesses[block as usize] = self.guess(block);
         }
-        // A loop's end is judged once its start is settled.
-        if changed {
-            return true;
-        }
+        let mut changed = false;
         for &block in order {
             let guess = self.guesses[block as usize];
             let agrees = |&before: &u32| self.leads_in(before) == guess;
@@ -320,5 +315,78 @@ mod tests {
         assert_eq!(leaders(Some(1)), [true, true, false, true]);
         assert_eq!(leaders(Some(2)), [true, false, true, true]);
         assert_eq!(leaders(Some(3)), [true, false, false, true]);
+    }
+
+    #[test]
+    fn blocks_are_together_that_have_one_leader() {
+        let program = analyze(&DIAMOND, &PassOptions::default()).expect("short code");
+        let regions = Regions::find_split(&program, Chunk::from_u32(0), |block| block == 1);
+        let is_with =
+            |one: usize, other: usize| regions.places[one].is_with(&regions.places[other]);
+        assert!(is_with(0, 2) && is_with(1, 1), "{program}");
+        assert!(!is_with(0, 1) && !is_with(2, 3), "{program}");
+        // Nobody is with who isn't there, though its leader has the number of the first block.
+        let absent = Place::default();
+        assert!(!regions.places[0].is_with(&absent) && !absent.is_with(&regions.places[0]));
+    }
+
+    /// Regions of made-up blocks, each given by what it leads to and its delta. The first is
+    /// entered.
+    fn regions_of(blocks: &[(&[u32], i32)]) -> Regions {
+        let successors = |&(to, delta): &(&[u32], i32)| Successors {
+            blocks: [to.first().copied(), to.get(1).copied()],
+            delta,
+        };
+        let mut search = Search {
+            successors: blocks.iter().map(successors).collect(),
+            is_leader: (0..blocks.len()).map(|index| index == 0).collect(),
+            predecessors: vec![Vec::new(); blocks.len()],
+            guesses: vec![None; blocks.len()],
+        };
+        let order = search.reachable();
+        search.count_predecessors(&order);
+        search.solve(&order);
+        search.finish()
+    }
+
+    #[test]
+    fn far_from_its_leader_a_block_is_one_itself() {
+        for up in [1, -1] {
+            let half = up * MAX_HEIGHT / 2;
+            let chain = |last| regions_of(&[(&[1], half), (&[2], half), (&[3], last), (&[], 0)]);
+            assert_eq!(leaders(&chain(0)), [0]);
+            assert_eq!(leaders(&chain(up)), [0, 3]);
+        }
+    }
+
+    fn leaders(regions: &Regions) -> Vec<usize> {
+        let places = regions.places.iter().enumerate();
+        let leaders = places.filter(|(_, place)| place.kind == Kind::Leader);
+        leaders.map(|(index, _)| index).collect()
+    }
+
+    /// The blocks 1 to `joins` are each joined by the one before it and by a block of the first
+    /// one's region; the first of them at two heights, so that it is a leader, and then the second.
+    /// The last blocks are a diamond.
+    fn chain_of_joins(joins: u32) -> Regions {
+        // Block 0 leads to 1 and to the first of the others, which each lead to a join.
+        let other = |join: u32| joins + join;
+        let delta = |join| [0, 1, -1].get(join as usize).copied().unwrap_or(0);
+        let mut edges: Vec<(Vec<u32>, i32)> = vec![(vec![1, other(1)], 0)];
+        edges.extend((1..joins).map(|join| (vec![join + 1], 0)));
+        edges.push((vec![], 0));
+        edges.extend((1..=joins).map(|join| (vec![join, other(join + 1)], delta(join))));
+        let diamond = other(joins + 1);
+        edges.extend([(vec![diamond + 1, diamond + 2], 0), (vec![diamond + 2], 0), (vec![], 0)]);
+        let blocks: Vec<(&[u32], i32)> = edges.iter().map(|(to, delta)| (&**to, *delta)).collect();
+        regions_of(&blocks)
+    }
+
+    #[test]
+    fn after_some_rounds_all_that_have_several_ways_in_are_leaders() {
+        assert_eq!(leaders(&chain_of_joins(MAX_ROUNDS as u32 - 1)), [0, 1, 2]);
+        // Not so the diamond's second block, which has one way in, nor its first.
+        let last = 2 * MAX_ROUNDS + 3;
+        assert_eq!(leaders(&chain_of_joins(MAX_ROUNDS as u32)), [0, 1, 2, 3, last]);
     }
 }
