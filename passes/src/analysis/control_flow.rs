@@ -109,11 +109,7 @@ pub(crate) fn find_blocks(decoded: &Decoded, code_len: u32, block_limit: u32) ->
         let is_jumpdest = rest.first().is_some_and(Instruction::is_jumpdest);
         let (len, ending) = block_extent(rest, block_limit);
         let last = first + len;
-        // An opcode that isn't compiled ends after its own byte, for its immediate is unknown.
-        let end_pc = match ending {
-            Ending::HandOver => instructions[last - 1].pc + 1,
-            _ => pc_of(last),
-        };
+        let end_pc = pc_of(last);
         if is_jumpdest {
             jumpdest_blocks.push(blocks.next_key());
         }
@@ -195,5 +191,31 @@ impl ControlFlow {
     /// The words known where a block begins.
     pub fn constants(&self, shape: &BlockShape) -> &[(i16, u32)] {
         &self.constants[shape.constants.start as usize..shape.constants.end as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::decode;
+    use crate::ir::opcode::{Opcode, OpcodeSet};
+    use revm_primitives::hardfork::SpecId;
+
+    /// How many instructions the blocks have that a code of one opcode is split into.
+    fn lengths(opcode: Opcode, count: usize, block_limit: u32) -> Vec<u32> {
+        let code = vec![opcode.get(); count];
+        let decoded = decode(&code, SpecId::AMSTERDAM, OpcodeSet::ZERO);
+        let flow = find_blocks(&decoded, count as u32, block_limit);
+        flow.blocks.values().map(|shape| flow.instruction_count(shape)).collect()
+    }
+
+    #[test]
+    fn blocks_are_split_that_are_long_or_heavy() {
+        assert_eq!(lengths(Opcode::PC, 7, 3), [3, 3, 1]);
+        assert_eq!(lengths(Opcode::PC, 6, 0), [1; 6]);
+        assert_eq!(lengths(Opcode::JUMPDEST, 3, u32::MAX), [1; 3]);
+        // One that reaches the weight is the last of its block.
+        let heavy = MAX_BLOCK_WEIGHT.div_ceil(Opcode::MULMOD.weight());
+        assert_eq!(lengths(Opcode::MULMOD, 2 * heavy as usize + 1, u32::MAX), [heavy, heavy, 1]);
     }
 }
