@@ -155,8 +155,9 @@ pub fn compiled_opcodes(code: &[u8], spec: SpecId, foreign: OpcodeSet) -> Opcode
         let opcode = Opcode::new(byte as u8);
         occurs[byte] && opcode != Opcode::INVALID && opcode.is_active(spec) && !foreign.bit(byte)
     };
-    let with = |set: OpcodeSet, byte| set | OpcodeSet::from(1) << byte;
-    (0..occurs.len()).filter(is_compiled).fold(OpcodeSet::ZERO, with)
+    let mut set = OpcodeSet::ZERO;
+    (0..occurs.len()).filter(is_compiled).for_each(|byte| set.set_bit(byte, true));
+    set
 }
 
 /// Bytes after the opcode that execution and the jump analysis both skip.

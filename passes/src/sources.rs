@@ -92,6 +92,7 @@ hash_sources! {
     "ir/opcode.rs",
     "ir/opcode/overrides.rs",
     "ir/program.rs",
+    "ir/program/tests.rs",
     "ir/text.rs",
     "ir/text/parse.rs",
     "ir/text/print.rs",

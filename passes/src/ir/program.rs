@@ -9,6 +9,9 @@
 //! **Stack slots** are counted from the height at the block's entry: slot `-1` is the top
 //! word at entry, `-2` the one below, slot `0` the first word pushed above it.
 
+#[cfg(test)]
+mod tests;
+
 use super::entities::{Block, Chunk, Entry, Inst, Value};
 use super::opcode::Opcode;
 use alloy_primitives::U256;
