@@ -164,28 +164,26 @@ fn write_key(program: &Program, source: Source<'_>, block: Block, key: &mut Vec<
     let data = &program.blocks[block];
     key.clear();
     write_opcodes(source, block, key);
-    key.push(data.insts.len() as u64 | (data.outputs.len() as u64) << 32);
+    key.extend([data.insts.len() as u64, data.outputs.len() as u64]);
     for inst in program.block_insts(block) {
         let inst_data = &program.insts[inst];
-        key.push(u64::from(inst_data.opcode.get()) | (inst_data.height as u16 as u64) << 8);
-        key.push(inst_data.gas_after);
+        key.extend([inst_data.opcode.get().into(), inst_data.height as u64, inst_data.gas_after]);
         for &arg in program.args(inst) {
             write_value(program, arg, data.insts.start, key);
         }
     }
     for output in program.outputs(block) {
-        key.push(output.slot as u16 as u64);
+        key.push(output.slot as u64);
         write_value(program, output.value, data.insts.start, key);
     }
     match data.terminator {
-        Terminator::Jump(JumpTarget::Block(target)) => key.push(target.as_u32().into()),
+        Terminator::Jump(JumpTarget::Block(target)) => key.extend([0, target.as_u32().into()]),
         Terminator::Jump(JumpTarget::Dynamic(value)) => {
-            key.push(1 << 32);
+            key.push(1);
             write_value(program, value, data.insts.start, key);
         }
-        Terminator::Jump(JumpTarget::Invalid) => key.push(2 << 32),
         // Others aren't merged.
-        _ => key.push(3 << 32),
+        _ => key.push(2),
     }
 }
 
@@ -222,13 +220,13 @@ fn kind(instruction: &Instruction) -> u32 {
 /// Writes what a value is: an input by its slot, a result by its place in the block.
 fn write_value(program: &Program, value: Value, first_inst: u32, key: &mut Vec<u64>) {
     match program.values[value].def {
-        ValueDef::Input(slot) => key.push(1 << 32 | slot as u16 as u64),
+        ValueDef::Input(slot) => key.extend([0, slot as u64]),
         ValueDef::Const(word) => {
-            key.push(2 << 32);
+            key.push(1);
             key.extend_from_slice(word.as_limbs());
         }
-        ValueDef::Result(inst) => key.push(3 << 32 | u64::from(inst.as_u32() - first_inst)),
-        ValueDef::Unused => key.push(4 << 32),
+        ValueDef::Result(inst) => key.extend([2, u64::from(inst.as_u32() - first_inst)]),
+        ValueDef::Unused => key.push(3),
     }
 }
 
@@ -241,7 +239,8 @@ fn hash(words: &[u64]) -> u64 {
 #[cfg(test)]
 mod tests {
     use crate::ir::opcode::Opcode;
-    use crate::{PassOptions, analyze};
+    use crate::{PassOptions, PassSet, analyze};
+    use revm_primitives::hardfork::SpecId;
 
     /// Whether two blocks with these opcodes, which a computed jump may lead to, become one.
     fn are_merged(first: &[u8], second: &[u8]) -> bool {
@@ -260,7 +259,8 @@ mod tests {
             code.push(Opcode::JUMPDEST.get());
             code.extend(block);
         }
-        let options = PassOptions { verify: true, ..PassOptions::default() };
+        let spec_id = SpecId::AMSTERDAM;
+        let options = PassOptions { spec_id, verify: true, ..PassOptions::default() };
         let program = analyze(&code, &options).expect("short code");
         program.blocks.values().any(|data| data.merged_into.is_some())
     }
@@ -283,7 +283,56 @@ mod tests {
         assert!(!are_merged(&[CALLER, POP, POP, JUMP], &[POP, CALLER, POP, JUMP]));
         let (msize, address) = (Opcode::MSIZE.get(), Opcode::ADDRESS.get());
         assert!(!are_merged(&[msize, POP, JUMP], &[address, POP, JUMP]));
+        assert!(!are_merged(&[POP, msize, POP, JUMP], &[POP, address, POP, JUMP]));
+        // What is as if it were not there needs as many words.
+        for opcode in [Opcode::DUPN, Opcode::SWAPN, Opcode::EXCHANGE] {
+            let back = if opcode == Opcode::DUPN { Opcode::POP } else { opcode }.get();
+            let there_and_back = |depth| [opcode.get(), depth, back, depth, JUMP];
+            let (one, other) = (there_and_back(0x80), there_and_back(0x81));
+            assert!(are_merged(&one, &one) && !are_merged(&one, &other), "{opcode}");
+        }
+        // The same opcodes, of which other instructions become.
+        let (push, mul) = (Opcode::PUSH1.get(), Opcode::MUL.get());
+        assert!(are_merged(&[push, 5, mul, JUMP], &[push, 5, mul, JUMP]));
+        assert!(!are_merged(&[push, 0x20, mul, JUMP], &[push, 5, mul, JUMP]));
         let zero = Opcode::PUSH0.get();
         assert!(!are_merged(&[Opcode::PUSH1.get(), 0, POP, JUMP], &[zero, POP, JUMP]));
+    }
+
+    /// A jump to the upper of two words, or the lower one: constants choose.
+    fn jump_to(is_upper: bool) -> Vec<u8> {
+        let keep = |keeps: bool| {
+            let mask = [if keeps { 0xff } else { 0 }; 32];
+            [&[Opcode::PUSH32.get()], &mask[..], &[Opcode::AND.get()]].concat()
+        };
+        let (upper, lower) = (keep(is_upper), keep(!is_upper));
+        [&upper, &[Opcode::SWAP1.get()][..], &lower, &[Opcode::OR.get(), JUMP]].concat()
+    }
+
+    #[test]
+    fn blocks_that_jump_to_different_words_stay_two() {
+        assert!(are_merged(&jump_to(true), &jump_to(true)));
+        assert!(!are_merged(&jump_to(true), &jump_to(false)));
+    }
+
+    /// How many of two equal blocks behind an opcode each are merged into the other.
+    fn merged_behind(opcode: Opcode) -> usize {
+        let half = [opcode.get(), Opcode::JUMPDEST.get(), POP, JUMP];
+        // The second is reached by a JUMPDEST before the opcode.
+        let code = [&half[..], &[Opcode::JUMPDEST.get()], &half].concat();
+        let options = PassOptions {
+            compile_all: true,
+            verify: true,
+            skip: PassSet::THREAD_JUMPS,
+            ..PassOptions::default()
+        };
+        let program = analyze(&code, &options).expect("short code");
+        program.blocks.values().filter(|data| data.merged_into.is_some()).count()
+    }
+
+    #[test]
+    fn where_frames_resume_blocks_stay_two() {
+        assert_eq!(merged_behind(Opcode::CALLER), 1);
+        assert_eq!(merged_behind(Opcode::CALL), 0);
     }
 }
