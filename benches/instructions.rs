@@ -1,29 +1,21 @@
 //! Counts executed instructions with Valgrind: of compiling a contract, and of running its
 //! transaction natively and in revm's interpreter.
 //!
-//! Times on a shared machine vary by a tenth; these counts by a thousandth, so they show small
-//! differences between two versions. They aren't times: an instruction may cost anything between a
-//! quarter of a cycle and a cache miss.
-//!
-//! Each number comes from a process of its own under `callgrind`, which collects only within
-//! `measured`: this program again, with the hidden option `--work`.
+//! Each number comes from a process of its own (`callgrind`): this program again, with the hidden
+//! option `--work`.
 
 #![deny(unsafe_code)]
 
 use clap::{Parser, ValueEnum};
 use cranevm::OptimizationLevel;
-use cranevm_benches::level::Level;
+use cranevm_benches::{
+    callgrind::{self, failed, twice_then_measured},
+    level::Level,
+};
 use cranevm_cli::{CommandError, Engine, EngineRunner, Fixture, measure::count, shipped};
 use cranevm_codegen::{Compiler, CompilerOptions};
 use serde::Serialize;
-use std::{
-    fmt::Display,
-    fs,
-    hint::black_box,
-    io,
-    path::Path,
-    process::{self, ExitCode, Stdio},
-};
+use std::process::ExitCode;
 
 /// Count executed instructions with Valgrind: compilation, and the transaction on both engines
 #[derive(Debug, Parser)]
@@ -96,13 +88,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn failed(error: impl Display) -> CommandError {
-    CommandError::Failed(error.to_string())
-}
-
 /// Counts everything and prints it.
 fn count_all(arguments: &Arguments) -> Result<(), CommandError> {
-    check_valgrind()?;
+    callgrind::check()?;
     let mut rows = Vec::new();
     for argument in &arguments.fixtures {
         for fixture in shipped::fixtures(argument)? {
@@ -132,19 +120,6 @@ fn count_all(arguments: &Arguments) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Whether there is a Valgrind to count with.
-fn check_valgrind() -> Result<(), CommandError> {
-    let version = process::Command::new("valgrind").arg("--version").stdout(Stdio::null()).status();
-    match version {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(failed(format_args!("`valgrind --version` failed: {status}"))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(failed("valgrind isn't installed; it counts the instructions"))
-        }
-        Err(error) => Err(failed(format_args!("valgrind can't be started: {error}"))),
-    }
-}
-
 /// The instructions of one round of `work`.
 fn run_counted(
     work: Work,
@@ -153,40 +128,16 @@ fn run_counted(
     fixture: &Fixture,
     arguments: &Arguments,
 ) -> Result<u64, CommandError> {
-    let profile = tempfile::NamedTempFile::new()?;
-    let output = process::Command::new("valgrind")
-        .args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*measured_rounds*"])
-        .arg(format!("--callgrind-out-file={}", profile.path().display()))
-        .arg(std::env::current_exe()?)
-        .args(["--work", work.name(), "--opt", level.name(), "--only", &fixture.name])
-        .args(["--rounds", &arguments.rounds.to_string(), argument])
-        .stdin(Stdio::null())
-        .output()?;
-    let at = format!("{}, {} at {}", fixture.name, work.name(), level.name());
-    if !output.status.success() {
-        let log = String::from_utf8_lossy(&output.stderr);
-        let reason = log.lines().rfind(|line| !line.starts_with("==")).unwrap_or("no message");
-        return Err(failed(format_args!("{at}: valgrind: {}: {reason}", output.status)));
-    }
-    let total = read_total(profile.path())
-        .map_err(|error| failed(format_args!("{at}: the profile: {error}")))?;
+    let rounds = arguments.rounds.to_string();
+    let words = ["--work", work.name(), "--opt", level.name(), "--only", &fixture.name];
+    let words = [&words[..], &["--rounds", &rounds, argument]].concat();
+    let total = callgrind::count(&words).map_err(|error| {
+        failed(format_args!("{}, {} at {}: {error}", fixture.name, work.name(), level.name()))
+    })?;
     Ok(total / arguments.rounds)
 }
 
-/// The total of a profile: its line `totals: N`, or `summary: N` where a version has no totals.
-fn read_total(profile: &Path) -> io::Result<u64> {
-    let text = fs::read_to_string(profile)?;
-    total_of(&text).ok_or_else(|| io::Error::other("has no total"))
-}
-
-fn total_of(profile: &str) -> Option<u64> {
-    let find = |key| profile.lines().rev().find_map(|line| line.strip_prefix(key));
-    let total: u64 = find("totals:").or_else(|| find("summary:"))?.trim().parse().ok()?;
-    // Nothing was collected: then the program doesn't have the function that switches counting on.
-    (total > 0).then_some(total)
-}
-
-/// Does `work` on the fixture called `only`, the measured part of it in [`measured_rounds`].
+/// Does `work` on the fixture called `only`, part of it measured.
 fn do_work(work: Work, only: &str, arguments: &Arguments) -> Result<(), CommandError> {
     let [argument] = &arguments.fixtures[..] else {
         return Err(failed("--work takes one fixture"));
@@ -232,25 +183,6 @@ fn run(runner: &EngineRunner, fixture: &Fixture, rounds: u64) -> Result<(), Comm
     twice_then_measured(rounds, || session.run())
 }
 
-/// Two rounds to warm up, which also tell whether the work succeeds, and then those that count.
-fn twice_then_measured<T, E: Display>(
-    rounds: u64,
-    mut work: impl FnMut() -> Result<T, E>,
-) -> Result<(), CommandError> {
-    work().map_err(failed)?;
-    work().map_err(failed)?;
-    measured_rounds(rounds, &mut || drop(black_box(work())));
-    Ok(())
-}
-
-/// Valgrind counts from the entry of this function to its end; it is found by its name.
-#[inline(never)]
-fn measured_rounds(rounds: u64, work: &mut dyn FnMut()) {
-    for _ in 0..rounds {
-        work();
-    }
-}
-
 fn print_table(rows: &[Row]) {
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(8);
     println!(
@@ -271,18 +203,5 @@ fn print_table(rows: &[Row]) {
             count(row.native_instructions),
             format!("{ratio:.2}x"),
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_the_total_of_a_profile() {
-        assert_eq!(total_of("events: Ir\nfn=(1) a\n1 17\n\ntotals: 1234\n"), Some(1234));
-        assert_eq!(total_of("summary: 7\n"), Some(7));
-        assert_eq!(total_of("events: Ir\ntotals: 0\n"), None, "nothing was collected");
-        assert_eq!(total_of("events: Ir\n"), None);
     }
 }

@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod callgrind;
 pub mod chart;
 pub mod level;
 
