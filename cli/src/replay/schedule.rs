@@ -3,6 +3,7 @@
 use super::{
     clock::Others,
     cold::OtherData,
+    engine::NativeEngine,
     execute::Subject,
     mode::Mode,
     report::Compiling,
@@ -35,6 +36,13 @@ impl Samples {
             compile_ns: vec![vec![Vec::new(); blocks]; engines],
             compiling: vec![Compiling::default(); engines],
         }
+    }
+
+    /// Adds a run of an engine that compiles.
+    fn add(&mut self, engine: usize, block: usize, run: Compiled) {
+        self.times[engine + 1][block].push(run.time_ns);
+        self.compile_ns[engine][block].push(run.compile_ns);
+        self.shares[engine][block] = run.shares;
     }
 }
 
@@ -113,32 +121,19 @@ impl Session<'_> {
     /// All blocks in order, once, from an empty backend; idle in between. Engines are named by
     /// their indices in the settings.
     pub(super) fn live(&mut self, engines: &[usize]) -> Result<Samples, ReplayError> {
+        let engines: Vec<_> = engines.iter().map(|index| self.settings.engines[*index]).collect();
         let mut samples = Samples::new(engines.len(), self.blocks.len());
-        let rounds = Mode::Live.rounds(self.settings.rounds.max(1));
-        for round in 0..rounds {
-            let mut backends = Vec::with_capacity(engines.len());
-            for index in engines {
-                backends.push(start(&self.settings.engines[*index])?);
-            }
+        for _ in 0..Mode::Live.rounds(self.settings.rounds.max(1)) {
+            let backends = engines.iter().map(start).collect::<Result<Vec<_>, _>>()?;
             for block in 0..self.blocks.len() {
                 for subject in self.order.permutation(engines.len() + 1) {
                     let Some(index) = subject.checked_sub(1) else {
                         self.interpret(Mode::Live, block, &mut samples);
                         continue;
                     };
-                    let others = Others::start();
-                    let backend = &backends[index];
-                    let is_last = round + 1 == rounds;
-                    let engine = engines[index];
-                    self.compile(
-                        Mode::Live,
-                        (engine, backend),
-                        block,
-                        is_last,
-                        index,
-                        &mut samples,
-                    )?;
-                    samples.compile_ns[index][block].push(nanos(others.elapsed()));
+                    let engine = &engines[index];
+                    let compiled = self.compile(Mode::Live, engine, &backends[index], block)?;
+                    samples.add(index, block, compiled);
                 }
             }
             for (index, backend) in backends.iter().enumerate() {
@@ -151,31 +146,20 @@ impl Session<'_> {
 
     /// A new backend for each block.
     pub(super) fn fresh(&mut self, engines: &[usize]) -> Result<Samples, ReplayError> {
+        let engines: Vec<_> = engines.iter().map(|index| self.settings.engines[*index]).collect();
         let mut samples = Samples::new(engines.len(), self.blocks.len());
-        let rounds = Mode::Fresh.rounds(self.settings.rounds.max(1));
-        for round in 0..rounds {
+        for _ in 0..Mode::Fresh.rounds(self.settings.rounds.max(1)) {
+            samples.compiling.fill(Compiling::default());
             for block in 0..self.blocks.len() {
                 for subject in self.order.permutation(engines.len() + 1) {
                     let Some(index) = subject.checked_sub(1) else {
                         self.interpret(Mode::Fresh, block, &mut samples);
                         continue;
                     };
-                    let others = Others::start();
-                    let engine = engines[index];
-                    let backend = &start(&self.settings.engines[engine])?;
-                    let is_last = round + 1 == rounds;
-                    self.compile(
-                        Mode::Fresh,
-                        (engine, backend),
-                        block,
-                        is_last,
-                        index,
-                        &mut samples,
-                    )?;
-                    samples.compile_ns[index][block].push(nanos(others.elapsed()));
-                    if is_last {
-                        samples.compiling[index].add(&Compiling::now(backend, Duration::ZERO));
-                    }
+                    let backend = start(&engines[index])?;
+                    let compiled = self.compile(Mode::Fresh, &engines[index], &backend, block)?;
+                    samples.add(index, block, compiled);
+                    samples.compiling[index].add(&Compiling::now(&backend, Duration::ZERO));
                 }
             }
         }
@@ -193,23 +177,27 @@ impl Session<'_> {
     fn compile(
         &mut self,
         mode: Mode,
-        (engine, backend): (usize, &JitBackend),
+        engine: &NativeEngine,
+        backend: &JitBackend,
         block: usize,
-        counts: bool,
-        index: usize,
-        samples: &mut Samples,
-    ) -> Result<(), ReplayError> {
-        let engine = self.settings.engines[engine];
-        let before = counts.then(|| Counters::read(backend));
-        let time = self.run(Subject::Native(backend), &engine, mode, block, &mut || ());
-        samples.times[index + 1][block].push(time);
-        if let Some(before) = before {
-            samples.shares[index][block] = before.shares(backend);
-        }
-        wait_idle(&engine, backend)?;
+    ) -> Result<Compiled, ReplayError> {
+        // Of the few programs that there are.
+        let before = Counters::read(backend);
+        let others = Others::start();
+        let time_ns = self.run(Subject::Native(backend), engine, mode, block, &mut || ());
+        let shares = before.shares(backend);
+        wait_idle(engine, backend)?;
         self.done(Step::Measured);
-        Ok(())
+        Ok(Compiled { time_ns, shares, compile_ns: nanos(others.elapsed()) })
     }
+}
+
+/// A run that compiles.
+struct Compiled {
+    time_ns: u64,
+    shares: Shares,
+    /// Processor time of compiling, in nanoseconds.
+    compile_ns: u64,
 }
 
 fn subject(mode: Mode, backend: &JitBackend) -> Subject<'_> {
