@@ -46,7 +46,7 @@ mod translate;
 #[cfg(feature = "cranelift")]
 pub use abi::NativeProgram;
 pub use abi::{
-    EvmCompilerFn, EvmContext, Fault, NativeRun, RawEvmCompilerFn, collapse_halt_reason,
+    EvmCompilerFn, EvmContext, Fault, HandOver, NativeRun, RawEvmCompilerFn, collapse_halt_reason,
 };
 pub use builtins::{TableVerdicts, delegated_instructions, native_opcodes};
 pub use chaos::{Chaos, Decision, Perturbation};

@@ -101,7 +101,7 @@ impl CompileService {
         let library = self.library.as_ref()?;
         let key = source.key();
         let code = library.load(key, source.code().len())?;
-        let load = || self.compilers.space.load(source, ProgramKind::Aot, &code);
+        let load = || self.compilers.load(source, (ProgramKind::Aot, Tier::Artifact), &code);
         self.adopt(library, key, load, generation)
     }
 
@@ -193,7 +193,7 @@ impl CompileService {
             let loaded = contain_panic(|| {
                 let code = library.load_listed(key, stored);
                 let key = key.runtime;
-                let load = |code: &_| self.compilers.space.load_artifact(key, code);
+                let load = |code: &_| self.compilers.load_artifact(key, code);
                 Ok(code.and_then(|code| self.adopt(library, key, || load(&code), generation)))
             });
             if let Err(failure) = loaded {
@@ -250,7 +250,7 @@ impl CompileService {
             Ok(Some(artifact)) => (ProgramKind::Aot, artifact),
             _ => (ProgramKind::Jit, compiled),
         };
-        let loaded = self.with_room(|| self.compilers.space.load(source, kind, code));
+        let loaded = self.with_room(|| self.compilers.load(source, (kind, Tier::Artifact), code));
         let program = match loaded {
             Ok(program) => Arc::new(program),
             Err(failure) => {

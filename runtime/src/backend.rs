@@ -9,6 +9,7 @@ use crate::{
     config::{JitMode, RuntimeConfig},
     consult::SYNC_LIMIT,
     error::RuntimeError,
+    frame_counts::FrameRegistry,
     helper::MARKER,
     lookup::{
         AotRequest, InterpretReason, LookupDecision, LookupRequest, ProgramStatus, RuntimeCacheKey,
@@ -262,6 +263,11 @@ impl JitBackend {
     #[doc(hidden)]
     pub fn hand_overs(&self) -> u64 {
         self.service().map_or(0, |service| service.cache.hand_overs())
+    }
+
+    /// Where EVMs count their frames.
+    pub(crate) fn frame_registry(&self) -> Option<&Arc<FrameRegistry>> {
+        self.service().map(|service| &service.ledger.frames)
     }
 
     #[inline]

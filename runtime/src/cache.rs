@@ -437,7 +437,7 @@ mod tests {
             let code = Bytes::from(alloy_primitives::bytes::Bytes::from_owner(telling));
             let source = Source::proven(own_key(), code).unwrap();
             let (_, compiled) = pool.begin(Tier::Full, &source).unwrap();
-            let program = pool.space.load(&source, ProgramKind::Jit, &compiled).unwrap();
+            let program = pool.load(&source, (ProgramKind::Jit, Tier::Full), &compiled).unwrap();
             assert!(cache.publish(&Arc::new(program), Tier::Full, cache.generation()));
             was_unlocked
         };

@@ -5,6 +5,7 @@
 
 use crate::{
     error::CompileFailure,
+    frame_counts::RunClass,
     locks::lock,
     lookup::RuntimeCacheKey,
     program::{CompiledProgram, Holdings, ProgramKind},
@@ -41,25 +42,26 @@ impl CodeSpace {
         self.region().map(drop)
     }
 
-    /// Places in memory what `source` was compiled to.
+    /// Places in memory what `source` was compiled to, whose runs are put down to `class`.
     pub(crate) fn load(
         &self,
         source: &Source,
-        kind: ProgramKind,
+        (kind, class): (ProgramKind, RunClass),
         compiled: &CompiledCode,
     ) -> Result<CompiledProgram, CompileFailure> {
         let native = NativeProgram::load(compiled, &self.region()?)?;
-        Ok(CompiledProgram::new(source, kind, native, Arc::clone(&self.holdings)))
+        Ok(CompiledProgram::new(source, (kind, class), native, Arc::clone(&self.holdings)))
     }
 
     /// Places in memory what an artifact of `key` holds, whose bytecode isn't at hand.
     pub(crate) fn load_artifact(
         &self,
         key: RuntimeCacheKey,
+        class: RunClass,
         compiled: &CompiledCode,
     ) -> Result<CompiledProgram, CompileFailure> {
         let native = NativeProgram::load(compiled, &self.region()?)?;
-        Ok(CompiledProgram::of_artifact(key, native, Arc::clone(&self.holdings)))
+        Ok(CompiledProgram::of_artifact((key, class), native, Arc::clone(&self.holdings)))
     }
 
     /// Places another chunk of a program in memory.

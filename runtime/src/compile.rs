@@ -236,7 +236,7 @@ impl CompileService {
         ticket.begin();
         let releases = self.compilers.space.releases();
         let made = self.compile_whole(Tier::Full, source, deadline).and_then(|compiled| {
-            let load = || self.compilers.space.load(source, ProgramKind::Jit, &compiled);
+            let load = || self.compilers.load(source, (ProgramKind::Jit, Tier::Full), &compiled);
             Ok((self.with_room(load)?, compiled.timings))
         });
         match made {

@@ -3,11 +3,17 @@
 //! A compiler keeps its buffers between contracts, so a thread borrows one and gives it back. At
 //! most [`MAX_IDLE`] a tier are kept.
 
-#[cfg(test)]
-use crate::program::{CompiledProgram, ProgramKind};
 use crate::{
-    CompileTimings, code_space::CodeSpace, error::CompileFailure, foreign::ForeignOpcodes,
-    locks::lock, lookup::RuntimeCacheKey, panics::contain_panic, source::Source,
+    CompileTimings,
+    code_space::CodeSpace,
+    error::CompileFailure,
+    foreign::ForeignOpcodes,
+    frame_counts::RunClass,
+    locks::lock,
+    lookup::RuntimeCacheKey,
+    panics::contain_panic,
+    program::{CompiledProgram, ProgramKind},
+    source::Source,
     teamwork::Teamwork,
 };
 #[cfg(test)]
@@ -105,6 +111,33 @@ impl CompilerPool {
         }
     }
 
+    /// Places in memory what `source` was compiled to at a tier.
+    pub(crate) fn load(
+        &self,
+        source: &Source,
+        (kind, tier): (ProgramKind, Tier),
+        compiled: &CompiledCode,
+    ) -> Result<CompiledProgram, CompileFailure> {
+        self.space.load(source, (kind, self.class(tier)), compiled)
+    }
+
+    /// Places in memory what an artifact of `key` holds, whose bytecode isn't at hand.
+    pub(crate) fn load_artifact(
+        &self,
+        key: RuntimeCacheKey,
+        compiled: &CompiledCode,
+    ) -> Result<CompiledProgram, CompileFailure> {
+        self.space.load_artifact(key, self.class(Tier::Artifact), compiled)
+    }
+
+    /// What runs of a tier's code are put down to.
+    fn class(&self, tier: Tier) -> RunClass {
+        match self.levels[tier as usize].options.opt_level.optimises() {
+            true => RunClass::Optimised,
+            false => RunClass::Baseline,
+        }
+    }
+
     /// Whether the full tier leaves out what is unlikely to run.
     pub(crate) fn guesses(&self) -> bool {
         !self.levels[Tier::Full as usize].options.compile_all
@@ -196,7 +229,7 @@ impl CompilerPool {
         let code = Bytecode::new_legacy(Bytes::copy_from_slice(code));
         let source = Source::of(&code, spec_id);
         let (analysed, compiled) = self.begin(self.first_tier(), &source).unwrap();
-        (self.space.load(&source, ProgramKind::Jit, &compiled).unwrap(), analysed)
+        (self.load(&source, (ProgramKind::Jit, self.first_tier()), &compiled).unwrap(), analysed)
     }
 
     /// A program of `key`, compiled at the full tier.
@@ -209,7 +242,7 @@ impl CompilerPool {
         let source = Source::proven(key, Bytes::copy_from_slice(code))?;
         let deadline = Instant::now() + std::time::Duration::from_secs(60);
         let compiled = self.compile(Tier::Full, &source, deadline, |_| {})?;
-        self.space.load(&source, ProgramKind::Jit, &compiled)
+        self.load(&source, (ProgramKind::Jit, Tier::Full), &compiled)
     }
 
     fn borrow(&self, tier: Tier) -> Result<PooledCompiler, CompileError> {

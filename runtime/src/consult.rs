@@ -8,6 +8,7 @@
 use crate::{
     aot::Goal,
     backend::JitBackend,
+    frame_counts::RunClass,
     helper::deadline_in,
     hotness::Cold,
     lookup::{InterpretReason, LookupDecision, LookupRequest, RuntimeCacheKey},
@@ -34,20 +35,20 @@ pub(crate) enum Consultation {
     Run(Verified),
     /// In the interpreter, and to count that.
     Watch(Arc<Cold>),
-    /// In the interpreter.
-    Interpret,
+    /// In the interpreter, for this reason.
+    Interpret(RunClass),
 }
 
 impl JitBackend {
     /// How to run frames of `code`, whose key is claimed to be `claimed`. Holds for one
-    /// [`epoch`](Self::epoch). Never waits, except in blocking mode. Counts the lookup, but no
-    /// heat: that is for each frame, by [`Cold::heat`].
+    /// [`epoch`](Self::epoch). Never waits, except in blocking mode. Counts nothing: lookups and
+    /// heat are for each frame, by [`FrameCounts`](crate::frame_counts) and [`Cold::heat`].
     pub(crate) fn consult(&self, claimed: &RuntimeCacheKey, code: &Bytecode) -> Consultation {
         let Some(service) = self.service().filter(|service| service.is_enabled()) else {
-            return Consultation::Interpret;
+            return Consultation::Interpret(RunClass::Disabled);
         };
         if !service.is_eligible(claimed, code.original_byte_slice()) {
-            return Consultation::Interpret;
+            return Consultation::Interpret(RunClass::Ineligible);
         }
         match service.config.blocking {
             true => service.consult_blocking(claimed, code),
@@ -134,9 +135,9 @@ impl CompileService {
                 found = verified(&key);
             }
         }
-        match self.count(found) {
+        match found {
             Some(program) => return Consultation::Run(program),
-            None if self.is_hopeless(&key) => return Consultation::Interpret,
+            None if self.is_hopeless(&key) => return Consultation::Interpret(RunClass::Failed),
             None => {}
         }
         let cold = self.cold.get(&key, self.cache.generation());
@@ -155,14 +156,23 @@ impl CompileService {
     ) -> Consultation {
         let verify = |program: &_| Verified::new(program, code);
         if let Some(program) = self.use_resident(claimed, verify) {
-            self.count(Some(()));
             return Consultation::Run(program);
         }
-        match self.lookup_proven(&Source::of(code, claimed.spec_id)) {
-            LookupDecision::Compiled(program) => {
-                verify(&program).map_or(Consultation::Interpret, Consultation::Run)
-            }
-            LookupDecision::Interpret(_) => Consultation::Interpret,
+        let source = Source::of(code, claimed.spec_id);
+        if let Some(program) = self.use_resident(&source.key(), verify) {
+            return Consultation::Run(program);
+        }
+        match self.program(Goal::Program, &source, deadline_in(SYNC_LIMIT)) {
+            Ok(program) => match verify(&program) {
+                Some(program) => {
+                    // The run that comes counts as a hit.
+                    self.ledger.counters.compiled_for_runs.bump();
+                    Consultation::Run(program)
+                }
+                None => Consultation::Interpret(RunClass::Other),
+            },
+            // Logged where it happened, once.
+            Err(_) => Consultation::Interpret(RunClass::Failed),
         }
     }
 

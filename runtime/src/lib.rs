@@ -47,6 +47,8 @@ mod failures;
 mod faults;
 mod flights;
 mod foreign;
+mod frame_counts;
+mod frame_stats;
 mod helper;
 mod hotness;
 mod housekeeping;
@@ -84,6 +86,7 @@ pub mod runtime {
         backend::JitBackend,
         config::{CompilationEvent, CompilationKind, JitMode, RuntimeConfig},
         error::{CompileFailure, RuntimeError},
+        frame_stats::{FrameStats, HandOverStats, InterpretedStats, RunStats},
         helper::{HelperError, WireError, maybe_run_jit_helper},
         lookup::{
             AotRequest, InterpretReason, LookupDecision, LookupRequest, ProgramStatus,

@@ -4,8 +4,13 @@
 //! itself costs no more than without the feature. Compile times are recorded one by one. All bear
 //! the label `backend`, the configured thread name, so that backends can be told apart.
 
-use crate::{config::CompilationEvent, panics::panic_message, stats::RuntimeStatsSnapshot};
-use metrics::{Unit, counter, describe_histogram, gauge, histogram};
+use crate::{
+    config::CompilationEvent,
+    frame_stats::{FrameStats, RunStats},
+    panics::panic_message,
+    stats::RuntimeStatsSnapshot,
+};
+use metrics::{Unit, counter, describe_counter, describe_histogram, gauge, histogram};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
@@ -27,6 +32,34 @@ pub(crate) fn describe() {
     seconds("cranevm_compile_translate_seconds", "Time in the building of Cranelift's IR");
     seconds("cranevm_compile_optimize_seconds", "Time in Cranelift's passes on its IR");
     seconds("cranevm_compile_codegen_seconds", "Time in lowering, register allocation, emission");
+    let count = |name, text| describe_counter!(name, Unit::Count, text);
+    count("cranevm_lookup_hits_total", "Lookups that found a program, those of frames included");
+    count("cranevm_lookup_misses_total", "Lookups of eligible code that found no program");
+    count(FRAMES, "Frames, by the engine that began them and why (label class)");
+    count(GAS, "Gas burnt by frames, by the engine that did and why (label class)");
+    count(HAND_OVERS, "Frames that have a program left to the interpreter, by reason");
+    count("cranevm_entered_on_stack_total", "Interpreted frames that went on natively meanwhile");
+}
+
+const FRAMES: &str = "cranevm_frames_total";
+const GAS: &str = "cranevm_frame_gas_total";
+const HAND_OVERS: &str = "cranevm_hand_overs_total";
+
+/// Exports what frames did: `class` is a level, or why a frame was interpreted.
+fn export_frames(backend: &str, frames: &FrameStats) {
+    let native = [("optimised", frames.optimised), ("baseline", frames.baseline)];
+    for (class, RunStats { frames, gas }) in
+        native.into_iter().chain(frames.interpreted.by_reason())
+    {
+        let backend = || backend.to_owned();
+        counter!(FRAMES, "backend" => backend(), "class" => class).absolute(frames);
+        counter!(GAS, "backend" => backend(), "class" => class).absolute(gas);
+    }
+    for (reason, times) in frames.hand_overs.by_reason() {
+        counter!(HAND_OVERS, "backend" => backend.to_owned(), "reason" => reason).absolute(times);
+    }
+    counter!("cranevm_entered_on_stack_total", "backend" => backend.to_owned())
+        .absolute(frames.entered_on_stack);
 }
 
 /// Exports a snapshot.
@@ -56,6 +89,7 @@ pub(crate) fn export(backend: &str, stats: &RuntimeStatsSnapshot) {
     for (name, value) in counters {
         counter!(name, "backend" => backend.to_owned()).absolute(value);
     }
+    export_frames(backend, &stats.frames);
     let gauges = [
         ("cranevm_resident_entries", stats.resident_entries),
         ("cranevm_pending_jobs", stats.pending_jobs),

@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "entering compiled code")]
 
 use crate::{
+    frame_counts::RunClass,
     lookup::RuntimeCacheKey,
     source::Source,
     stats::{Gauge, Releases},
@@ -50,6 +51,8 @@ pub struct CompiledProgram {
     pub key: RuntimeCacheKey,
     /// Where it comes from.
     pub kind: ProgramKind,
+    /// What its runs are put down to: by the level that it was compiled at.
+    class: RunClass,
     /// Owner of the code that `func` points into.
     backing: NativeProgram,
     /// The bytecode that it was compiled from, to compare others with. An artifact that was loaded
@@ -97,7 +100,7 @@ impl CompiledProgram {
     /// Wraps loaded code. `backing` must be what the code of `source` was compiled to.
     pub(crate) fn new(
         source: &Source,
-        kind: ProgramKind,
+        kind: (ProgramKind, RunClass),
         backing: NativeProgram,
         holdings: Arc<Holdings>,
     ) -> Self {
@@ -109,17 +112,17 @@ impl CompiledProgram {
     /// Wraps the loaded code of an artifact, whose bytecode nobody has at hand. `backing` must be
     /// what code of this hash was compiled to.
     pub(crate) fn of_artifact(
-        key: RuntimeCacheKey,
+        (key, class): (RuntimeCacheKey, RunClass),
         backing: NativeProgram,
         holdings: Arc<Holdings>,
     ) -> Self {
-        Self::with_source(key, OnceLock::new(), ProgramKind::Aot, backing, holdings)
+        Self::with_source(key, OnceLock::new(), (ProgramKind::Aot, class), backing, holdings)
     }
 
     fn with_source(
         key: RuntimeCacheKey,
         source: OnceLock<Source>,
-        kind: ProgramKind,
+        (kind, class): (ProgramKind, RunClass),
         backing: NativeProgram,
         holdings: Arc<Holdings>,
     ) -> Self {
@@ -129,6 +132,7 @@ impl CompiledProgram {
             func: backing.func(),
             key,
             kind,
+            class,
             backing,
             source,
             last_use: AtomicU32::new(0),
@@ -186,6 +190,12 @@ impl CompiledProgram {
     /// Bytes of executable memory, tables and bytecode held.
     pub(crate) fn bytes(&self) -> u64 {
         self.backing.code_bytes() as u64 + data_bytes(&self.backing)
+    }
+
+    /// What its runs are put down to.
+    #[inline]
+    pub(crate) const fn class(&self) -> RunClass {
+        self.class
     }
 
     /// Notes a use: a load, and a store if the clock has gone on since the last.
@@ -461,7 +471,7 @@ mod tests {
         let compilers = CompilerPool::new(CompilerOptions::default(), 0, 1 << 20);
         let source = Source::hashed(Bytes::from_static(&CODE), SPEC);
         let (_, compiled) = compilers.begin(compilers.first_tier(), &source).unwrap();
-        let program = Arc::new(compilers.space.load_artifact(source.key(), &compiled).unwrap());
+        let program = Arc::new(compilers.load_artifact(source.key(), &compiled).unwrap());
         let held = compilers.space.data_bytes();
         let other = bytecode(&[PUSH1, 2, PUSH0, STOP]);
         assert!(Verified::new(&program, &other).is_none() && program.source().is_none());

@@ -162,7 +162,7 @@ impl CompileService {
             artifacts_stored: artifacts.map_or(0, |counters| counters.stored.get()),
             artifact_store_errors: artifacts.map_or(0, |counters| counters.store_errors.get()),
             artifact_refusals: artifacts.map(ArtifactCounters::refusals).unwrap_or_default(),
-            ..ledger.counters.snapshot()
+            ..ledger.counters.snapshot(&ledger.frames.sums())
         }
     }
 

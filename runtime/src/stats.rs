@@ -1,9 +1,9 @@
 //! Counters of a backend.
 //!
 //! Bumped with relaxed atomics where things happen, so a snapshot is current, but its fields aren't
-//! read at one instant.
+//! read at one instant. What happens to each frame is counted by the EVMs (`frame_counts.rs`).
 
-use crate::artifacts::ArtifactRefusals;
+use crate::{artifacts::ArtifactRefusals, frame_counts::FrameSums, frame_stats::FrameStats};
 use std::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -12,11 +12,12 @@ use std::sync::atomic::{
 /// A backend's statistics. Counters start at zero with the backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RuntimeStatsSnapshot {
-    /// Lookups answered with a program. What an EVM's own cache answers doesn't reach the backend,
-    /// and isn't counted.
+    /// Lookups answered with a resident program: by calls of this backend, and for each run of a
+    /// frame, also where an EVM's own cache knew the answer. A frame looks when it begins and each
+    /// time that it goes on after a nested call.
     pub lookup_hits: u64,
-    /// Lookups of eligible code answered without a resident program, and blocking lookups that had
-    /// to compile.
+    /// Lookups of eligible code, likewise, that found no resident program, and blocking ones that
+    /// had to compile.
     pub lookup_misses: u64,
     /// Hot contracts that weren't queued because the queue was full or there are no workers (they
     /// count anew), and events that `on_compilation` was too slow to hear.
@@ -88,6 +89,8 @@ pub struct RuntimeStatsSnapshot {
     pub faults: u64,
     /// Artifacts that weren't loaded, by reason.
     pub artifact_refusals: ArtifactRefusals,
+    /// How the frames of this backend's EVMs ran.
+    pub frames: FrameStats,
 }
 
 impl RuntimeStatsSnapshot {
@@ -180,6 +183,8 @@ impl Releases {
 pub(crate) struct Counters {
     pub(crate) lookup_hits: Striped,
     pub(crate) lookup_misses: Striped,
+    /// Programs that a frame in blocking mode didn't find, and then ran.
+    pub(crate) compiled_for_runs: Counter,
     pub(crate) events_dropped: Counter,
     pub(crate) commands_dropped: Counter,
     pub(crate) evictions: Counter,
@@ -199,14 +204,18 @@ pub(crate) struct Counters {
 impl Counters {
     /// The counters' values. Fields that aren't counters are left at zero for the caller to fill
     /// in.
-    pub(crate) fn snapshot(&self) -> RuntimeStatsSnapshot {
+    pub(crate) fn snapshot(&self, frames: &FrameSums) -> RuntimeStatsSnapshot {
         // The ends are read before the beginnings, so that they never exceed them.
         let succeeded = self.compilations_succeeded.get();
         let failed = self.compilations_failed.get();
         let dispatched = self.compilations_dispatched.get();
+        let compiled_for_runs = self.compiled_for_runs.get();
+        let hits = self.lookup_hits.get() + frames.hits;
         RuntimeStatsSnapshot {
-            lookup_hits: self.lookup_hits.get(),
-            lookup_misses: self.lookup_misses.get(),
+            // A program may have been compiled whose run hasn't been counted.
+            lookup_hits: hits.saturating_sub(compiled_for_runs),
+            lookup_misses: self.lookup_misses.get() + frames.misses + compiled_for_runs,
+            frames: frames.stats,
             events_dropped: self.events_dropped.get(),
             commands_dropped: self.commands_dropped.get(),
             evictions: self.evictions.get(),

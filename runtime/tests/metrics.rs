@@ -4,19 +4,23 @@
 
 mod common;
 
-use common::{LONG, eventually, numbered};
-use cranevm::runtime::{JitBackend, JitMode, RuntimeConfig, RuntimeTuning};
+use common::{LONG, SPEC, TARGET, call, database, eventually, evm, numbered};
+use cranevm::{
+    revm_evm::JitEvm,
+    runtime::{JitBackend, JitMode, RuntimeConfig, RuntimeTuning},
+};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
+use revm::{ExecuteEvm, bytecode::opcode::STOP};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-/// The last value of each metric, by name; of histograms, how many values there were.
+/// The last value of each metric, by name and class or reason; of histograms, how many values there were.
 #[derive(Clone, Default)]
 struct Book(Arc<Mutex<BTreeMap<String, f64>>>);
 
@@ -25,7 +29,11 @@ struct Line(Book, String);
 impl Book {
     fn line(&self, key: &Key) -> Arc<Line> {
         assert!(key.labels().any(|label| label.key() == "backend" && label.value() == "metered"));
-        Arc::new(Line(self.clone(), key.name().to_owned()))
+        let mut name = key.name().to_owned();
+        for label in key.labels().filter(|label| matches!(label.key(), "class" | "reason")) {
+            name = format!("{name} {}", label.value());
+        }
+        Arc::new(Line(self.clone(), name))
     }
 
     fn get(&self, name: &str) -> Option<f64> {
@@ -104,6 +112,15 @@ fn statistics_are_exported() {
     is("cranevm_resident_entries", 1.0);
     is("cranevm_pending_jobs", 0.0);
     is("cranevm_jit_code_bytes", backend.stats().jit_code_bytes as f64);
+    let mut jit = JitEvm::new(evm(database(&[(TARGET, &[STOP])]), SPEC), backend.clone());
+    jit.transact(call()).unwrap();
+    is("cranevm_frames_total cold", 1.0);
+    is("cranevm_frames_total optimised", 0.0);
+    is("cranevm_frame_gas_total cold", 0.0);
+    is("cranevm_hand_overs_total absent_code", 0.0);
+    is("cranevm_entered_on_stack_total", 0.0);
+    is("cranevm_lookup_misses_total", 2.0);
+    drop(jit);
     is("cranevm_compile_seconds", 2.0);
     is("cranevm_compile_codegen_seconds", 2.0);
     // Of helpers, in a backend of its own, for counters begin with it.

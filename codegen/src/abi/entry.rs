@@ -37,12 +37,21 @@ pub enum NativeRun {
     /// The frame ended or suspended, and its action is in the interpreter.
     Ended,
     /// The interpreter goes on at its pc.
-    HandedOver,
+    HandedOver(HandOver),
     /// Compiled code broke a rule that it can't break: its frame's state can't be believed, and
     /// what it has done to the journal can't either. The interpreter's action is a
     /// `FatalExternalError`, but nobody has set an error in the host; the caller makes the
     /// transaction fail.
     Faulted(Fault),
+}
+
+/// Why compiled code handed a frame over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandOver {
+    /// It came to code that isn't there: not yet, or for it was guessed not to run.
+    AbsentCode,
+    /// It came to an instruction that it leaves to the interpreter, or one that may fail.
+    Instruction,
 }
 
 impl From<RawEvmCompilerFn> for EvmCompilerFn {
@@ -140,7 +149,7 @@ impl EvmCompilerFn {
         };
         match run {
             NativeRun::Ended | NativeRun::Faulted(_) => {}
-            NativeRun::NotEntered | NativeRun::HandedOver => {
+            NativeRun::NotEntered | NativeRun::HandedOver(_) => {
                 interpret(interpreter, host, instructions, gas_table);
             }
         }
@@ -408,7 +417,11 @@ fn step_on<H: Host>(
     let is_forced = tables.force_hand_over.is_some();
     let opcode = usize::from(interpreter.bytecode.opcode());
     if !is_forced && (outcome != Outcome::HandOver || !tables.foreign.bit(opcode)) {
-        return Err(NativeRun::HandedOver);
+        let why = match outcome {
+            Outcome::AbsentEntry => HandOver::AbsentCode,
+            _ => HandOver::Instruction,
+        };
+        return Err(NativeRun::HandedOver(why));
     }
     // Held, so that no other bytecode can be where this one is.
     let bytecode = (*interpreter.bytecode).clone();
@@ -427,7 +440,7 @@ fn step_on<H: Host>(
         match entry {
             Some(ordinal) => return Ok(ordinal),
             None if is_forced => {}
-            None => return Err(NativeRun::HandedOver),
+            None => return Err(NativeRun::HandedOver(HandOver::Instruction)),
         }
     }
 }

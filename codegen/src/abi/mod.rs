@@ -22,7 +22,7 @@ mod tests;
 pub use context::EvmContext;
 pub(crate) use context::{calldata_of, memory_of, offsets};
 pub(crate) use entry::gas_in;
-pub use entry::{EvmCompilerFn, NativeRun, RawEvmCompilerFn, collapse_halt_reason};
+pub use entry::{EvmCompilerFn, HandOver, NativeRun, RawEvmCompilerFn, collapse_halt_reason};
 pub use outcome::{Fault, Outcome};
 pub(crate) use outcome::{
     RESULTS, STATUS_ABSENT_ENTRY, STATUS_CONTINUE, STATUS_FAULT, STATUS_HAND_OVER, STATUS_PANICKED,

@@ -99,8 +99,9 @@ fn start(
     service: &CompileService,
     source: &Source,
 ) -> Result<(CompiledProgram, Begun), CompileFailure> {
-    let begun = Begun::new(service, service.compilers.first_tier(), source)?;
-    let load = || service.compilers.space.load(source, ProgramKind::Jit, &begun.compiled);
+    let tier = service.compilers.first_tier();
+    let begun = Begun::new(service, tier, source)?;
+    let load = || service.compilers.load(source, (ProgramKind::Jit, tier), &begun.compiled);
     Ok((service.with_room(load)?, begun))
 }
 

@@ -117,7 +117,7 @@ impl Upgrade {
         if !work.is_whole() {
             return Ok(false);
         }
-        let load = || compilers.space.load(&self.source, ProgramKind::Jit, &work.compiled);
+        let load = || compilers.load(&self.source, (ProgramKind::Jit, self.tier), &work.compiled);
         let better = Arc::new(service.with_room_beside(&self.resident, load)?);
         let timings = work.compiled.timings;
         self.replace(service, better, &timings);

@@ -2,12 +2,14 @@
 
 use super::{
     JitEvm,
+    metering::{Stretch, gas_passed_on},
     rules::Tables,
-    running::{Running, gas_passed_on, tell_of_gas},
+    running::{Running, tell_of_gas},
 };
 use crate::{
     consult::Consultation,
     faults::{Broken, unexplained},
+    frame_counts::{FrameCounts, FrameEvent, RunClass},
     hotness::Cold,
 };
 use cranevm_codegen::{NativeRun, collapse_halt_reason};
@@ -49,7 +51,7 @@ where
     /// measurements.
     #[doc(hidden)]
     pub fn finds_program(&mut self) -> bool {
-        let Self { inner, backend, finder } = self;
+        let Self { inner, backend, finder, .. } = self;
         let (context, instructions, _, frames) = inner.all_mut();
         let tables = Tables {
             instructions: instructions.instruction_table(),
@@ -81,15 +83,16 @@ where
     /// # Errors
     /// If native code broke a rule. The frame has ended all the same, by a fatal error.
     fn run_top_frame(&mut self) -> Result<Ran, Box<Broken>> {
-        let Self { inner, backend, finder } = self;
+        let Self { inner, backend, finder, tally } = self;
         let (context, instructions, _, frames) = inner.all_mut();
         let frame = frames.get();
         finder.rules.doubt_unless_kept::<EVM>();
         let is_revms = finder.rules.is_revms::<EVM>();
         if frame.data.is_create() && !backend.is_blocking() {
-            return Ok(Ran::Nothing);
+            return Ok(Ran::Nothing(RunClass::Creation));
         }
         let interpreter = &mut frame.interpreter;
+        let (gas, begins) = (interpreter.gas.remaining(), interpreter.bytecode.pc() == 0);
         let gas_table = instructions.gas_table();
         let instructions = instructions.instruction_table();
         let host = context;
@@ -97,27 +100,55 @@ where
         let (answer, rules) = finder.find(backend, interpreter, tables);
         match answer {
             Consultation::Run(program) => {
-                match program.go_on(interpreter, host, instructions, gas_table) {
-                    NativeRun::Ended if program.has_single_error() => {
-                        collapse_halt_reason(interpreter.bytecode.action());
+                let (class, why) = match program.go_on(interpreter, host, instructions, gas_table) {
+                    NativeRun::Ended => {
+                        if program.has_single_error() {
+                            collapse_halt_reason(interpreter.bytecode.action());
+                        }
+                        let stretch = Stretch { class: program.class(), gas };
+                        return Ok(end(tally.counts(backend), Some(begins), stretch, frame));
                     }
-                    NativeRun::Ended => {}
+                    NativeRun::HandedOver(why) => (program.class(), Some(why)),
+                    NativeRun::NotEntered => {
+                        note_not_entered(tally.counts(backend), begins);
+                        if !is_revms {
+                            return Ok(Ran::Nothing(RunClass::HandedOver));
+                        }
+                        (RunClass::HandedOver, None)
+                    }
                     NativeRun::Faulted(fault) => return Err(Broken::new(program, fault)),
-                    NativeRun::NotEntered if !is_revms => return Ok(Ran::Nothing),
-                    NativeRun::NotEntered | NativeRun::HandedOver => {
-                        let running = Running { interpreter, host, instructions, gas_table, rules };
-                        running.run_on(program)?;
-                    }
-                }
+                };
+                let counts = tally.counts(backend);
+                let stretch = Stretch::begin(counts, (class, begins), gas);
+                let running =
+                    Running { interpreter, host, instructions, gas_table, rules, counts, stretch };
+                let stretch = running.run_on(program, why)?;
+                Ok(end(counts, None, stretch, frame))
             }
             Consultation::Watch(cold) if is_revms => {
-                let running = Running { interpreter, host, instructions, gas_table, rules };
-                running.watch(backend, cold)?;
+                let counts = tally.counts(backend);
+                let stretch = Stretch::begin(counts, (RunClass::Cold, begins), gas);
+                let running =
+                    Running { interpreter, host, instructions, gas_table, rules, counts, stretch };
+                let stretch = running.watch(backend, cold, begins)?;
+                Ok(end(counts, None, stretch, frame))
             }
-            Consultation::Watch(cold) => return Ok(Ran::Watched(Arc::clone(cold))),
-            Consultation::Interpret => return Ok(Ran::Nothing),
+            Consultation::Watch(cold) => Ok(Ran::Watched(Arc::clone(cold))),
+            Consultation::Interpret(class) => Ok(Ran::Nothing(*class)),
         }
-        Ok(Ran::Frame)
+    }
+
+    /// Has the wrapped EVM run the top frame, for a reason.
+    #[inline(never)]
+    fn run_wrapped(
+        &mut self,
+        class: RunClass,
+    ) -> Result<FrameInitOrResult<EVM::Frame>, ContextDbError<EVM::Context>> {
+        let Self { inner, backend, tally, .. } = self;
+        match tally.counts(backend) {
+            Some(counts) => run_counted(inner, counts, class),
+            None => inner.frame_run(),
+        }
     }
 
     /// Has the wrapped EVM run the top frame, and tells its contract's `cold` of the gas that it
@@ -128,7 +159,7 @@ where
     ) -> Result<FrameInitOrResult<EVM::Frame>, ContextDbError<EVM::Context>> {
         let interpreter = &self.inner.frame_stack().get().interpreter;
         let (before, begins) = (interpreter.gas.remaining(), interpreter.bytecode.pc() == 0);
-        let next = self.inner.frame_run()?;
+        let next = self.run_wrapped(RunClass::Cold)?;
         let passed_on = match &next {
             ItemOrResult::Item(frame) => gas_passed_on(&frame.frame_input),
             ItemOrResult::Result(result) if result.interpreter_result().is_halt() => {
@@ -144,21 +175,106 @@ where
     }
 }
 
-/// Whether a frame ended by an error of the transaction.
+/// What became of a frame.
+enum Ran {
+    /// It ran until it suspended, or ended well.
+    Frame,
+    /// It ran until it halted; or, with who ran it last, it is init code, which may have to pay for
+    /// the code that it creates.
+    Rare(Option<Stretch>),
+    /// Nothing: the wrapped EVM is to run it, for this reason.
+    Nothing(RunClass),
+    /// The same, as it is cold, and the gas that it burns is to be told.
+    Watched(Arc<Cold>),
+}
+
+/// Counts the end of a run, whose action is in the frame's interpreter, by who ran it last; and the
+/// run itself, with whether it begins a frame, unless that was counted.
+///
+/// Gas wraps round as nothing else would be exact: a stipend may come on top of all that there can
+/// be, and state gas may come back.
 #[inline(always)]
+fn end(
+    counts: Option<&FrameCounts>,
+    begins: Option<bool>,
+    stretch: Stretch,
+    frame: &mut EthFrame<EthInterpreter>,
+) -> Ran {
+    let left = frame.interpreter.gas.remaining();
+    let (left, ran) = match frame.interpreter.bytecode.action() {
+        Some(InterpreterAction::Return(result)) if result.result.is_halt() => (0, Ran::Rare(None)),
+        Some(InterpreterAction::NewFrame(nested)) => {
+            (left.wrapping_add(gas_passed_on(nested)), Ran::Frame)
+        }
+        _ => (left, Ran::Frame),
+    };
+    let is_create = frame.data.is_create();
+    if let Some(counts) = counts {
+        if let Some(begins) = begins {
+            counts.run(stretch.class, begins);
+        }
+        if !is_create {
+            stretch.end(counts, left);
+        }
+    }
+    if is_create { Ran::Rare(Some(stretch)) } else { ran }
+}
+
+/// Has an EVM run its top frame, and counts that.
+// One value is returned, and by one way: any other would have it copied, all hundreds of bytes.
+#[inline]
+fn run_counted<EVM: EvmTr<Frame = EthFrame<EthInterpreter>>>(
+    evm: &mut EVM,
+    counts: &FrameCounts,
+    class: RunClass,
+) -> Result<FrameInitOrResult<EVM::Frame>, ContextDbError<EVM::Context>> {
+    let stretch = Stretch::begin_with(counts, class, &evm.frame_stack().get().interpreter);
+    let next = evm.frame_run();
+    if let Ok(next) = &next {
+        stretch.end_by(counts, &evm.frame_stack().get().interpreter.gas, next);
+    }
+    next
+}
+
+/// Whether a frame ended by an error of the transaction.
 fn is_fatal(action: &InterpreterAction) -> bool {
     matches!(action, InterpreterAction::Return(result)
         if result.result == InstructionResult::FatalExternalError)
 }
 
-/// What became of a frame.
-enum Ran {
-    /// It ran until it ended or suspended.
-    Frame,
-    /// Nothing: the wrapped EVM is to run it.
-    Nothing,
-    /// The same, and the gas that it burns is to be told.
-    Watched(Arc<Cold>),
+/// Does what a run has come to that halted, or that was one of init code: then also counts it.
+#[cold]
+#[inline(never)]
+fn end_rarely<CTX: ContextTr>(
+    context: &mut CTX,
+    frame: &mut EthFrame<EthInterpreter>,
+    action: InterpreterAction,
+    creation: Option<(Stretch, &FrameCounts)>,
+) -> Result<FrameInitOrResult<EthFrame<EthInterpreter>>, ContextDbError<CTX>> {
+    if is_fatal(&action) && context.error().is_ok() {
+        // Nobody has said what went wrong, so the parent frame would panic.
+        let Interpreter { bytecode, runtime_flag, .. } = &frame.interpreter;
+        return Err(ContextError::Custom(unexplained(bytecode, runtime_flag.spec_id)));
+    }
+    let next = frame.process_next_action(context, action);
+    if let Ok(ItemOrResult::Result(_)) = next {
+        frame.set_finished(true);
+    }
+    if let (Some((stretch, counts)), Ok(next)) = (creation, &next) {
+        stretch.end_by(counts, &frame.interpreter.gas, next);
+    }
+    next
+}
+
+/// Counts a frame that native code couldn't be entered with.
+#[cold]
+fn note_not_entered(counts: Option<&FrameCounts>, begins: bool) {
+    if let Some(counts) = counts {
+        counts.note(match begins {
+            true => FrameEvent::NotEnteredAtStart,
+            false => FrameEvent::NotEnteredAtResume,
+        });
+    }
 }
 
 impl<EVM> EvmTr for JitEvm<EVM>
@@ -237,14 +353,15 @@ where
     fn frame_run(
         &mut self,
     ) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
-        // A disabled backend costs this look, and no call.
+        // A disabled backend costs this look, and what counting costs.
         if !self.backend.enabled() {
             self.finder.forget();
-            return self.inner.frame_run();
+            return self.run_wrapped(RunClass::Disabled);
         }
-        match self.run_top_frame() {
-            Ok(Ran::Frame) => {}
-            Ok(Ran::Nothing) => return self.inner.frame_run(),
+        let rare = match self.run_top_frame() {
+            Ok(Ran::Frame) => None,
+            Ok(Ran::Rare(creation)) => Some(creation),
+            Ok(Ran::Nothing(class)) => return self.run_wrapped(class),
             Ok(Ran::Watched(cold)) => return self.run_watched(&cold),
             Err(broken) => {
                 let message = self.backend.deny(&broken);
@@ -252,21 +369,21 @@ where
                 if self.inner.ctx().error().is_ok() {
                     return Err(ContextError::Custom(message));
                 }
+                Some(None)
             }
-        }
+        };
         let (context, _, _, frames) = self.inner.all_mut();
         let frame = frames.get();
         let action = frame.interpreter.take_next_action();
-        if is_fatal(&action) && context.error().is_ok() {
-            // Nobody has said what went wrong, so the parent frame would panic.
-            let Interpreter { bytecode, runtime_flag, .. } = &frame.interpreter;
-            return Err(ContextError::Custom(unexplained(bytecode, runtime_flag.spec_id)));
+        if let Some(creation) = rare {
+            return end_rarely(context, frame, action, creation.zip(self.tally.lent()));
         }
-        let next = frame.process_next_action(context, action);
-        if let Ok(ItemOrResult::Result(_)) = next {
+        // First: what comes of it is hundreds of bytes, which are written where they are wanted only
+        // if nobody looks at them here. (After an error the handler forgets all frames.)
+        if let InterpreterAction::Return(_) = action {
             frame.set_finished(true);
         }
-        next
+        frame.process_next_action(context, action)
     }
 
     #[inline(always)]

@@ -2,7 +2,8 @@
 //! step, whatever it is: revm doesn't tell whether an inspector ignores what it is shown. To run
 //! natively, use the calls without an inspector ([`transact`](revm::ExecuteEvm::transact)).
 
-use super::JitEvm;
+use super::{JitEvm, metering::Stretch};
+use crate::frame_counts::RunClass;
 use revm::{
     DatabaseCommit,
     context::{ContextSetters, ContextTr, FrameStack, JournalTr},
@@ -62,7 +63,16 @@ where
     fn inspect_frame_run(
         &mut self,
     ) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
-        self.inner_mut().inspect_frame_run()
+        self.finder.rules.doubt();
+        let Self { inner, backend, tally, .. } = self;
+        let Some(counts) = tally.counts(backend) else { return inner.inspect_frame_run() };
+        let interpreter = &inner.frame_stack().get().interpreter;
+        let stretch = Stretch::begin_with(counts, RunClass::Inspected, interpreter);
+        let next = inner.inspect_frame_run();
+        if let Ok(next) = &next {
+            stretch.end_by(counts, &inner.frame_stack().get().interpreter.gas, next);
+        }
+        next
     }
 }
 

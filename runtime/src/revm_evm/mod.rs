@@ -29,10 +29,11 @@ mod execute;
 mod finder;
 mod inspect;
 mod local_cache;
+mod metering;
 mod rules;
 mod running;
 
-use crate::runtime::JitBackend;
+use crate::{frame_counts::Tally, runtime::JitBackend};
 use finder::Finder;
 use std::{
     fmt,
@@ -52,12 +53,14 @@ pub struct JitEvm<EVM> {
     backend: JitBackend,
     /// Finds the program of a frame.
     finder: Finder,
+    /// Counts frames, for the backend.
+    tally: Tally,
 }
 
 impl<EVM> JitEvm<EVM> {
     /// Wraps `inner`, which runs what `backend` has compiled.
     pub fn new(inner: EVM, backend: JitBackend) -> Self {
-        Self { inner, backend, finder: Finder::default() }
+        Self { inner, backend, finder: Finder::default(), tally: Tally::default() }
     }
 
     /// Wraps `inner`, which is left to interpret.
@@ -100,9 +103,11 @@ impl<EVM> JitEvm<EVM> {
         &self.backend
     }
 
-    /// The backend, to be changed. What the old one answered is forgotten.
+    /// The backend, to be changed. What the old one answered is forgotten, and frames from now on
+    /// are counted by the new one.
     pub fn backend_mut(&mut self) -> &mut JitBackend {
         self.finder.forget();
+        self.tally.give_back();
         &mut self.backend
     }
 
@@ -116,7 +121,7 @@ impl<EVM> JitEvm<EVM> {
         self.finder.rules.trust_instructions(trusts);
     }
 
-    /// Exchanges the backend. What the old one answered is forgotten.
+    /// Exchanges the backend; see [`backend_mut`](Self::backend_mut).
     pub fn set_backend(&mut self, backend: JitBackend) {
         *self.backend_mut() = backend;
     }

@@ -15,22 +15,24 @@
 
 use super::{
     finder::claimed_key,
+    metering::{Stretch, gas_passed_on},
     rules::{Rules, Tables},
 };
 use crate::{
     consult::Consultation,
     faults::Broken,
+    frame_counts::{FrameCounts, FrameEvent, RunClass},
     hotness::Cold,
     program::{CompiledProgram, Verified},
     runtime::JitBackend,
 };
 use alloy_primitives::Bytes;
-use cranevm_codegen::{NativeRun, collapse_halt_reason};
+use cranevm_codegen::{HandOver, NativeRun, collapse_halt_reason};
 use revm::{
     bytecode::opcode::JUMPDEST,
     interpreter::{
-        FrameInput, GasTable, Host, InstructionExecResult, InstructionResult, InstructionTable,
-        Interpreter, InterpreterAction,
+        GasTable, Host, InstructionExecResult, InstructionResult, InstructionTable, Interpreter,
+        InterpreterAction,
         interpreter::EthInterpreter,
         interpreter_types::{Jumps, LoopControl},
     },
@@ -54,6 +56,10 @@ pub(super) struct Running<'a, H> {
     pub(super) gas_table: &'a GasTable,
     /// What was found of the EVM's rules.
     pub(super) rules: &'a mut Rules,
+    /// Where to count, if the backend does.
+    pub(super) counts: Option<&'a FrameCounts>,
+    /// Who runs it.
+    pub(super) stretch: Stretch,
 }
 
 /// Where a slice left a frame.
@@ -71,20 +77,40 @@ enum Stop {
 const NOTEWORTHY_GAS: u64 = 4096;
 
 impl<H: Host> Running<'_, H> {
-    /// Goes on with a frame of `program` after its first stretch of native code.
+    /// Goes on with a frame of `program` after its first stretch of native code, which ended so; or
+    /// with one that native code couldn't be entered with. Says who ran its last stretch.
     ///
     /// # Errors
     /// If native code broke a rule. The frame has ended all the same.
     #[cold]
-    pub(super) fn run_on(mut self, program: &Verified) -> Result<(), Box<Broken>> {
+    pub(super) fn run_on(
+        mut self,
+        program: &Verified,
+        why: Option<HandOver>,
+    ) -> Result<Stretch, Box<Broken>> {
+        if let Some(why) = why {
+            self.hand_over(why);
+        }
         self.go_on_with(program)?;
         if program.has_single_error() {
             collapse_halt_reason(self.interpreter.bytecode.action());
         }
-        Ok(())
+        Ok(self.stretch)
     }
 
-    /// Runs a frame without a program, whose contract is counted by `cold`.
+    /// Counts a hand-over: the interpreter goes on.
+    fn hand_over(&mut self, why: HandOver) {
+        if let Some(counts) = self.counts {
+            counts.note(match why {
+                HandOver::AbsentCode => FrameEvent::AbsentCode,
+                HandOver::Instruction => FrameEvent::Instruction,
+            });
+        }
+        self.stretch.change(self.counts, RunClass::HandedOver, &self.interpreter.gas);
+    }
+
+    /// Runs a frame without a program, whose contract is counted by `cold`. Says who ran its last
+    /// stretch.
     ///
     /// # Errors
     /// As [`run_on`](Self::run_on), of a program that came meanwhile.
@@ -92,16 +118,14 @@ impl<H: Host> Running<'_, H> {
         mut self,
         backend: &JitBackend,
         cold: &Arc<Cold>,
-    ) -> Result<(), Box<Broken>> {
-        let gas = self.interpreter.gas.remaining();
-        let begins = self.interpreter.bytecode.pc() == 0;
+        begins: bool,
+    ) -> Result<Stretch, Box<Broken>> {
+        let gas = self.stretch.gas;
         match self.slice(LONG_SLICE) {
-            Stop::Ended => {
-                self.account_for_end(backend, cold, gas, begins);
-                Ok(())
-            }
-            _ => self.watch_on(backend, cold, gas),
+            Stop::Ended => self.account_for_end(backend, cold, gas, begins),
+            _ => self.watch_on(backend, cold, gas)?,
         }
+        Ok(self.stretch)
     }
 
     /// Goes on after the first slice, at whose start there was so much gas.
@@ -197,7 +221,10 @@ impl<H: Host> Running<'_, H> {
                     pause = 1;
                     match self.enter(program) {
                         NativeRun::NotEntered => {}
-                        NativeRun::HandedOver => is_entered = true,
+                        NativeRun::HandedOver(why) => {
+                            is_entered = true;
+                            self.hand_over(why);
+                        }
                         NativeRun::Ended => return Ok(true),
                         NativeRun::Faulted(fault) => return Err(Broken::new(program, fault)),
                     }
@@ -214,7 +241,15 @@ impl<H: Host> Running<'_, H> {
     /// Goes on natively from the entry point at the frame's pc, if there is one.
     #[inline]
     fn enter(&mut self, program: &Verified) -> NativeRun {
-        program.go_on(self.interpreter, self.host, self.instructions, self.gas_table)
+        let before = self.interpreter.gas;
+        let run = program.go_on(self.interpreter, self.host, self.instructions, self.gas_table);
+        if run != NativeRun::NotEntered {
+            self.stretch.change(self.counts, program.class(), &before);
+            if let Some(counts) = self.counts {
+                counts.note(FrameEvent::EnteredOnStack);
+            }
+        }
+        run
     }
 
     /// Interprets a slice.
@@ -248,15 +283,6 @@ impl<H: Host> Running<'_, H> {
     #[inline(always)]
     fn step(&mut self) -> InstructionExecResult {
         self.interpreter.step(self.instructions, self.gas_table, self.host)
-    }
-}
-
-/// The gas that a nested frame gets.
-pub(super) fn gas_passed_on(frame: &FrameInput) -> u64 {
-    match frame {
-        FrameInput::Call(inputs) => inputs.gas_limit,
-        FrameInput::Create(inputs) => inputs.gas_limit(),
-        FrameInput::Empty => 0,
     }
 }
 

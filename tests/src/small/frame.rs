@@ -161,7 +161,7 @@ impl Runner {
             };
             let has_ended = match run {
                 NativeRun::Ended | NativeRun::Faulted(_) => true,
-                NativeRun::NotEntered | NativeRun::HandedOver => {
+                NativeRun::NotEntered | NativeRun::HandedOver(_) => {
                     let steps = rng.range(1, 5);
                     (0..steps).any(|_| step(interpreter, host, (instructions, prices)))
                 }

@@ -88,7 +88,7 @@ impl Subject for Machine {
         match entered {
             Ok(NativeRun::NotEntered) => Exit::NotEntered,
             Ok(NativeRun::Ended) => Exit::Ended,
-            Ok(NativeRun::HandedOver) => Exit::HandedOver,
+            Ok(NativeRun::HandedOver(_)) => Exit::HandedOver,
             Ok(NativeRun::Faulted(fault)) => Exit::Broken(fault.to_string()),
             Err(payload) => {
                 let text = payload.downcast_ref::<String>().map(String::as_str);

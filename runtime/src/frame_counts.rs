@@ -1,0 +1,290 @@
+//! Counters of frames, kept by each EVM for itself and summed by whoever reads.
+//!
+//! An EVM has a [`FrameCounts`] of its own, on cache lines of its own: it alone writes there, by a
+//! load and a store, so a count costs what it costs in a plain field. It borrows them from its
+//! backend's [`FrameRegistry`] with the first frame that it runs, and gives them back, with what
+//! they say, when it is dropped; the next EVM counts on. So there are as many as there were EVMs at
+//! once, and nothing is added up where an EVM ends. Lock: the registry's, to borrow, to give back,
+//! and for a sum.
+
+use crate::{
+    frame_stats::{FrameStats, HandOverStats, InterpretedStats, RunStats},
+    locks::lock,
+    runtime::JitBackend,
+};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// What a run, or a part of one, is put down to. The native ones are first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunClass {
+    Optimised,
+    Baseline,
+    Cold,
+    Ineligible,
+    Failed,
+    Creation,
+    Inspected,
+    OtherRules,
+    Disabled,
+    HandedOver,
+    Other,
+}
+
+const CLASSES: usize = RunClass::Other as usize + 1;
+
+/// Something that happens to a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameEvent {
+    NotEnteredAtStart,
+    NotEnteredAtResume,
+    AbsentCode,
+    Instruction,
+    EnteredOnStack,
+}
+
+const EVENTS: usize = FrameEvent::EnteredOnStack as usize + 1;
+
+/// An EVM's counters.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct FrameCounts {
+    runs: [Runs; CLASSES],
+    events: [AtomicU64; EVENTS],
+}
+
+/// The runs of one class.
+#[derive(Debug, Default)]
+struct Runs {
+    /// Those that went on after a nested frame, and those that began a frame.
+    by_begin: [AtomicU64; 2],
+    gas: AtomicU64,
+}
+
+impl FrameCounts {
+    /// Counts a run, which begins a frame or goes on with one.
+    #[inline(always)]
+    pub(crate) fn run(&self, class: RunClass, begins: bool) {
+        add(&self.runs[class as usize].by_begin[usize::from(begins)], 1);
+    }
+
+    /// Counts gas.
+    #[inline(always)]
+    pub(crate) fn burn(&self, class: RunClass, gas: u64) {
+        add(&self.runs[class as usize].gas, gas);
+    }
+
+    #[cold]
+    pub(crate) fn note(&self, event: FrameEvent) {
+        add(&self.events[event as usize], 1);
+    }
+
+    fn add_to(&self, sum: &mut FrameStats) {
+        use RunClass::*;
+        let FrameStats { optimised, baseline, interpreted, hand_overs, entered_on_stack, lookups } =
+            sum;
+        let InterpretedStats {
+            cold,
+            ineligible,
+            failed,
+            creation,
+            inspected,
+            other_rules,
+            disabled,
+            handed_over,
+            other,
+        } = interpreted;
+        for (class, into) in [
+            (Optimised, optimised),
+            (Baseline, baseline),
+            (Cold, cold),
+            (Ineligible, ineligible),
+            (Failed, failed),
+            (Creation, creation),
+            (Inspected, inspected),
+            (OtherRules, other_rules),
+            (Disabled, disabled),
+            (HandedOver, handed_over),
+            (Other, other),
+        ] {
+            let Runs { by_begin: [_, begun], gas } = &self.runs[class as usize];
+            *into += RunStats { frames: begun.load(Relaxed), gas: gas.load(Relaxed) };
+            if !matches!(class, Creation | Inspected | Disabled) {
+                *lookups += self.runs_of(class);
+            }
+        }
+        let HandOverStats { at_start, at_resume, absent_code, instruction } = hand_overs;
+        for (event, into) in [
+            (FrameEvent::NotEnteredAtStart, at_start),
+            (FrameEvent::NotEnteredAtResume, at_resume),
+            (FrameEvent::AbsentCode, absent_code),
+            (FrameEvent::Instruction, instruction),
+            (FrameEvent::EnteredOnStack, entered_on_stack),
+        ] {
+            *into += self.events[event as usize].load(Relaxed);
+        }
+    }
+
+    fn runs_of(&self, class: RunClass) -> u64 {
+        self.runs[class as usize].by_begin.iter().map(|runs| runs.load(Relaxed)).sum()
+    }
+}
+
+/// Adds to what this thread alone writes.
+#[inline(always)]
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed);
+}
+
+/// All counters of a backend's EVMs.
+#[derive(Debug, Default)]
+pub(crate) struct FrameRegistry(Mutex<Registered>);
+
+#[derive(Debug, Default)]
+struct Registered {
+    all: Vec<Arc<FrameCounts>>,
+    /// Those of them that no EVM has.
+    idle: Vec<Arc<FrameCounts>>,
+}
+
+/// What frames ran, and what came of looking for their programs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FrameSums {
+    pub(crate) stats: FrameStats,
+    /// Searches that found a program.
+    pub(crate) hits: u64,
+    /// Searches for eligible code that didn't.
+    pub(crate) misses: u64,
+}
+
+impl FrameRegistry {
+    fn lend(&self) -> Arc<FrameCounts> {
+        let mut registered = lock(&self.0);
+        registered.idle.pop().unwrap_or_else(|| {
+            let counts = Arc::<FrameCounts>::default();
+            registered.all.push(Arc::clone(&counts));
+            counts
+        })
+    }
+
+    fn take_back(&self, counts: Arc<FrameCounts>) {
+        lock(&self.0).idle.push(counts);
+    }
+
+    /// The sums of all counters.
+    pub(crate) fn sums(&self) -> FrameSums {
+        use RunClass::*;
+        let mut sums = FrameSums::default();
+        for counts in &lock(&self.0).all {
+            counts.add_to(&mut sums.stats);
+            let of = |classes: &[RunClass]| -> u64 {
+                classes.iter().map(|&class| counts.runs_of(class)).sum()
+            };
+            sums.hits += of(&[Optimised, Baseline, HandedOver]);
+            sums.misses += of(&[Cold, Failed]);
+        }
+        sums
+    }
+
+    /// Counters that were made.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        lock(&self.0).all.len()
+    }
+}
+
+/// An EVM's hold on its counters: nothing, until it runs its first frame.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(Option<Lent>);
+
+#[derive(Debug)]
+struct Lent {
+    counts: Arc<FrameCounts>,
+    registry: Arc<FrameRegistry>,
+}
+
+impl Tally {
+    /// The counters, borrowed from `backend` if there are none yet; `None` if it has none, for it
+    /// was never switched on.
+    #[inline(always)]
+    pub(crate) fn counts(&mut self, backend: &JitBackend) -> Option<&FrameCounts> {
+        if self.0.is_none() {
+            self.borrow_from(backend);
+        }
+        self.lent()
+    }
+
+    /// The counters, if they were borrowed.
+    #[inline(always)]
+    pub(crate) fn lent(&self) -> Option<&FrameCounts> {
+        self.0.as_ref().map(|lent| &*lent.counts)
+    }
+
+    /// Gives the counters back: what comes is another backend's to count.
+    pub(crate) fn give_back(&mut self) {
+        if let Some(Lent { counts, registry }) = self.0.take() {
+            registry.take_back(counts);
+        }
+    }
+
+    #[cold]
+    fn borrow_from(&mut self, backend: &JitBackend) {
+        self.0 = backend.frame_registry().map(|registry| {
+            let registry = Arc::clone(registry);
+            Lent { counts: registry.lend(), registry }
+        });
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::RuntimeConfig;
+
+    #[test]
+    fn there_are_as_many_as_there_were_evms_at_once() {
+        let backend = JitBackend::new(RuntimeConfig::default()).unwrap();
+        let registry = Arc::clone(backend.frame_registry().unwrap());
+        for _ in 0..1000 {
+            let (mut first, mut second, _never_ran) =
+                (Tally::default(), Tally::default(), Tally::default());
+            first.counts(&backend).unwrap().run(RunClass::Cold, true);
+            second.counts(&backend).unwrap().burn(RunClass::Cold, 3);
+        }
+        assert_eq!(registry.len(), 2);
+        let RunStats { frames, gas } = registry.sums().stats.interpreted.cold;
+        assert_eq!((frames, gas), (1000, 3000));
+        assert_eq!(registry.sums().stats.total(), RunStats { frames, gas });
+    }
+
+    #[test]
+    fn nothing_is_counted_twice_or_left_out() {
+        use RunClass::*;
+        let counts = FrameCounts::default();
+        let classes = [
+            Optimised, Baseline, Cold, Ineligible, Failed, Creation, Inspected, OtherRules,
+            Disabled, HandedOver, Other,
+        ];
+        assert_eq!(classes.len(), CLASSES);
+        for (index, class) in classes.into_iter().enumerate() {
+            assert_eq!(class as usize, index);
+            counts.run(class, true);
+            counts.run(class, false);
+            counts.burn(class, 1 << index);
+        }
+        let mut sum = FrameStats::default();
+        counts.add_to(&mut sum);
+        assert_eq!(sum.total(), RunStats { frames: 11, gas: (1 << CLASSES) - 1 });
+        assert_eq!(sum.native(), RunStats { frames: 2, gas: 3 });
+        assert_eq!(sum.interpreted.other, RunStats { frames: 1, gas: 1 << (CLASSES - 1) });
+        assert_eq!(sum.lookups, 16);
+    }
+}
