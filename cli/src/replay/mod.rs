@@ -45,7 +45,7 @@ pub use load::{Loader, files};
 pub use mode::Mode;
 pub use report::{Aggregate, BlockReport, Compiling, Difference, LeftOut, Report, Row};
 pub use session::{ReplayError, Session, Settings, Step};
-pub use shares::Shares;
+pub use shares::{Ran, Shares};
 pub use state::{BlockDb, MissingState};
 pub use statistics::{Range, Ratio, Times};
 pub use synthetic::blocks as synthetic_blocks;

@@ -122,6 +122,8 @@ pub struct Aggregate {
     pub ratio: Ratio,
     /// Ratios of the blocks.
     pub of_blocks: Range,
+    /// How their frames ran.
+    pub shares: Shares,
     /// Time saved by one pass over the blocks; negative if it takes longer.
     pub saved_ns: i128,
     /// What was compiled for it, of all blocks.
@@ -274,7 +276,7 @@ impl Report {
                     interpreter: Times::of(&interpreter[block]),
                     native: Times::of(&native[block]),
                     ratio: Ratio::of_sums(&[&interpreter[block]], &[&native[block]]),
-                    shares: samples.shares[index][block],
+                    shares: samples.shares[index][block].clone(),
                     compile_cpu_ns: (!compile.is_empty()).then(|| median(compile)),
                 });
             }
@@ -306,6 +308,8 @@ impl Aggregate {
         let counted = || rows.iter().filter(|row| row.counted);
         let interpreter_ns = counted().map(|row| row.interpreter.median_ns).sum();
         let native_ns = counted().map(|row| row.native.median_ns).sum();
+        let mut shares = Shares::default();
+        counted().for_each(|row| shares += &row.shares);
         Self {
             mode,
             engine: engine.to_string(),
@@ -314,6 +318,7 @@ impl Aggregate {
             native_ns,
             ratio,
             of_blocks: Range::of(counted().map(|row| row.ratio.value)),
+            shares,
             saved_ns: i128::from(interpreter_ns) - i128::from(native_ns),
             compiling,
         }

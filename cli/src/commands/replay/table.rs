@@ -3,7 +3,7 @@
 use crate::terminal::{self, say};
 use cranevm_cli::{
     measure::{count, time},
-    replay::{Aggregate, BlockReport, LeftOut, Mode, Ratio, Report, Row, Times},
+    replay::{Aggregate, BlockReport, LeftOut, Mode, Ratio, Report, Row, Shares, Times},
 };
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ fn mode_table(report: &Report, rows: &[&Row]) -> impl std::fmt::Display {
     let compiles = rows.iter().any(|row| row.compile_cpu_ns.is_some());
     let mut header = vec!["block", "interpreter", ""];
     for engine in &engines {
-        header.extend([engine, "", "ratio", "found", "hand-overs"]);
+        header.extend([engine, "", "ratio", "frames", "gas", "hand-overs"]);
         if compiles {
             header.push("compiling");
         }
@@ -93,8 +93,9 @@ fn mode_table(report: &Report, rows: &[&Row]) -> impl std::fmt::Display {
         for row in engines.iter().filter_map(of) {
             cells.extend(times(&row.native));
             cells.push(format!("{:.2}x", row.ratio.value));
-            cells.push(percent(row.shares.lookups_found));
-            cells.push(count(row.shares.hand_overs));
+            cells.push(percent(row.shares.native_frames()));
+            cells.push(percent(row.shares.native_gas()));
+            cells.push(count(row.shares.handed_over()));
             cells.extend(row.compile_cpu_ns.map(nanos));
         }
         table.add_row(cells);
@@ -114,6 +115,9 @@ fn sums(report: &Report) -> impl std::fmt::Display {
         "min",
         "median",
         "max",
+        "frames",
+        "gas",
+        "most interpreted",
         "saved",
         "compiling",
         "programs",
@@ -125,7 +129,7 @@ fn sums(report: &Report) -> impl std::fmt::Display {
     table.trim_fmt()
 }
 
-fn sum_cells(sum: &Aggregate) -> [String; 14] {
+fn sum_cells(sum: &Aggregate) -> [String; 17] {
     let Ratio { value, low, high } = sum.ratio;
     let saved = u64::try_from(sum.saved_ns.unsigned_abs()).unwrap_or(u64::MAX);
     let sign = if sum.saved_ns < 0 { "-" } else { "" };
@@ -140,11 +144,22 @@ fn sum_cells(sum: &Aggregate) -> [String; 14] {
         format!("{:.2}", sum.of_blocks.min),
         format!("{:.2}", sum.of_blocks.median),
         format!("{:.2}", sum.of_blocks.max),
+        percent(sum.shares.native_frames()),
+        percent(sum.shares.native_gas()),
+        most_interpreted(&sum.shares),
         format!("{sign}{}", nanos(saved)),
         nanos(sum.compiling.cpu_ns),
         count(sum.compiling.programs),
         format!("{:.1} MB", sum.compiling.code_bytes as f64 / 1e6),
     ]
+}
+
+/// Why most of the gas that wasn't native wasn't.
+fn most_interpreted(shares: &Shares) -> String {
+    shares.most_interpreted().map_or_else(
+        || "nothing".into(),
+        |(reason, share)| format!("{} {}", reason.replace('_', " "), percent(share)),
+    )
 }
 
 /// A median and its spread.
