@@ -242,27 +242,27 @@ mod tests {
     use crate::{PassOptions, PassSet, analyze};
     use revm_primitives::hardfork::SpecId;
 
-    /// Whether two blocks with these opcodes, which a computed jump may lead to, become one.
-    fn are_merged(first: &[u8], second: &[u8]) -> bool {
-        const TARGETS: u16 = 0x101;
-        let second_at = TARGETS + 1 + first.len() as u16;
-        let mut code = Vec::new();
-        // Offsets that something is computed of may be jumped to.
-        for target in [TARGETS, second_at] {
-            code.push(Opcode::PUSH2.get());
-            code.extend(target.to_be_bytes());
-            code.push(Opcode::ISZERO.get());
-        }
-        code.extend([Opcode::ADD, Opcode::JUMP].map(Opcode::get));
-        code.resize(TARGETS.into(), 0);
-        for block in [first, second] {
+    /// How many of the blocks with these opcodes, which a computed jump may lead to, are merged into
+    /// another.
+    fn merged(blocks: &[&[u8]]) -> usize {
+        let mut code =
+            [Opcode::PUSH0, Opcode::CALLDATALOAD, Opcode::JUMP].map(Opcode::get).to_vec();
+        for block in blocks {
             code.push(Opcode::JUMPDEST.get());
-            code.extend(block);
+            code.extend(*block);
         }
-        let spec_id = SpecId::AMSTERDAM;
-        let options = PassOptions { spec_id, verify: true, ..PassOptions::default() };
+        let options = PassOptions {
+            spec_id: SpecId::AMSTERDAM,
+            compile_all: true,
+            verify: true,
+            ..PassOptions::default()
+        };
         let program = analyze(&code, &options).expect("short code");
-        program.blocks.values().any(|data| data.merged_into.is_some())
+        program.blocks.values().filter(|data| data.merged_into.is_some()).count()
+    }
+
+    fn are_merged(first: &[u8], second: &[u8]) -> bool {
+        merged(&[first, second]) == 1
     }
 
     const CALLER: u8 = Opcode::CALLER.get();
@@ -285,18 +285,30 @@ mod tests {
         assert!(!are_merged(&[msize, POP, JUMP], &[address, POP, JUMP]));
         assert!(!are_merged(&[POP, msize, POP, JUMP], &[POP, address, POP, JUMP]));
         // What is as if it were not there needs as many words.
-        for opcode in [Opcode::DUPN, Opcode::SWAPN, Opcode::EXCHANGE] {
-            let back = if opcode == Opcode::DUPN { Opcode::POP } else { opcode }.get();
-            let there_and_back = |depth| [opcode.get(), depth, back, depth, JUMP];
+        for opcode in [Opcode::SWAPN, Opcode::EXCHANGE] {
+            let there_and_back = |depth| [opcode.get(), depth, opcode.get(), depth, JUMP];
             let (one, other) = (there_and_back(0x80), there_and_back(0x81));
             assert!(are_merged(&one, &one) && !are_merged(&one, &other), "{opcode}");
         }
+        let dropped = |depth| [Opcode::DUPN.get(), depth, POP, JUMP];
+        assert!(are_merged(&dropped(0x80), &dropped(0x80)));
+        assert!(!are_merged(&dropped(0x80), &dropped(0x81)));
         // The same opcodes, of which other instructions become.
         let (push, mul) = (Opcode::PUSH1.get(), Opcode::MUL.get());
         assert!(are_merged(&[push, 5, mul, JUMP], &[push, 5, mul, JUMP]));
         assert!(!are_merged(&[push, 0x20, mul, JUMP], &[push, 5, mul, JUMP]));
         let zero = Opcode::PUSH0.get();
         assert!(!are_merged(&[Opcode::PUSH1.get(), 0, POP, JUMP], &[zero, POP, JUMP]));
+    }
+
+    #[test]
+    fn equal_blocks_among_others_are_merged() {
+        let blocks: Vec<[u8; 4]> =
+            [Opcode::ADDRESS, Opcode::CALLER, Opcode::CALLVALUE, Opcode::MSIZE, Opcode::GAS]
+                .map(|opcode| [opcode.get(), POP, POP, JUMP])
+                .to_vec();
+        let twice: Vec<&[u8]> = blocks.iter().chain(&blocks).map(|block| &block[..]).collect();
+        assert_eq!(merged(&twice), blocks.len());
     }
 
     /// A jump to the upper of two words, or the lower one: constants choose.
