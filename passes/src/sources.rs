@@ -130,4 +130,5 @@ hash_sources! {
     "transform/simplify.rs",
     "transform/simplify/rules.rs",
     "transform/thread_jumps.rs",
+    "transform/thread_jumps/tests.rs",
 }

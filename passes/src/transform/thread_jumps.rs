@@ -20,6 +20,9 @@
 //!
 //! Cost: linear in the instructions, by the budget.
 
+#[cfg(test)]
+mod tests;
+
 use crate::analysis::control_flow::{BlockShape, ControlFlow, Ending};
 use crate::analysis::failure::failing_blocks;
 use crate::analysis::references::{References, find_references};
@@ -374,7 +377,7 @@ impl Threader<'_> {
         let target_fails = target.is_some_and(|target| self.failing.contains(target));
         let way = match (target, self.failing.contains(next)) {
             (Some(_), false) if target_fails => Some((Way::Next, next)),
-            (Some(target), true) if !target_fails => Some((Way::Target, target)),
+            (Some(target), true) => Some((Way::Target, target)),
             _ => None,
         };
         match way {
