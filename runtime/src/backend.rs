@@ -11,6 +11,7 @@ use crate::{
     error::RuntimeError,
     frame_counts::FrameRegistry,
     helper::MARKER,
+    locks::lock,
     lookup::{
         AotRequest, InterpretReason, LookupDecision, LookupRequest, ProgramStatus, RuntimeCacheKey,
     },
@@ -22,13 +23,27 @@ use crate::{
 use alloy_primitives::B256;
 use cranevm_codegen::{CompilerOptions, HAS_COMPILER};
 use revm::primitives::hardfork::SpecId;
-use std::{env, fmt, sync::Arc, time::Duration};
+use std::{
+    env, fmt,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
 
 /// Compiles contracts and keeps their programs. A cheap handle: clones share everything.
-#[derive(Clone)]
 pub struct JitBackend {
-    /// `None` for a handle that is disabled for good.
+    /// `None` for a handle from [`disabled`](Self::disabled), or a clone of one.
     shared: Option<Shared>,
+    /// What such a handle and its clones share instead, made with the first clone.
+    family: OnceLock<Arc<Family>>,
+}
+
+/// The handles that come from one call of [`JitBackend::disabled`].
+#[derive(Default)]
+struct Family {
+    /// A default backend, once one of them was switched on.
+    shared: OnceLock<Shared>,
+    /// Held by who starts it.
+    starting: Mutex<()>,
 }
 
 /// What all clones of a handle share.
@@ -48,10 +63,12 @@ impl Drop for Owner {
 }
 
 impl JitBackend {
-    /// A backend that compiles nothing, for ever. Costs nothing: no allocation, no environment, no
-    /// thread. To switch on later, make a backend with [`new`](Self::new) and `enabled: false`.
+    /// A handle that compiles nothing, until it or a clone of it is switched on by
+    /// [`set_enabled`](Self::set_enabled): that starts a backend of the default configuration, which
+    /// all clones share then, earlier ones too. Until then it costs nothing: no environment, no
+    /// thread, and no allocation but some bytes with the first clone.
     pub const fn disabled() -> Self {
-        Self { shared: None }
+        Self { shared: None, family: OnceLock::new() }
     }
 
     /// A backend with `config`, overridden by the environment
@@ -90,7 +107,21 @@ impl JitBackend {
         if starts {
             service.start_workers()?;
         }
-        Ok(Self { shared: Some(Shared { service, _owner }) })
+        Ok(Self { shared: Some(Shared { service, _owner }), family: OnceLock::new() })
+    }
+
+    /// Starts a default backend for all handles from the same [`disabled`](Self::disabled), unless
+    /// there is one.
+    pub(crate) fn start_default(&self) -> eyre::Result<()> {
+        let family = self.family.get_or_init(Arc::default);
+        let _alone = lock(&family.starting);
+        if family.shared.get().is_none() {
+            let config = RuntimeConfig { enabled: true, ..RuntimeConfig::default() };
+            if let Some(shared) = Self::new(config)?.shared {
+                family.shared.get_or_init(|| shared);
+            }
+        }
+        Ok(())
     }
 
     /// Says how to run a frame of `request`'s code. Never waits, except in
@@ -176,7 +207,7 @@ impl JitBackend {
     /// [`RuntimeError::CompileFailed`] with the reason, which is
     /// [`CompileFailure::WrongHash`](crate::runtime::CompileFailure::WrongHash) if the key isn't
     /// that of the code, [`RuntimeError::TimedOut`], [`RuntimeError::NoBackend`] on a handle from
-    /// [`disabled`](Self::disabled).
+    /// [`disabled`](Self::disabled) that wasn't switched on.
     pub fn compile_jit_sync(&self, request: LookupRequest) -> eyre::Result<()> {
         self.compile_jit_sync_timeout(request, SYNC_LIMIT)
     }
@@ -272,7 +303,10 @@ impl JitBackend {
 
     #[inline]
     pub(crate) fn service(&self) -> Option<&Arc<CompileService>> {
-        self.shared.as_ref().map(|shared| &shared.service)
+        match &self.shared {
+            Some(shared) => Some(&shared.service),
+            None => self.family.get()?.shared.get().map(|shared| &shared.service),
+        }
     }
 
     /// Counts and logs requests for artifacts.
@@ -283,6 +317,16 @@ impl JitBackend {
             tracing::warn!(?first, error = %RuntimeError::NoStore,
                 "request for an artifact dropped; further ones are only counted");
         }
+    }
+}
+
+impl Clone for JitBackend {
+    fn clone(&self) -> Self {
+        let family = match &self.shared {
+            Some(_) => OnceLock::new(),
+            None => OnceLock::from(Arc::clone(self.family.get_or_init(Arc::default))),
+        };
+        Self { shared: self.shared.clone(), family }
     }
 }
 

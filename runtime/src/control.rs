@@ -1,7 +1,7 @@
 //! What a handle steers: what is forgotten, whether compiled code is used, whether anything is
 //! compiled in the background, and the end.
 
-use crate::{error::RuntimeError, helper::deadline_in, runtime::JitBackend};
+use crate::{helper::deadline_in, runtime::JitBackend};
 use cranevm_codegen::HAS_COMPILER;
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -40,16 +40,18 @@ impl JitBackend {
 
     /// Switches on or off. Takes effect in live EVMs at their next frame; programs stay resident,
     /// and what is queued is compiled. Switching on for the first time loads what the
-    /// [`store`](crate::runtime::RuntimeConfig::store) has, and returns when that is done.
+    /// [`store`](crate::runtime::RuntimeConfig::store) has, and returns when that is done. Switching
+    /// on a handle from [`disabled`](Self::disabled) starts a default backend.
     ///
     /// # Errors
-    /// [`RuntimeError::NoBackend`] for switching on a handle from [`disabled`](Self::disabled);
-    /// [`RuntimeError::Store`] if the artifact store can't say what it has;
-    /// [`RuntimeError::Thread`] if no worker can be started. The backend stays off then.
+    /// [`RuntimeError::Store`](crate::runtime::RuntimeError::Store) if the artifact store can't say what it has;
+    /// [`RuntimeError::Thread`](crate::runtime::RuntimeError::Thread) if no worker can be started. The backend stays off then. On a handle
+    /// from [`disabled`](Self::disabled), those of [`new`](Self::new).
     pub fn set_enabled(&self, enabled: bool) -> eyre::Result<()> {
-        let Some(service) = self.service() else {
-            return if enabled { Err(RuntimeError::NoBackend.into()) } else { Ok(()) };
-        };
+        if enabled && self.service().is_none() {
+            self.start_default()?;
+        }
+        let Some(service) = self.service() else { return Ok(()) };
         if enabled {
             service.preload()?;
             if HAS_COMPILER && !service.config.blocking {
@@ -66,7 +68,7 @@ impl JitBackend {
     /// Requests are queued meanwhile. Holds for workers that are started later, too.
     ///
     /// Blocking lookups and [`compile_jit_sync`](Self::compile_jit_sync) compile all the same.
-    /// Nothing at all happens on a handle from [`disabled`](Self::disabled).
+    /// Nothing at all happens on a handle from [`disabled`](Self::disabled) before it is switched on.
     pub fn pause(&self) {
         if let Some(service) = self.service() {
             let closed = service.pool.pause();

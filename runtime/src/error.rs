@@ -27,11 +27,11 @@ pub enum RuntimeError {
         /// What is wrong with its value.
         problem: String,
     },
-    /// The handle comes from [`JitBackend::disabled`](crate::runtime::JitBackend::disabled), which
-    /// has no machinery behind it.
+    /// The handle comes from [`JitBackend::disabled`](crate::runtime::JitBackend::disabled), and
+    /// wasn't switched on: it has no machinery behind it.
     #[error(
-        "this backend handle was made by JitBackend::disabled() and can't compile; \
-         make it with JitBackend::new (a configuration with enabled = false starts nothing)"
+        "this backend handle was made by JitBackend::disabled() and can't compile; call \
+         set_enabled(true), which starts a default backend, or make it with JitBackend::new"
     )]
     NoBackend,
     /// The operating system refused a thread.

@@ -21,8 +21,8 @@ use std::ops::AddAssign;
 /// what comes back when the frame has ended isn't. Of a frame that ends by an error of the
 /// transaction, the last run's gas isn't counted.
 ///
-/// Frames of EVMs whose handle was made by [`JitBackend::disabled`], and not switched on since,
-/// aren't counted.
+/// Frames of EVMs whose handle was made by [`JitBackend::disabled`] aren't counted before it is
+/// switched on.
 ///
 /// [`JitBackend::disabled`]: crate::runtime::JitBackend::disabled
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

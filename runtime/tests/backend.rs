@@ -305,10 +305,9 @@ fn control_calls_never_block() {
 }
 
 #[test]
-fn a_disabled_handle_stays_so_and_says_so() {
+fn a_disabled_handle_says_so() {
     let backend = JitBackend::disabled();
     assert!(backend.set_enabled(false).is_ok());
-    assert!(matches!(typed(&backend.set_enabled(true).unwrap_err()), RuntimeError::NoBackend));
     let error = backend.compile_jit_sync(request(&summing())).unwrap_err();
     assert!(matches!(typed(&error), RuntimeError::NoBackend));
     let decision = backend.lookup_blocking(request(&summing()));

@@ -7,7 +7,7 @@ use crate::common::{
 use cranevm::{
     revm_evm::JitEvm,
     runtime::{
-        JitBackend, LookupDecision, ProgramStatus, RuntimeConfig, RuntimeError,
+        FrameStats, JitBackend, LookupDecision, ProgramStatus, RuntimeConfig, RuntimeError,
         RuntimeStatsSnapshot, RuntimeTuning,
     },
 };
@@ -157,7 +157,7 @@ fn w12_disabled_is_free() {
     assert_eq!(DISABLED.stats(), RuntimeStatsSnapshot::default());
 }
 
-/// Frames on a backend that is switched off neither look anything up nor count.
+/// Frames on a backend that is switched off look nothing up, and count as such.
 #[test]
 fn w12_frames_ask_nothing_of_what_is_switched_off() {
     let backend = JitBackend::new(RuntimeConfig::default()).unwrap();
@@ -166,8 +166,54 @@ fn w12_frames_ask_nothing_of_what_is_switched_off() {
     for _ in 0..100 {
         assert!(jit.transact(call()).unwrap().result.is_success());
     }
-    assert_eq!(backend.stats(), RuntimeStatsSnapshot::default());
+    let stats = backend.stats();
+    assert_eq!(stats.frames.interpreted.disabled.frames, 100);
+    let FrameStats { lookups, .. } = stats.frames;
+    assert_eq!(lookups, 0);
+    let others = RuntimeStatsSnapshot { frames: FrameStats::default(), ..stats };
+    assert_eq!(others, RuntimeStatsSnapshot::default());
     assert!(matches!(backend.status(&request(&code).key), ProgramStatus::Unknown));
+}
+
+/// An operator may switch on what a node was started without: as with revmc, that starts a backend
+/// of the default configuration, for all clones of the handle.
+#[test]
+fn r14_a_disabled_handle_can_be_switched_on() {
+    let handle = JitBackend::disabled();
+    let (earlier, other) = (handle.clone(), JitBackend::disabled());
+    let code = summing();
+    let mut jit = JitEvm::new(evm(database(&[(TARGET, &code[..])]), SPEC), earlier.clone());
+    jit.transact(call()).unwrap();
+    assert!(!earlier.enabled());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| handle.set_enabled(true).unwrap());
+        }
+    });
+    for handle in [&handle, &earlier, &handle.clone(), jit.backend()] {
+        assert!(handle.enabled());
+    }
+    assert!(!other.enabled() && !JitBackend::disabled().enabled());
+    earlier.compile_jit_sync(request(&code)).unwrap();
+    jit.transact(call()).unwrap();
+    let stats = handle.stats();
+    assert_eq!(stats.frames.native().frames, 1, "in an EVM that was there before");
+    assert_eq!((stats.compilations_dispatched, stats.resident_entries), (1, 1));
+    assert_eq!(other.stats(), RuntimeStatsSnapshot::default());
+    earlier.set_enabled(false).unwrap();
+    jit.transact(call()).unwrap();
+    assert!(!handle.enabled());
+    assert_eq!(handle.stats().frames.interpreted.disabled.frames, 1);
+}
+
+/// The same by the handle that nobody has cloned, as in an EVM.
+#[test]
+fn r14_a_disabled_evm_can_be_switched_on() {
+    let mut jit = JitEvm::disabled(evm(database(&[(TARGET, &summing()[..])]), SPEC));
+    jit.backend().set_enabled(true).unwrap();
+    jit.backend().compile_jit_sync(request(&summing())).unwrap();
+    jit.transact(call()).unwrap();
+    assert_eq!(jit.backend().stats().frames.native().frames, 1);
 }
 
 /// Dropping the last handle interrupts the work between two chunks.

@@ -98,9 +98,9 @@ fn w15_odd_configurations_work_or_are_refused() {
     backend.compile_jit(numbered(1));
     assert!(backend.wait_idle(LONG));
     assert_eq!(backend.stats().resident_entries, 1);
-    // A handle without machinery stays off, and says so.
+    // A handle without machinery says so.
     let disabled = JitBackend::disabled();
-    let error = disabled.set_enabled(true).unwrap_err();
+    let error = disabled.compile_jit_sync(numbered(1)).unwrap_err();
     assert!(matches!(error.downcast_ref(), Some(RuntimeError::NoBackend)));
     assert!(!disabled.enabled());
 }
