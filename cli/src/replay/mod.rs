@@ -47,6 +47,6 @@ pub use report::{Aggregate, BlockReport, Compiling, Difference, LeftOut, Report,
 pub use session::{ReplayError, Session, Settings, Step};
 pub use shares::{Ran, Shares};
 pub use state::{BlockDb, MissingState};
-pub use statistics::{Range, Ratio, Times};
+pub use statistics::{PROCESS_SPREAD, Range, Ratio, Times};
 pub use synthetic::blocks as synthetic_blocks;
 pub use transaction::TransactionError;

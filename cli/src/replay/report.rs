@@ -60,7 +60,7 @@ pub struct BlockReport {
     pub transactions: usize,
     /// By the header.
     pub gas_used: u64,
-    /// Median of a few runs.
+    /// The least of a few runs.
     pub interpreter_ns: u64,
     /// The share of its time that precompiled contracts take.
     pub precompiles: f64,

@@ -12,7 +12,7 @@ use super::{
     report::{BlockReport, Difference, LeftOut, Report},
     warm::Warm,
 };
-use crate::measure::{median, nanos};
+use crate::measure::nanos;
 use cranevm::runtime::{JitBackend, LookupRequest, RuntimeCacheKey};
 use revm::primitives::{Bytes, hardfork::SpecId, keccak256};
 use std::{fmt::Display, time::Duration};
@@ -74,8 +74,8 @@ const MIN_TIME: Duration = Duration::from_millis(1);
 /// A block of which precompiled contracts are more than this share is left out of the sums.
 const MAX_PRECOMPILES: f64 = 0.5;
 
-/// Runs from which a block's time in the interpreter is taken for that.
-const PROBES: usize = 3;
+/// Runs of which the least is a block's time in the interpreter for that: it was disturbed least.
+const PROBES: usize = 5;
 
 /// A measurement under way.
 pub struct Session<'a> {
@@ -230,11 +230,11 @@ fn failure(engine: &NativeEngine, error: &cranevm::Error) -> ReplayError {
 /// What a block does in the interpreter, how long it takes, and the share of precompiled contracts.
 fn probe(block: &ReplayBlock) -> Result<(Executed, Duration, f64), ExecuteError> {
     let executed = Subject::Interpreter.run(block, &mut || ())?;
-    let mut times = Vec::with_capacity(PROBES);
+    let mut least = Duration::MAX;
     for _ in 0..PROBES {
-        times.push(Subject::Interpreter.run(block, &mut || ())?.time);
+        least = least.min(Subject::Interpreter.run(block, &mut || ())?.time);
     }
-    Ok((executed, median(&times), precompiles::share(block)?))
+    Ok((executed, least, precompiles::share(block)?))
 }
 
 /// The processor time of what a process does once: a backend and the compilation of one STOP.

@@ -111,7 +111,7 @@ fn sums(report: &Report) -> impl std::fmt::Display {
         "interpreter",
         "native",
         "ratio",
-        "rounds",
+        "range",
         "min",
         "median",
         "max",
