@@ -225,3 +225,21 @@ fn jit_modes_are_parsed_and_told() {
     assert_eq!(JitMode::default(), JitMode::InProcess);
     assert!(RuntimeConfig::default().with_env_overrides().is_ok());
 }
+
+/// A node that was started without native code, whose operator asks for it later. Handles were
+/// given to EVMs and to RPC before.
+#[test]
+fn an_operator_switches_on_what_a_node_was_started_without() -> revmc::eyre::Result<()> {
+    let backend = JitBackend::disabled();
+    let (for_evms, for_rpc) = (backend.clone(), backend.clone());
+    assert!(!for_evms.enabled());
+    for_rpc.set_enabled(true)?;
+    assert!(backend.enabled() && for_evms.enabled());
+    for_rpc.compile_jit_sync(numbered(1))?;
+    assert_eq!(for_evms.stats().resident_entries, 1);
+    for_rpc.set_enabled(false)?;
+    assert!(!for_evms.enabled());
+    // Another handle has nothing to do with these.
+    assert!(!JitBackend::disabled().enabled());
+    Ok(())
+}
