@@ -123,7 +123,7 @@ fn w01_changes_reach_live_evms() {
     assert_eq!(backend.stats().jit_total_bytes(), 0, "the EVM let go of it, switched off");
 }
 
-/// What one EVM runs again and again, and asks of the backend once, counts as used.
+/// What one EVM runs again and again, out of its own cache, counts as used.
 #[test]
 fn w01_uses_by_a_live_evm_keep_a_program() {
     let backend = backend(RuntimeTuning {
@@ -136,14 +136,11 @@ fn w01_uses_by_a_live_evm_keep_a_program() {
     let mut jit = JitEvm::new(evm(database(&[(TARGET, PROBE)]), SPEC), backend.clone());
     assert!(natively(&mut jit));
     let start = Instant::now();
-    let mut hits = None;
     while start.elapsed() < Duration::from_millis(1500) || backend.stats().evictions == 0 {
         assert!(start.elapsed() < LONG && natively(&mut jit));
-        hits = hits.max(Some(backend.stats().lookup_hits));
     }
     assert!(!is_resident(&backend, &numbered(1)), "nobody used it");
     assert!(is_resident(&backend, &request(PROBE)));
-    assert!(hits < Some(100), "the backend was asked about once an epoch, not for each frame");
 }
 
 /// The fork is part of a program's name, also within one EVM that goes on to another fork.
