@@ -29,6 +29,9 @@ use std::{
 /// How long a caller waits for who compiles what it wants, before it looks whether that is paused.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long a caller waits for `on_compilation` to hear of what it has compiled.
+const EVENT_PATIENCE: Duration = Duration::from_millis(100);
+
 impl CompileService {
     /// Compiles on this thread what isn't there yet.
     pub(crate) fn compile_sync(
@@ -60,13 +63,21 @@ impl CompileService {
     }
 
     /// The program of `source`: resident, or awaited from the thread that compiles it, or compiled
-    /// here. Ends by `deadline`, but for the chunk at hand then.
+    /// here. Ends by `deadline`, but for the chunk at hand then; and tells `on_compilation` first.
     pub(crate) fn program(
         self: &Arc<Self>,
         goal: Goal,
         source: &Source,
         deadline: Instant,
     ) -> Attempt {
+        let attempt = self.obtain(goal, source, deadline);
+        if self.crew.keeps_house() {
+            self.ledger.events.wait_heard(EVENT_PATIENCE);
+        }
+        attempt
+    }
+
+    fn obtain(self: &Arc<Self>, goal: Goal, source: &Source, deadline: Instant) -> Attempt {
         let key = source.key();
         let kept_since = self.library_generation();
         if goal == Goal::Artifact {
@@ -375,10 +386,10 @@ mod tests {
             let again = service.program(Goal::Program, &source(SECOND), later()).unwrap_err();
             assert!(Arc::ptr_eq(&again, &failure));
         }
-        assert_eq!(service.ledger.counters.compilations_dispatched.get(), 1);
+        assert_eq!(service.ledger.counters.compilations.dispatched.get(), 1);
         drop(first);
         service.program(Goal::Program, &source(SECOND), later()).unwrap();
-        assert_eq!(service.ledger.counters.compilations_dispatched.get(), 2);
+        assert_eq!(service.ledger.counters.compilations.dispatched.get(), 2);
         assert!(service.known(&key(SECOND)).is_some_and(|known| known.is_ok()));
     }
 
@@ -390,7 +401,7 @@ mod tests {
         service.clear();
         assert!(service.known(&key(SECOND)).is_none());
         assert!(service.program(Goal::Program, &source(SECOND), later()).is_err());
-        assert_eq!(service.ledger.counters.compilations_dispatched.get(), 2);
+        assert_eq!(service.ledger.counters.compilations.dispatched.get(), 2);
     }
 
     #[test]

@@ -110,11 +110,15 @@ pub struct RuntimeConfig {
     ///
     /// Default: `false`.
     pub blocking: bool,
-    /// Called once after each attempt to compile, at each level, when its result is visible to
-    /// lookups. It runs on the housekeeping thread, and nothing waits for it: a panic in it is
-    /// contained and logged, and while it blocks, up to
+    /// Called once after each attempt to compile a contract that has no program, when its result is
+    /// visible to lookups. Upgrades of programs, to better code, aren't told of. It runs on the
+    /// housekeeping thread: a panic in it is contained and logged, and while it blocks, up to
     /// [`channel_capacity`](RuntimeTuning::channel_capacity) events wait and further ones are
     /// dropped and counted.
+    ///
+    /// A call that compiles by itself (`compile_jit_sync`, `prepare_aot_sync`, blocking lookups)
+    /// returns when the callback has heard of that, unless the callback takes longer than 100 ms:
+    /// then it hears of it later. Nothing else waits for it.
     ///
     /// A callback that holds a handle of this backend keeps the backend alive, and so itself:
     /// see [`shut_down`](crate::runtime::JitBackend::shut_down).
@@ -191,7 +195,7 @@ impl RuntimeConfig {
 }
 
 /// Reads and parses an environment variable; `None` if it isn't set.
-fn parse<T: FromStr<Err: Display>>(
+pub(crate) fn parse<T: FromStr<Err: Display>>(
     env: &dyn Fn(&str) -> Option<OsString>,
     name: &'static str,
 ) -> Result<Option<T>, RuntimeError> {

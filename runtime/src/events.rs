@@ -1,8 +1,8 @@
 //! The queue between compilations and the client's `on_compilation`.
 //!
-//! Whoever compiled leaves an event and goes on; the housekeeping thread calls the callback. The
-//! queue is bounded, so a callback that blocks for ever costs its own events and that thread, and
-//! nothing else waits for it.
+//! Whoever compiled leaves an event; the housekeeping thread calls the callback. A caller that
+//! compiled for itself waits a moment until its event was heard, a worker goes on. The queue is
+//! bounded, so a callback that blocks for ever costs its own events and that thread.
 
 use crate::{
     config::CompilationEvent,
@@ -13,7 +13,8 @@ use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex},
-    time::Instant,
+    thread::{self, ThreadId},
+    time::{Duration, Instant},
 };
 
 pub(crate) type Callback = Arc<dyn Fn(CompilationEvent) + Send + Sync>;
@@ -22,8 +23,8 @@ pub(crate) type Callback = Arc<dyn Fn(CompilationEvent) + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct EventQueue {
     state: Mutex<State>,
-    /// Nothing is queued, and the callback isn't running.
-    drained: Condvar,
+    /// Something was heard, or nobody listens any more.
+    progress: Condvar,
 }
 
 #[derive(Default)]
@@ -31,15 +32,18 @@ struct State {
     callback: Option<Callback>,
     capacity: usize,
     queue: VecDeque<CompilationEvent>,
-    /// Calls of the callback under way.
-    calls: usize,
+    /// Events that were ever queued, and those of them that the callback has returned from.
+    queued: u64,
+    heard: u64,
+    /// The call of the callback under way: on which thread, and since when.
+    call: Option<(ThreadId, Instant)>,
 }
 
 impl EventQueue {
     /// A queue for `callback`; without one it stays empty.
     pub(crate) fn new(callback: Option<Callback>, capacity: usize) -> Self {
         let state = State { callback, capacity, ..State::default() };
-        Self { state: Mutex::new(state), drained: Condvar::new() }
+        Self { state: Mutex::new(state), progress: Condvar::new() }
     }
 
     /// Events waiting.
@@ -56,16 +60,18 @@ impl EventQueue {
         let fits = state.queue.len() < state.capacity;
         if fits {
             state.queue.push_back(event);
+            state.queued += 1;
         }
         fits
     }
 
-    /// Calls the callback for the oldest event, if there is one. Panics are contained.
+    /// Calls the callback for the oldest event, if there is one. Panics are contained. Only one
+    /// thread does so.
     pub(crate) fn deliver_one(&self) -> bool {
         let mut state = lock(&self.state);
         let Some(callback) = state.callback.clone() else { return false };
         let Some(event) = state.queue.pop_front() else { return false };
-        state.calls += 1;
+        state.call = Some((thread::current().id(), Instant::now()));
         drop(state);
         // Unwind safety: nothing of this crate is lent to the callback.
         let called = catch_unwind(AssertUnwindSafe(|| callback(event)));
@@ -75,10 +81,9 @@ impl EventQueue {
             tracing::error!(message = panic_message(&*panic), "on_compilation panicked");
         }
         let mut state = lock(&self.state);
-        state.calls -= 1;
-        if state.queue.is_empty() && state.calls == 0 {
-            self.drained.notify_all();
-        }
+        state.call = None;
+        state.heard += 1;
+        self.progress.notify_all();
         true
     }
 
@@ -87,7 +92,7 @@ impl EventQueue {
         let mut state = lock(&self.state);
         let callback = state.callback.take();
         state.queue.clear();
-        self.drained.notify_all();
+        self.progress.notify_all();
         drop(state);
         // Not under the lock: it may hold handles of this backend or of others.
         drop(callback);
@@ -96,11 +101,28 @@ impl EventQueue {
     /// Waits until the callback has heard everything; `false` if it hasn't by `deadline`.
     pub(crate) fn wait_drained(&self, deadline: Instant) -> bool {
         let mut state = lock(&self.state);
-        while !state.queue.is_empty() || state.calls > 0 {
-            let Some(waited) = wait_until(&self.drained, state, deadline) else { return false };
+        while !state.queue.is_empty() || state.call.is_some() {
+            let Some(waited) = wait_until(&self.progress, state, deadline) else { return false };
             state = waited;
         }
         true
+    }
+
+    /// Waits until the callback has heard what is queued now, unless it takes longer than
+    /// `patience` for one event, or this is called by it.
+    pub(crate) fn wait_heard(&self, patience: Duration) {
+        let mut state = lock(&self.state);
+        let (wanted, deadline) = (state.queued, Instant::now() + patience);
+        while state.callback.is_some() && state.heard < wanted {
+            let is_hopeless = state.call.is_some_and(|(thread, since)| {
+                thread == thread::current().id() || since.elapsed() >= patience
+            });
+            if is_hopeless {
+                return;
+            }
+            let Some(waited) = wait_until(&self.progress, state, deadline) else { return };
+            state = waited;
+        }
     }
 }
 
@@ -110,10 +132,7 @@ mod tests {
     use crate::{CompileTimings, config::CompilationKind};
     use alloy_primitives::B256;
     use revm::primitives::hardfork::SpecId;
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering},
-        time::Duration,
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn event() -> CompilationEvent {
         CompilationEvent {
@@ -146,6 +165,35 @@ mod tests {
         assert!(queue.push(event()));
         queue.close();
         assert_eq!((queue.len(), queue.deliver_one()), (0, false));
+    }
+
+    #[test]
+    fn who_waits_is_told_and_never_held_up() {
+        let long = Duration::from_secs(60);
+        let queue = Arc::<Mutex<Option<Arc<EventQueue>>>>::default();
+        let callback: Callback = Arc::new({
+            let queue = Arc::clone(&queue);
+            // By the callback itself there is nothing to wait for.
+            move |_| lock(&queue).as_ref().unwrap().wait_heard(long)
+        });
+        let events = Arc::new(EventQueue::new(Some(callback), 2));
+        *lock(&queue) = Some(Arc::clone(&events));
+        events.wait_heard(long);
+        assert!(events.push(event()));
+        let start = Instant::now();
+        events.wait_heard(Duration::from_millis(5));
+        assert!(start.elapsed() >= Duration::from_millis(5), "nobody has heard it");
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| events.wait_heard(long));
+            assert!(events.deliver_one());
+            waiter.join().unwrap();
+            assert!(events.push(event()));
+            let waiter = scope.spawn(|| events.wait_heard(long));
+            events.close();
+            waiter.join().unwrap();
+        });
+        assert!(start.elapsed() < long);
+        *lock(&queue) = None;
     }
 
     #[test]

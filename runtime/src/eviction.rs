@@ -257,7 +257,7 @@ mod tests {
             let limit = if configured == 4 * page { 4 * page } else { 8 * page } as u64;
             let held = service.held_bytes();
             assert!(held <= limit && held > limit - 2 * page as u64, "{held} of {limit}");
-            assert_eq!(service.ledger.counters.compilations_failed.get(), 0);
+            assert_eq!(service.ledger.counters.compilations.failed.get(), 0);
         }
     }
 
@@ -278,19 +278,19 @@ mod tests {
         assert_eq!(service.cache.tier(&key(&code)), Some(Tier::Baseline), "it runs all the same");
         service.find_lacking();
         let request = LookupRequest { key: key(&code), code: code.clone() };
-        let dispatched = || service.ledger.counters.compilations_dispatched.get();
+        let dispatched = || service.ledger.counters.upgrades.dispatched.get();
         let (look, before) = (|| service.use_requested(&request).map(drop), dispatched());
         look().unwrap();
         assert!(service.ledger.pending.wait_none(later()));
         assert_eq!(dispatched(), before, "there is no more memory than before");
         // Not enough by far, and that may happen again.
         for _ in 0..2 {
-            let failed = service.ledger.counters.compilations_failed.get();
+            let failed = service.ledger.counters.upgrades.failed.get();
             held.truncate(held.len() - 2);
             service.find_lacking();
             look().unwrap();
             assert!(service.ledger.pending.wait_none(later()));
-            assert_eq!(service.ledger.counters.compilations_failed.get(), failed + 1);
+            assert_eq!(service.ledger.counters.upgrades.failed.get(), failed + 1);
             service.find_lacking();
             let before = dispatched();
             look().unwrap();

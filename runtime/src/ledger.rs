@@ -15,7 +15,7 @@ use crate::{
     hotness::Cold,
     locks::{lock, wait_until},
     lookup::RuntimeCacheKey,
-    stats::Counters,
+    stats::{Counters, Outcomes},
 };
 use std::{
     sync::{Arc, Condvar, Mutex},
@@ -98,6 +98,9 @@ pub(crate) struct Ticket {
     ledger: Arc<Ledger>,
     key: RuntimeCacheKey,
     kind: CompilationKind,
+    /// Whether there is a program of the contract, to be made better. Clients compare compilations
+    /// with contracts, so these are accounted apart, and make no event.
+    is_upgrade: bool,
     /// Whether there is a limit for it.
     is_admitted: bool,
     /// When compilation began, if it did.
@@ -114,11 +117,17 @@ impl Ticket {
         ledger.pending.admit(limit).then(|| Self::new(ledger, key, true))
     }
 
-    /// Accepts what is bounded otherwise: what the calling thread compiles at once, and upgrades of
-    /// resident programs.
+    /// Accepts what is bounded otherwise: what the calling thread compiles at once.
     pub(crate) fn always(ledger: &Arc<Ledger>, key: RuntimeCacheKey) -> Self {
         ledger.pending.take();
         Self::new(ledger, key, false)
+    }
+
+    /// Accepts the upgrade of a resident program: there is at most one for each.
+    pub(crate) fn upgrade(ledger: &Arc<Ledger>, key: RuntimeCacheKey) -> Self {
+        let mut ticket = Self::always(ledger, key);
+        ticket.is_upgrade = true;
+        ticket
     }
 
     fn new(ledger: &Arc<Ledger>, key: RuntimeCacheKey, is_admitted: bool) -> Self {
@@ -126,6 +135,7 @@ impl Ticket {
             ledger: Arc::clone(ledger),
             key,
             kind: CompilationKind::Jit,
+            is_upgrade: false,
             is_admitted,
             begun: None,
             timings: CompileTimings::default(),
@@ -153,7 +163,13 @@ impl Ticket {
     /// Compilation begins. Without this the ticket ends without an event and counts for nothing.
     pub(crate) fn begin(&mut self) {
         self.begun = Some(Instant::now());
-        self.ledger.counters.compilations_dispatched.bump();
+        self.outcomes().dispatched.bump();
+    }
+
+    /// Where it is accounted.
+    fn outcomes(&self) -> &Outcomes {
+        let counters = &self.ledger.counters;
+        if self.is_upgrade { &counters.upgrades } else { &counters.compilations }
     }
 
     pub(crate) fn key(&self) -> RuntimeCacheKey {
@@ -177,11 +193,8 @@ impl Drop for Ticket {
             cold.cool();
         }
         if let Some(begun) = self.begun {
-            let counters = &self.ledger.counters;
-            let outcome = match self.success {
-                true => &counters.compilations_succeeded,
-                false => &counters.compilations_failed,
-            };
+            let outcomes = self.outcomes();
+            let outcome = if self.success { &outcomes.succeeded } else { &outcomes.failed };
             outcome.bump();
             let event = CompilationEvent {
                 code_hash: self.key.code_hash,
@@ -195,8 +208,8 @@ impl Drop for Ticket {
             crate::metrics_export::guarded(|| {
                 crate::metrics_export::compiled(&self.ledger.name, &event);
             });
-            if !self.ledger.events.push(event) {
-                counters.events_dropped.bump();
+            if !self.is_upgrade && !self.ledger.events.push(event) {
+                self.ledger.counters.events_dropped.bump();
             }
         }
         // Last, so that who sees nothing pending sees the rest.
@@ -217,13 +230,8 @@ mod tests {
     fn every_end_is_accounted() {
         let ledger = Arc::<Ledger>::default();
         let counts = || {
-            let counters = &ledger.counters;
-            (
-                ledger.pending.get(),
-                counters.compilations_dispatched.get(),
-                counters.compilations_succeeded.get(),
-                counters.compilations_failed.get(),
-            )
+            let Outcomes { dispatched, succeeded, failed } = &ledger.counters.compilations;
+            (ledger.pending.get(), dispatched.get(), succeeded.get(), failed.get())
         };
         let waiting = Ticket::admit(&ledger, KEY, 2).unwrap();
         let mut good = Ticket::admit(&ledger, KEY, 2).unwrap();

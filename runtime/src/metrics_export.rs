@@ -27,7 +27,7 @@ pub(crate) fn guarded(record: impl FnOnce()) {
 /// Tells the recorder what the names mean.
 pub(crate) fn describe() {
     let seconds = |name, text| describe_histogram!(name, Unit::Seconds, text);
-    seconds("cranevm_compile_seconds", "Wall-clock time of a compilation, by success");
+    seconds("cranevm_compile_seconds", "Wall-clock time of a compilation or upgrade, by success");
     seconds("cranevm_compile_parse_seconds", "Time in the analysis of the bytecode");
     seconds("cranevm_compile_translate_seconds", "Time in the building of Cranelift's IR");
     seconds("cranevm_compile_optimize_seconds", "Time in Cranelift's passes on its IR");
@@ -74,6 +74,9 @@ pub(crate) fn export(backend: &str, stats: &RuntimeStatsSnapshot) {
         ("cranevm_compilations_dispatched_total", stats.compilations_dispatched),
         ("cranevm_compilations_succeeded_total", stats.compilations_succeeded),
         ("cranevm_compilations_failed_total", stats.compilations_failed),
+        ("cranevm_upgrades_dispatched_total", stats.upgrades_dispatched),
+        ("cranevm_upgrades_succeeded_total", stats.upgrades_succeeded),
+        ("cranevm_upgrades_failed_total", stats.upgrades_failed),
         ("cranevm_artifacts_loaded_total", stats.artifacts_loaded),
         ("cranevm_artifacts_stored_total", stats.artifacts_stored),
         ("cranevm_artifacts_refused_total", stats.artifact_refusals.total()),

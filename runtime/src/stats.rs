@@ -32,7 +32,7 @@ pub struct RuntimeStatsSnapshot {
     /// What is more urgent, waiting for a worker now: explicit requests, contracts that burn much
     /// gas, and callers' requests for help.
     pub command_queue_len: u64,
-    /// Contracts accepted for compilation, waiting or under way, at whatever level. 0 means that
+    /// Contracts accepted for compilation or an upgrade, waiting or under way. 0 means that
     /// all is compiled that was asked for, but for upgrades that were put off: for want of memory,
     /// of a helper process, or of room in their queue. Those aren't counted until there may be
     /// some.
@@ -45,14 +45,25 @@ pub struct RuntimeStatsSnapshot {
     pub jit_data_bytes: u64,
     /// Programs evicted for the budget or for idleness. `clear_*` isn't eviction.
     pub evictions: u64,
-    /// Compilations begun: of a contract at one level. Those that succeeded, those that failed, and
-    /// those under way add up to this.
+    /// Compilations begun: of contracts without a program, each once, until a clear or an eviction.
+    /// Those that succeeded, those that failed, and those under way add up to this. Upgrades are
+    /// counted apart.
     pub compilations_dispatched: u64,
-    /// Compilations that gave a program.
+    /// Compilations that gave a program. As long as nothing was evicted, cleared, or loaded from
+    /// artifacts, these are [`resident_entries`](Self::resident_entries).
     pub compilations_succeeded: u64,
     /// Compilations that failed, or were given up because of a `clear_*`, an eviction or the end of
     /// the backend.
     pub compilations_failed: u64,
+    /// Upgrades begun: compilations of contracts that run already, for better code. In the
+    /// background each contract is compiled at the baseline first, so that it is native soon, and
+    /// then at [`jit_opt_level`](crate::runtime::RuntimeTuning::jit_opt_level), unless that is the
+    /// baseline; once more, if it turns out to have been guessed wrong what runs.
+    pub upgrades_dispatched: u64,
+    /// Upgrades that gave better code, which is in place of the other.
+    pub upgrades_succeeded: u64,
+    /// Upgrades that failed, or were given up as compilations are: the program stays as it was.
+    pub upgrades_failed: u64,
     /// Helper processes that were started and became ready. In process, this and all other
     /// `jit_helper_*` are 0.
     pub jit_helper_spawns: u64,
@@ -178,6 +189,23 @@ impl Releases {
     }
 }
 
+/// What became of attempts to compile.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    pub(crate) dispatched: Counter,
+    pub(crate) succeeded: Counter,
+    pub(crate) failed: Counter,
+}
+
+impl Outcomes {
+    /// Those begun, and those that succeeded and failed. The ends are read before the beginnings,
+    /// so that they never exceed them.
+    fn get(&self) -> [u64; 3] {
+        let (succeeded, failed) = (self.succeeded.get(), self.failed.get());
+        [self.dispatched.get(), succeeded, failed]
+    }
+}
+
 /// The counters behind a [`RuntimeStatsSnapshot`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -189,9 +217,8 @@ pub(crate) struct Counters {
     pub(crate) commands_dropped: Counter,
     pub(crate) evictions: Counter,
     pub(crate) faults: Counter,
-    pub(crate) compilations_dispatched: Counter,
-    pub(crate) compilations_succeeded: Counter,
-    pub(crate) compilations_failed: Counter,
+    pub(crate) compilations: Outcomes,
+    pub(crate) upgrades: Outcomes,
     pub(crate) jit_helper_spawns: Counter,
     pub(crate) jit_helper_spawn_failures: Counter,
     pub(crate) jit_helper_restarts: Counter,
@@ -205,10 +232,9 @@ impl Counters {
     /// The counters' values. Fields that aren't counters are left at zero for the caller to fill
     /// in.
     pub(crate) fn snapshot(&self, frames: &FrameSums) -> RuntimeStatsSnapshot {
-        // The ends are read before the beginnings, so that they never exceed them.
-        let succeeded = self.compilations_succeeded.get();
-        let failed = self.compilations_failed.get();
-        let dispatched = self.compilations_dispatched.get();
+        let [compilations_dispatched, compilations_succeeded, compilations_failed] =
+            self.compilations.get();
+        let [upgrades_dispatched, upgrades_succeeded, upgrades_failed] = self.upgrades.get();
         let compiled_for_runs = self.compiled_for_runs.get();
         let hits = self.lookup_hits.get() + frames.hits;
         RuntimeStatsSnapshot {
@@ -220,9 +246,12 @@ impl Counters {
             commands_dropped: self.commands_dropped.get(),
             evictions: self.evictions.get(),
             faults: self.faults.get(),
-            compilations_dispatched: dispatched,
-            compilations_succeeded: succeeded,
-            compilations_failed: failed,
+            compilations_dispatched,
+            compilations_succeeded,
+            compilations_failed,
+            upgrades_dispatched,
+            upgrades_succeeded,
+            upgrades_failed,
             jit_helper_restarts: self.jit_helper_restarts.get(),
             jit_helper_spawns: self.jit_helper_spawns.get(),
             jit_helper_spawn_failures: self.jit_helper_spawn_failures.get(),

@@ -104,7 +104,9 @@ fn statistics_are_exported() {
     backend.lookup(numbered(2));
     assert!(backend.wait_idle(LONG));
     let is = |name: &str, value: f64| eventually(name, || book.get(name) == Some(value));
-    is("cranevm_compilations_succeeded_total", 2.0);
+    is("cranevm_compilations_succeeded_total", 1.0);
+    is("cranevm_upgrades_succeeded_total", 1.0);
+    is("cranevm_upgrades_failed_total", 0.0);
     is("cranevm_compilations_failed_total", 0.0);
     is("cranevm_lookup_misses_total", 1.0);
     is("cranevm_artifacts_loaded_total", 0.0);

@@ -24,7 +24,7 @@ pub(crate) fn queue_upgrade(
     generation: u64,
     tier: Tier,
 ) -> bool {
-    let ticket = Ticket::always(&service.ledger, program.key);
+    let ticket = Ticket::upgrade(&service.ledger, program.key);
     let resident = Arc::downgrade(program);
     let source = source.clone();
     let upgrade = Upgrade { ticket, resident, source, generation, tier, work: None };

@@ -148,7 +148,7 @@ fn w10_the_callback_is_off_the_critical_path() {
 /// A disabled handle is a constant: no allocation, no thread, no shared state.
 #[test]
 fn w12_disabled_is_free() {
-    const DISABLED: JitBackend = JitBackend::disabled();
+    static DISABLED: JitBackend = JitBackend::disabled();
     let start = Instant::now();
     for _ in 0..1_000_000 {
         assert!(!std::hint::black_box(JitBackend::disabled()).enabled());
