@@ -15,6 +15,7 @@ use crate::{
     lookup::{
         AotRequest, InterpretReason, LookupDecision, LookupRequest, ProgramStatus, RuntimeCacheKey,
     },
+    options::BackendOptions,
     program::CompiledProgram,
     service::CompileService,
     stats::RuntimeStatsSnapshot,
@@ -72,7 +73,8 @@ impl JitBackend {
     }
 
     /// A backend with `config`, overridden by the environment
-    /// ([`with_env_overrides`](RuntimeConfig::with_env_overrides)). If it is enabled, this
+    /// ([`with_env_overrides`](RuntimeConfig::with_env_overrides), and
+    /// [that of `BackendOptions`](BackendOptions::with_env_overrides)). If it is enabled, this
     /// loads what the store has, and starts the workers, except in blocking mode; else it starts no
     /// thread and reserves no memory.
     ///
@@ -81,11 +83,20 @@ impl JitBackend {
     /// [`RuntimeError::HelperRunsTheProgram`]; if enabled, those of
     /// [`set_enabled`](Self::set_enabled).
     pub fn new(config: RuntimeConfig) -> eyre::Result<Self> {
-        Self::with_compiler_options(config, |_| {})
+        Self::with_options(config, BackendOptions::default())
     }
 
-    /// [`new`](Self::new), with compiler options that the configuration has no field for. For
-    /// tests.
+    /// [`new`](Self::new), with options that the configuration has no fields for. The environment
+    /// overrides them too ([`with_env_overrides`](BackendOptions::with_env_overrides)).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_options(config: RuntimeConfig, options: BackendOptions) -> eyre::Result<Self> {
+        let options = options.with_env_overrides()?;
+        Self::with_compiler_options(config, |compiler| options.apply(compiler))
+    }
+
+    /// [`new`](Self::new), with any options of the compiler. For tests.
     #[doc(hidden)]
     pub fn with_compiler_options(
         config: RuntimeConfig,

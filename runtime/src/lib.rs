@@ -59,6 +59,7 @@ mod log_limit;
 mod lookup;
 #[cfg(feature = "metrics")]
 mod metrics_export;
+mod options;
 mod panics;
 mod pool;
 mod program;
@@ -92,6 +93,7 @@ pub mod runtime {
             AotRequest, InterpretReason, LookupDecision, LookupRequest, ProgramStatus,
             RuntimeCacheKey,
         },
+        options::BackendOptions,
         program::{CompiledProgram, ProgramKind},
         stats::RuntimeStatsSnapshot,
         tuning::RuntimeTuning,

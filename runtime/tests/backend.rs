@@ -6,12 +6,14 @@ use common::{PROBE, SPEC, request, summing};
 use cranevm::{
     OptimizationLevel, SpecId,
     primitives::{B256, Bytes, keccak256},
+    revm_evm::JitEvm,
     runtime::{
-        AotRequest, CompilationKind, InterpretReason, JitBackend, JitMode, LookupDecision,
-        LookupRequest, ProgramKind, RuntimeCacheKey, RuntimeConfig, RuntimeError,
+        AotRequest, BackendOptions, CompilationKind, InterpretReason, JitBackend, JitMode,
+        LookupDecision, LookupRequest, ProgramKind, RuntimeCacheKey, RuntimeConfig, RuntimeError,
         RuntimeStatsSnapshot, RuntimeTuning, maybe_run_jit_helper,
     },
 };
+use revm::{ExecuteEvm, bytecode::opcode::*};
 use std::{
     ops::ControlFlow,
     process::Command,
@@ -100,7 +102,7 @@ fn exhaustive_literals_compile() {
 fn handles_are_what_clients_need() {
     fn assert<T: Clone + std::fmt::Debug + Send + Sync + 'static>() {}
     assert::<JitBackend>();
-    const DISABLED: JitBackend = JitBackend::disabled();
+    static DISABLED: JitBackend = JitBackend::disabled();
     assert!(!DISABLED.enabled());
 }
 
@@ -372,4 +374,20 @@ fn the_environment_reaches_the_backend() {
         .unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
+}
+
+/// What the configuration has no field for: code that is guessed not to run is compiled at once.
+#[test]
+fn options_reach_the_compiler() {
+    // Jumps to 6, which is pushed nowhere.
+    let code = [PUSH1, 5, CALLDATASIZE, ISZERO, ADD, JUMP, JUMPDEST, STOP];
+    for (compile_all, hand_overs) in [(false, 1), (true, 0)] {
+        let options = BackendOptions::default().verify(true).compile_all(compile_all);
+        let backend = JitBackend::with_options(enabled(), options).unwrap();
+        backend.compile_jit_sync(request(&code)).unwrap();
+        let evm = common::evm(common::database(&[(common::TARGET, &code)]), SPEC);
+        let mut jit = JitEvm::new(evm, backend.clone());
+        assert!(jit.transact(common::call()).unwrap().result.is_success());
+        assert_eq!(backend.stats().frames.hand_overs.absent_code, hand_overs);
+    }
 }
