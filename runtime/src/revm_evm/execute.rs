@@ -356,6 +356,10 @@ where
         // A disabled backend costs this look, and what counting costs.
         if !self.backend.enabled() {
             self.finder.forget();
+            if self.backend.service().is_none() {
+                // Nor is there anybody to count.
+                return self.inner.frame_run();
+            }
             return self.run_wrapped(RunClass::Disabled);
         }
         let rare = match self.run_top_frame() {
