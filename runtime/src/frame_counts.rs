@@ -81,10 +81,11 @@ impl FrameCounts {
         add(&self.events[event as usize], 1);
     }
 
-    fn add_to(&self, sum: &mut FrameStats) {
+    fn add_to(&self, sums: &mut FrameSums) {
         use RunClass::*;
+        let FrameSums { stats, hits, misses } = sums;
         let FrameStats { optimised, baseline, interpreted, hand_overs, entered_on_stack, lookups } =
-            sum;
+            stats;
         let InterpretedStats {
             cold,
             ineligible,
@@ -109,11 +110,17 @@ impl FrameCounts {
             (HandedOver, handed_over),
             (Other, other),
         ] {
-            let Runs { by_begin: [_, begun], gas } = &self.runs[class as usize];
-            *into += RunStats { frames: begun.load(Relaxed), gas: gas.load(Relaxed) };
-            if !matches!(class, Creation | Inspected | Disabled) {
-                *lookups += self.runs_of(class);
+            let Runs { by_begin: [resumed, begun], gas } = &self.runs[class as usize];
+            let (resumed, begun) = (resumed.load(Relaxed), begun.load(Relaxed));
+            *into += RunStats { frames: begun, gas: gas.load(Relaxed) };
+            let runs = begun.wrapping_add(resumed);
+            match class {
+                Creation | Inspected | Disabled => continue,
+                Optimised | Baseline | HandedOver => *hits += runs,
+                Cold | Failed => *misses += runs,
+                Ineligible | OtherRules | Other => {}
             }
+            *lookups += runs;
         }
         let HandOverStats { at_start, at_resume, absent_code, instruction } = hand_overs;
         for (event, into) in [
@@ -125,10 +132,6 @@ impl FrameCounts {
         ] {
             *into += self.events[event as usize].load(Relaxed);
         }
-    }
-
-    fn runs_of(&self, class: RunClass) -> u64 {
-        self.runs[class as usize].by_begin.iter().map(|runs| runs.load(Relaxed)).sum()
     }
 }
 
@@ -173,18 +176,11 @@ impl FrameRegistry {
         lock(&self.0).idle.push(counts);
     }
 
-    /// The sums of all counters.
+    /// The sums of all counters. Nobody waits for them to be read.
     pub(crate) fn sums(&self) -> FrameSums {
-        use RunClass::*;
+        let all = lock(&self.0).all.clone();
         let mut sums = FrameSums::default();
-        for counts in &lock(&self.0).all {
-            counts.add_to(&mut sums.stats);
-            let of = |classes: &[RunClass]| -> u64 {
-                classes.iter().map(|&class| counts.runs_of(class)).sum()
-            };
-            sums.hits += of(&[Optimised, Baseline, HandedOver]);
-            sums.misses += of(&[Cold, Failed]);
-        }
+        all.iter().for_each(|counts| counts.add_to(&mut sums));
         sums
     }
 
@@ -280,8 +276,9 @@ mod tests {
             counts.run(class, false);
             counts.burn(class, 1 << index);
         }
-        let mut sum = FrameStats::default();
-        counts.add_to(&mut sum);
+        let mut sums = FrameSums::default();
+        counts.add_to(&mut sums);
+        let sum = sums.stats;
         assert_eq!(sum.total(), RunStats { frames: 11, gas: (1 << CLASSES) - 1 });
         assert_eq!(sum.native(), RunStats { frames: 2, gas: 3 });
         assert_eq!(sum.interpreted.other, RunStats { frames: 1, gas: 1 << (CLASSES - 1) });

@@ -19,7 +19,8 @@ use std::ops::AddAssign;
 /// that was taken already. Refunds and intrinsic gas have no part in it. It is regular gas; of
 /// state gas (EIP-8037) that was paid for by such, what comes back within a run is taken back, and
 /// what comes back when the frame has ended isn't. Of a frame that ends by an error of the
-/// transaction, the last run's gas isn't counted.
+/// transaction, the last run's gas isn't counted. Where one [`JitEvm`](crate::revm_evm::JitEvm) wraps
+/// another, both count.
 ///
 /// Frames of EVMs whose handle was made by [`JitBackend::disabled`] aren't counted before it is
 /// switched on.
@@ -46,9 +47,10 @@ pub struct FrameStats {
     /// Times that a frame which the interpreter ran went on natively at a JUMPDEST, at a loop's
     /// head mostly: for its program came meanwhile, or after a hand-over.
     pub entered_on_stack: u64,
-    /// Searches for the program of a frame: one each time that it begins or goes on after a nested
-    /// call, but for frames of init code, inspected ones, and such of a backend that is switched
-    /// off. Those that found a program, and those of eligible code that didn't, are part of
+    /// Looks for the program of a frame: one each time that it begins or goes on after a nested
+    /// call, but for frames of init code outside of blocking mode, inspected ones, and such of a
+    /// backend that is switched off; frames of other rules, which have none, are among them. Those
+    /// that found a program that may run, and those of eligible code that found none, are part of
     /// [`lookup_hits`](crate::runtime::RuntimeStatsSnapshot::lookup_hits) and
     /// [`lookup_misses`](crate::runtime::RuntimeStatsSnapshot::lookup_misses).
     pub lookups: u64,

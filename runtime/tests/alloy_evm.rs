@@ -10,15 +10,18 @@ use ::alloy_evm::{
     eth::EthEvmContext,
     precompiles::{DynPrecompile, PrecompileInput},
 };
-use common::{CALLEE, PROBE, SPEC, StepCounter, TARGET, call, calling, database, request, summing};
+use common::{
+    CALLEE, PROBE, SPEC, StepCounter, TARGET, call, calling, database,
+    failing::{Failing, NoStorage},
+    request, summing,
+};
 use cranevm::{
     alloy_evm::{JitEvm, JitEvmFactory},
-    primitives::{Address, B256, Bytes, StorageKey, StorageValue},
+    primitives::{Address, Bytes},
     runtime::{JitBackend, RuntimeConfig},
 };
 use revm::{
-    Database,
-    bytecode::{Bytecode, opcode::*},
+    bytecode::opcode::*,
     context::{
         CfgEnv,
         result::{EVMError, ExecutionResult, HaltReason, ResultAndState},
@@ -26,7 +29,6 @@ use revm::{
     database::{CacheDB, EmptyDB},
     inspector::NoOpInspector,
     precompile::PrecompileOutput,
-    state::AccountInfo,
 };
 use std::fmt::Debug;
 
@@ -188,36 +190,6 @@ fn custom_precompiles_are_called_from_native_code() {
     let result = evm.transact(call()).unwrap().result;
     assert_eq!(result.output(), Some(&Bytes::from(vec![7; 32])));
     assert_eq!(factory.backend().stats().compilations_succeeded, 1);
-}
-
-/// A database that fails on storage.
-#[derive(Debug)]
-struct Failing(CacheDB<EmptyDB>);
-
-#[derive(Debug, thiserror::Error)]
-#[error("no storage today")]
-struct NoStorage;
-
-impl revm::context::DBErrorMarker for NoStorage {}
-
-impl Database for Failing {
-    type Error = NoStorage;
-
-    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, NoStorage> {
-        self.0.basic(address).map_err(|never| match never {})
-    }
-
-    fn code_by_hash(&mut self, code_hash: B256) -> Result<Bytecode, NoStorage> {
-        self.0.code_by_hash(code_hash).map_err(|never| match never {})
-    }
-
-    fn storage(&mut self, _: Address, _: StorageKey) -> Result<StorageValue, NoStorage> {
-        Err(NoStorage)
-    }
-
-    fn block_hash(&mut self, number: u64) -> Result<B256, NoStorage> {
-        self.0.block_hash(number).map_err(|never| match never {})
-    }
 }
 
 #[test]

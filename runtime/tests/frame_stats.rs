@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    CALLEE, LONG, SPEC, StepCounter, TARGET, call, calling, context, database, evm, request,
-    summing,
+    CALLEE, LONG, SPEC, StepCounter, TARGET, call, calling, context, database, evm,
+    failing::Failing, request, summing,
 };
 use cranevm::{
     OptimizationLevel,
@@ -380,4 +380,16 @@ fn another_backend_counts_what_comes_after_it() {
     let frames = backends.each_ref().map(|backend| backend.stats().frames);
     assert_eq!((frames[0].optimised, frames[0].total()), (two, two));
     assert_eq!((frames[1].interpreted.cold, frames[1].total()), (two, two));
+}
+
+/// The gas that a frame has when its database fails is nobody's, whoever ran it.
+#[test]
+fn an_error_of_the_transaction_burns_nothing() {
+    let code = [PUSH1, 1, PUSH0, MSTORE, PUSH0, SLOAD, STOP];
+    for backend in [obedient(OptimizationLevel::Default), compiled(&code)] {
+        let world = Failing(database(&[(TARGET, &code[..])]));
+        let mut jit = JitEvm::new(evm(world, SPEC), backend.clone());
+        assert!(jit.transact(call()).is_err());
+        assert_eq!(backend.stats().frames.total(), RunStats { frames: 1, gas: 0 });
+    }
 }

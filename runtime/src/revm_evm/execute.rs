@@ -116,7 +116,12 @@ where
                         }
                         (RunClass::HandedOver, None)
                     }
-                    NativeRun::Faulted(fault) => return Err(Broken::new(program, fault)),
+                    NativeRun::Faulted(fault) => {
+                        if let Some(counts) = tally.counts(backend) {
+                            counts.run(program.class(), begins);
+                        }
+                        return Err(Broken::new(program, fault));
+                    }
                 };
                 let counts = tally.counts(backend);
                 let stretch = Stretch::begin(counts, (class, begins), gas);
@@ -202,7 +207,9 @@ fn end(
 ) -> Ran {
     let left = frame.interpreter.gas.remaining();
     let (left, ran) = match frame.interpreter.bytecode.action() {
-        Some(InterpreterAction::Return(result)) if result.result.is_halt() => (0, Ran::Rare(None)),
+        Some(InterpreterAction::Return(result)) if result.result.is_halt() => {
+            (stretch.left_by_halt(result.result), Ran::Rare(None))
+        }
         Some(InterpreterAction::NewFrame(nested)) => {
             (left.wrapping_add(gas_passed_on(nested)), Ran::Frame)
         }

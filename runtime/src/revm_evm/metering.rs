@@ -8,7 +8,8 @@ use crate::frame_counts::{FrameCounts, RunClass};
 use revm::{
     handler::{EthFrame, FrameInitOrResult, ItemOrResult},
     interpreter::{
-        FrameInput, Gas, Interpreter, interpreter::EthInterpreter, interpreter_types::Jumps,
+        FrameInput, Gas, InstructionResult, Interpreter, interpreter::EthInterpreter,
+        interpreter_types::Jumps,
     },
 };
 
@@ -62,6 +63,14 @@ impl Stretch {
         counts.burn(self.class, self.gas.wrapping_sub(left));
     }
 
+    /// What is left of a frame's gas by a halt: nothing, but an error of the transaction burns none.
+    pub(super) fn left_by_halt(self, result: InstructionResult) -> u64 {
+        match result {
+            InstructionResult::FatalExternalError => self.gas,
+            _ => 0,
+        }
+    }
+
     /// Ends it with the run, which came to `next`, and left the frame with so much gas.
     #[inline]
     pub(super) fn end_by(
@@ -76,7 +85,10 @@ impl Stretch {
             }
             ItemOrResult::Result(result) => {
                 let result = result.interpreter_result();
-                if result.result.is_halt() { 0 } else { result.gas.remaining() }
+                match result.result.is_halt() {
+                    true => self.left_by_halt(result.result),
+                    false => result.gas.remaining(),
+                }
             }
         };
         self.end(counts, left);

@@ -5,6 +5,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod claims;
+pub(crate) mod failing;
 pub(crate) mod held_up;
 pub(crate) mod log;
 pub(crate) mod meddling;
