@@ -128,7 +128,8 @@ fn prestate_of(block: &BlockFile) -> Value {
         });
         json!({"txHash": B256::ZERO, "result": accounts.collect::<BTreeMap<_, _>>()})
     };
-    json!({"jsonrpc": "2.0", "id": 7, "result": [trace(0), trace(1)]})
+    let traces: Vec<_> = (0..block.txs.len() as u64).map(trace).collect();
+    json!({"jsonrpc": "2.0", "id": 7, "result": traces})
 }
 
 fn write(directory: &TempDir, name: &str, value: &Value) {
@@ -231,6 +232,21 @@ fn what_is_not_of_the_block_is_told() {
         assert!(text(&output).contains(expected), "{expected}: {}", text(&output));
         assert!(!directory.path().join("made.json").exists());
     }
+}
+
+/// A trace for each transaction, or the block isn't the one that was traced.
+#[test]
+fn traces_are_as_many_as_transactions() {
+    let directory = tempfile::tempdir().unwrap();
+    let block = block();
+    let mut traces = prestate_of(&block);
+    traces["result"].as_array_mut().unwrap().pop();
+    write(&directory, "block.json", &answer_of(&block));
+    write(&directory, "state.json", &traces);
+    let arguments = ["block", "block.json", "--prestate", "state.json", "-o", "made.json"];
+    let output = cranevm(&arguments, directory.path());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("of a block with 42 transactions"), "{}", text(&output));
 }
 
 /// Transactions by their hashes alone don't make a block.

@@ -178,6 +178,16 @@ fn bad_files_are_refused() {
         &["header", "missing field `gasUsed`"],
     );
     refuses(&|file| file["header"]["gasLimit"] = json!("many"), &["header.gasLimit"]);
+    for field in ["baseFeePerGas", "excessBlobGas", "parentBeaconBlockRoot"] {
+        refuses(
+            &|file| file["header"][field] = Value::Null,
+            &[&format!("header.{field}: missing")],
+        );
+    }
+    refuses(
+        &|file| file["header"]["excessBlobGas"] = json!("0xffffffffffffffff"),
+        &["header.excessBlobGas: 18446744073709551615"],
+    );
     refuses(&|file| file["txs"][2]["type"] = json!("0x5"), &["txs[2]: type 5 isn't known"]);
     refuses(
         &|file| file["txs"][3]["maxFeePerBlobGas"] = Value::Null,
@@ -202,6 +212,20 @@ fn bad_files_are_refused() {
     let (code, error, _) = replay_once(&file, &[&file]);
     assert_eq!(code, Some(2), "{error}");
     assert!(error.contains("twice: there are two blocks of this name"), "{error}");
+}
+
+/// What is asked for twice is measured once; nothing isn't a number of rounds.
+#[test]
+fn odd_options_are_taken_as_meant_or_refused() {
+    let twice = ["--engine", "native", "--engine", "native", "--mode", "hot", "--mode", "hot"];
+    let output = replay(&[&twice[..], &["--rounds", "1", "--json"]].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["modes"], json!(["hot"]));
+    assert_eq!(report["engines"], json!(["native"]));
+    for rounds in ["0", "1000000000000"] {
+        let output = replay(&["--rounds", rounds]);
+        assert_eq!(output.status.code(), Some(2), "{rounds}");
+    }
 }
 
 #[test]

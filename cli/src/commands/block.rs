@@ -7,7 +7,7 @@ use cranevm_cli::{
     measure::count,
     replay::{
         BlockFile,
-        convert::{RpcBlock, State, answer},
+        convert::{RpcBlock, State, Traced, answer},
     },
 };
 use liblzma::write::XzEncoder;
@@ -37,9 +37,6 @@ pub(crate) struct Command {
     /// Hashes of earlier blocks, by number; a witness brings its own
     #[arg(long, value_name = "FILE")]
     hashes: Option<PathBuf>,
-    /// The chain's id
-    #[arg(long, default_value_t = 1)]
-    chain: u64,
     /// Where to write the file; compressed if this ends in `.xz`
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
@@ -80,7 +77,7 @@ impl Command {
         if let Some(path) = &self.hashes {
             state.hashes.append(&mut answer::<BTreeMap<_, _>>(path)?);
         }
-        let file = state.into_file(self.chain, block);
+        let file = state.into_file(block);
         write(&self.output, &file)?;
         self.tell(&file)
     }
@@ -117,7 +114,15 @@ impl Command {
 impl StateArgs {
     fn read(&self, block: &RpcBlock) -> Result<State, InputError> {
         match (&self.prestate, &self.witness) {
-            (Some(path), _) => Ok(State::of_traces(answer(path)?)),
+            (Some(path), _) => {
+                let traces: Vec<Traced> = answer(path)?;
+                let (found, wanted) = (traces.len(), block.transactions.len());
+                if found != wanted {
+                    let problem = format!("{found} traces, of a block with {wanted} transactions");
+                    return Err(InputError::new(path.display(), problem));
+                }
+                Ok(State::of_traces(traces))
+            }
             (None, Some(path)) => State::of_witness(block, &answer(path)?)
                 .map_err(|error| InputError::new(path.display(), error)),
             // Required by `clap`.

@@ -56,6 +56,17 @@ pub enum BlockError {
     /// Rules that aren't known.
     #[error("chain: {0} isn't known; blocks are of Ethereum's mainnet, 1")]
     Chain(u64),
+    /// A field that its fork has isn't there.
+    #[error("header.{0}: missing, and its fork has it")]
+    Field(&'static str),
+    /// More blob gas than any block has been in excess of.
+    #[error("header.excessBlobGas: {excess} makes a price beyond all ether; at most {max} is one")]
+    ExcessBlobGas {
+        /// The excess.
+        excess: u64,
+        /// The largest that is taken.
+        max: u64,
+    },
     /// A transaction isn't one.
     #[error("txs[{index}]: {error}")]
     Transaction {
@@ -70,13 +81,15 @@ impl ReplayBlock {
     /// Makes a block of a file, with the codes of all its accounts.
     ///
     /// # Errors
-    /// If the chain isn't the mainnet, or a transaction isn't one.
+    /// If the chain isn't the mainnet, a field of the header is missing or makes no sense, or a
+    /// transaction isn't one.
     pub fn new(name: String, file: &BlockFile, codes: &Codes) -> Result<Self, BlockError> {
         if file.chain != rules::MAINNET {
             return Err(BlockError::Chain(file.chain));
         }
         let header = &file.header;
         let cfg = rules::configuration(header.number.to(), header.timestamp.to());
+        check_header(header, &cfg)?;
         let transactions = file.txs.iter().enumerate().map(|(index, transaction)| {
             transaction.to_env().map_err(|error| BlockError::Transaction { index, error })
         });
@@ -94,6 +107,29 @@ impl ReplayBlock {
             },
             cfg,
         })
+    }
+}
+
+/// The largest excess of blob gas, in fractions of its update: the price is e to that power.
+const MAX_EXCESS_FRACTIONS: u64 = 64;
+
+/// Whether the header has what its fork has.
+fn check_header(header: &HeaderJson, cfg: &CfgEnv) -> Result<(), BlockError> {
+    let fields = [
+        ("baseFeePerGas", SpecId::LONDON, header.base_fee_per_gas.is_some()),
+        ("excessBlobGas", SpecId::CANCUN, header.excess_blob_gas.is_some()),
+        ("parentBeaconBlockRoot", SpecId::CANCUN, header.parent_beacon_block_root.is_some()),
+    ];
+    let is_missing =
+        |(_, since, is_there): &(_, SpecId, bool)| cfg.spec.is_enabled_in(*since) && !is_there;
+    if let Some((name, ..)) = fields.into_iter().find(is_missing) {
+        return Err(BlockError::Field(name));
+    }
+    let excess = header.excess_blob_gas.unwrap_or_default().to();
+    let max = cfg.blob_base_fee_update_fraction().saturating_mul(MAX_EXCESS_FRACTIONS);
+    match excess > max {
+        true => Err(BlockError::ExcessBlobGas { excess, max }),
+        false => Ok(()),
     }
 }
 

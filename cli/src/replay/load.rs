@@ -73,7 +73,8 @@ impl Loader {
         let file = parse::<BlockFile>(path)?;
         let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = name.trim_end_matches(".xz").trim_end_matches(".json");
+        let name = name.strip_suffix(".xz").unwrap_or(&name);
+        let name = name.strip_suffix(".json").unwrap_or(name);
         let wanted: Vec<B256> = (file.accounts.values())
             .filter_map(|account| account.code_hash)
             .filter(|hash| !self.codes.contains_key(hash) && !file.codes.contains_key(hash))

@@ -105,6 +105,9 @@ pub struct Row {
     pub compile_cpu_ns: Option<u64>,
 }
 
+/// What differences call the interpreter.
+pub(super) const INTERPRETER: &str = "interpreter";
+
 /// All counted blocks in a mode on an engine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Aggregate {
@@ -153,8 +156,8 @@ impl Compiling {
         let stats = backend.stats();
         Self {
             cpu_ns: nanos(cpu),
-            compilations: stats.compilations_succeeded,
-            failed: stats.compilations_failed,
+            compilations: stats.compilations_succeeded + stats.upgrades_succeeded,
+            failed: stats.compilations_failed + stats.upgrades_failed,
             programs: stats.resident_entries,
             code_bytes: stats.jit_code_bytes,
             data_bytes: stats.jit_data_bytes,
@@ -187,7 +190,7 @@ pub struct Difference {
 
 impl Difference {
     pub(super) fn from_header(block: &ReplayBlock, what: String) -> Self {
-        Self { block: block.name.clone(), engine: "interpreter".into(), mode: None, what }
+        Self { block: block.name.clone(), engine: INTERPRETER.into(), mode: None, what }
     }
 }
 
@@ -261,16 +264,18 @@ impl Report {
         engines: &[NativeEngine],
         samples: &'a Samples,
     ) {
-        let counted: Vec<bool> = blocks.iter().map(|name| self.is_counted(name)).collect();
         let interpreter = &samples.times[0];
         for (index, engine) in engines.iter().enumerate() {
+            let engine_name = engine.to_string();
+            let counted: Vec<bool> =
+                blocks.iter().map(|name| self.is_counted(name, &engine_name)).collect();
             let native = &samples.times[index + 1];
             let first = self.rows.len();
             for (block, name) in blocks.iter().enumerate() {
                 let compile = &samples.compile_ns[index][block];
                 self.rows.push(Row {
                     mode,
-                    engine: engine.to_string(),
+                    engine: engine_name.clone(),
                     block: (*name).into(),
                     counted: counted[block],
                     interpreter: Times::of(&interpreter[block]),
@@ -287,12 +292,19 @@ impl Report {
             let ratio = Ratio::of_sums(&in_sums(interpreter), &in_sums(native));
             let rows = &self.rows[first..];
             let compiling = samples.compiling[index];
-            self.aggregates.push(Aggregate::of(mode, engine, rows, ratio, compiling));
+            if counted.contains(&true) {
+                self.aggregates.push(Aggregate::of(mode, engine, rows, ratio, compiling));
+            }
         }
     }
 
-    fn is_counted(&self, name: &str) -> bool {
+    /// Whether a block is in the sums of an engine: it is one to measure, and differs nowhere.
+    fn is_counted(&self, name: &str, engine: &str) -> bool {
+        let differs = |difference: &Difference| {
+            difference.block == name && [engine, INTERPRETER].contains(&&*difference.engine)
+        };
         self.blocks.iter().any(|block| block.name == name && block.left_out.is_none())
+            && !self.differences.iter().any(differs)
     }
 }
 

@@ -6,10 +6,10 @@ use super::{
     engine::NativeEngine,
     execute::Subject,
     mode::Mode,
-    report::Compiling,
+    report::{Compiling, INTERPRETER},
     session::{ReplayError, Session, Step, start, wait_idle},
     shares::{Counters, Shares},
-    warm::Warm,
+    warm::{Warm, settle},
 };
 use crate::measure::{median, nanos};
 use cranevm::runtime::JitBackend;
@@ -48,9 +48,6 @@ impl Samples {
 
 /// Runs before one that is measured hot.
 const HEATING: usize = 3;
-
-/// The interpreter in a mode that has it beside engines.
-const INTERPRETER: &str = "interpreter";
 
 impl Session<'_> {
     /// A mode in which all is compiled before.
@@ -190,7 +187,7 @@ impl Session<'_> {
         let others = Others::start();
         let time_ns = self.run(Subject::Native(backend), engine, mode, block, &mut || ());
         let shares = before.shares(backend);
-        wait_idle(engine, backend)?;
+        settle(engine, backend)?;
         self.done(Step::Measured);
         Ok(Compiled { time_ns, shares, compile_ns: nanos(others.elapsed()) })
     }

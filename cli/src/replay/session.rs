@@ -185,7 +185,8 @@ impl<'a> Session<'a> {
     }
 
     /// Executes a block, compares what it did with the interpreter, and gives its time in
-    /// nanoseconds. `before` is called between the preparations and what is timed.
+    /// nanoseconds; a block that differs isn't in the sums. `before` is called between the
+    /// preparations and what is timed.
     pub(super) fn run(
         &mut self,
         subject: Subject<'_>,

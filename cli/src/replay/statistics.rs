@@ -1,7 +1,7 @@
 //! What repeated measurements come to: medians, quartiles, and ratios with the range in which they
 //! move from round to round and from process to process.
 
-use crate::measure::{median, quantile};
+use crate::measure::median;
 use serde::Serialize;
 
 /// Repeated measurements of one thing, in nanoseconds of processor time.
@@ -20,8 +20,8 @@ impl Times {
     pub fn of(samples: &[u64]) -> Self {
         Self {
             median_ns: median(samples),
-            low_ns: quantile(samples, 0.25),
-            high_ns: quantile(samples, 0.75),
+            low_ns: quartile(samples, 1),
+            high_ns: quartile(samples, 3),
         }
     }
 
@@ -30,6 +30,17 @@ impl Times {
         let half = self.high_ns.saturating_sub(self.low_ns) as f64 / 2.0;
         half / self.median_ns.max(1) as f64
     }
+}
+
+/// The first or third quartile, between two samples in proportion: of a few, the nearest one would
+/// be the median. Zero of none.
+fn quartile(samples: &[u64], quarters: usize) -> u64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    let place = sorted.len().saturating_sub(1) * quarters;
+    let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
+    let (low, high) = (at(place / 4), at((place / 4 + 1).min(sorted.len().saturating_sub(1))));
+    low + high.saturating_sub(low) / 4 * (place % 4) as u64
 }
 
 /// How many times as fast as the interpreter something is.
@@ -101,6 +112,9 @@ mod tests {
         assert_eq!(times, Times { median_ns: 3, low_ns: 2, high_ns: 4 });
         assert!((times.spread() - 1.0 / 3.0).abs() < 1e-9);
         assert_eq!(Times::of(&[]).spread(), 0.0);
+        let times = Times::of(&[300, 100, 200]);
+        assert_eq!(times, Times { median_ns: 200, low_ns: 150, high_ns: 250 });
+        assert_eq!(Times::of(&[7]), Times { median_ns: 7, low_ns: 7, high_ns: 7 });
     }
 
     #[test]

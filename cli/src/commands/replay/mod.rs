@@ -39,7 +39,7 @@ pub(crate) struct Command {
     #[arg(long = "opt", value_enum, value_name = "OPT", default_values_t = [Opt::Default])]
     opts: Vec<Opt>,
     /// How often each block is measured; in live and fresh a third of that
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 9, value_parser = parse_rounds)]
     rounds: usize,
     /// Seed of the orders in which engines take turns
     #[arg(long, default_value_t = 1)]
@@ -47,6 +47,14 @@ pub(crate) struct Command {
     /// One JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// Most rounds: more would take days.
+const MAX_ROUNDS: usize = 1_000_000;
+
+fn parse_rounds(text: &str) -> Result<usize, String> {
+    let rounds = text.parse().ok().filter(|rounds| (1..=MAX_ROUNDS).contains(rounds));
+    rounds.ok_or_else(|| format!("a number from 1 to {MAX_ROUNDS} is wanted"))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -114,8 +122,11 @@ impl Command {
             self.opts.iter().map(engine)
         });
         let settings = Settings {
-            modes: if self.modes.is_empty() { Mode::ALL.to_vec() } else { self.modes.clone() },
-            engines: engines.collect(),
+            modes: match self.modes.is_empty() {
+                true => Mode::ALL.to_vec(),
+                false => without_repetitions(self.modes.iter().copied()),
+            },
+            engines: without_repetitions(engines),
             rounds: self.rounds,
             seed: self.seed,
         };
@@ -129,6 +140,16 @@ impl Command {
             }
         }
     }
+}
+
+/// What is there, once each, in its order.
+fn without_repetitions<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+    items.fold(Vec::new(), |mut once, item| {
+        if !once.contains(&item) {
+            once.push(item);
+        }
+        once
+    })
 }
 
 fn measure(blocks: &[ReplayBlock], settings: &Settings) -> Result<Report, CommandError> {
@@ -157,7 +178,7 @@ fn conclude(report: &Report) -> Result<(), CommandError> {
     if wrong.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = wrong.into_iter().collect();
+    let names: Vec<String> = wrong.into_iter().map(terminal::printable).collect();
     let message = format!("{} block(s) differ: {}", names.len(), names.join(", "));
     Err(CommandError::Failed(message))
 }

@@ -24,7 +24,8 @@ pub(super) fn print(report: &Report) {
     for difference in &report.differences {
         let mode = difference.mode.map_or("header".into(), |mode: Mode| mode.to_string());
         let place = format!("{} ({}, {mode})", difference.block, difference.engine);
-        say!("{} {place}: {}", terminal::red("differs:"), terminal::printable(&difference.what));
+        let [place, what] = [&place, &difference.what].map(|text| terminal::printable(text));
+        say!("{} {place}: {what}", terminal::red("differs:"));
     }
 }
 
@@ -93,9 +94,15 @@ fn mode_table(report: &Report, rows: &[&Row]) -> impl std::fmt::Display {
         for row in engines.iter().filter_map(of) {
             cells.extend(times(&row.native));
             cells.push(format!("{:.2}x", row.ratio.value));
-            cells.push(percent(row.shares.native_frames()));
-            cells.push(percent(row.shares.native_gas()));
-            cells.push(count(row.shares.handed_over()));
+            cells.extend(match row.mode {
+                // Nothing is counted, as nothing runs by what is found.
+                Mode::Found => ["–", "–", "–"].map(String::from),
+                _ => [
+                    percent(row.shares.native_frames()),
+                    percent(row.shares.native_gas()),
+                    count(row.shares.handed_over()),
+                ],
+            });
             cells.extend(row.compile_cpu_ns.map(nanos));
         }
         table.add_row(cells);
@@ -131,6 +138,14 @@ fn sums(report: &Report) -> impl std::fmt::Display {
 
 fn sum_cells(sum: &Aggregate) -> [String; 17] {
     let Ratio { value, low, high } = sum.ratio;
+    let [frames, gas, interpreted] = match sum.mode {
+        Mode::Found => ["–", "–", "–"].map(String::from),
+        _ => [
+            percent(sum.shares.native_frames()),
+            percent(sum.shares.native_gas()),
+            most_interpreted(&sum.shares),
+        ],
+    };
     let saved = u64::try_from(sum.saved_ns.unsigned_abs()).unwrap_or(u64::MAX);
     let sign = if sum.saved_ns < 0 { "-" } else { "" };
     [
@@ -144,9 +159,9 @@ fn sum_cells(sum: &Aggregate) -> [String; 17] {
         format!("{:.2}", sum.of_blocks.min),
         format!("{:.2}", sum.of_blocks.median),
         format!("{:.2}", sum.of_blocks.max),
-        percent(sum.shares.native_frames()),
-        percent(sum.shares.native_gas()),
-        most_interpreted(&sum.shares),
+        frames,
+        gas,
+        interpreted,
         format!("{sign}{}", nanos(saved)),
         nanos(sum.compiling.cpu_ns),
         count(sum.compiling.programs),

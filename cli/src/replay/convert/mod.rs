@@ -16,7 +16,7 @@ pub use prestate::Traced;
 pub use trie::TrieError;
 pub use witness::{Witness, WitnessError};
 
-use super::{AccountJson, BlockFile, CodeJson};
+use super::{AccountJson, BlockFile, CodeJson, rules};
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, keccak256};
 use std::collections::BTreeMap;
 
@@ -42,13 +42,14 @@ impl State {
         Some(hash)
     }
 
-    /// The file of `block`, which reads this. The parent's hash is the header's.
-    pub fn into_file(self, chain: u64, block: RpcBlock) -> BlockFile {
+    /// The file of `block`, one of the mainnet, which reads this. The parent's hash is the
+    /// header's.
+    pub fn into_file(self, block: RpcBlock) -> BlockFile {
         let Self { accounts, codes, mut hashes } = self;
         let RpcBlock { header, transactions: txs } = block;
         if let Some(parent) = header.number.to::<u64>().checked_sub(1) {
             hashes.insert(parent, header.parent_hash);
         }
-        BlockFile { chain, header, txs, accounts, hashes, codes }
+        BlockFile { chain: rules::MAINNET, header, txs, accounts, hashes, codes }
     }
 }

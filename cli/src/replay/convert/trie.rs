@@ -1,6 +1,6 @@
 //! Reading a part of a Merkle-Patricia trie.
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, keccak256};
 use alloy_rlp::Decodable;
 use alloy_trie::{
     EMPTY_ROOT_HASH, Nibbles,
@@ -11,8 +11,8 @@ use std::collections::HashMap;
 /// Nibbles of a hashed key.
 const PATH_NIBBLES: usize = 64;
 
-/// Most nodes that are walked over: as equal parts of a trie are one node, a small witness can
-/// stand for a trie without end.
+/// Most nodes of all tries that are walked over: as equal parts of tries are one node, a small
+/// witness can stand for tries without end.
 const MAX_NODES: usize = 1 << 22;
 
 /// A trie that isn't one.
@@ -28,28 +28,40 @@ pub enum TrieError {
     #[error("a leaf is at a path of {0} nibbles, not 64")]
     Path(usize),
     /// There are more nodes than any witness has.
-    #[error("the trie has more than {MAX_NODES} nodes")]
+    #[error("the tries have more than {MAX_NODES} nodes")]
     TooLarge,
 }
 
-/// Nodes by their hashes.
-pub(super) type Nodes<'a> = HashMap<B256, &'a [u8]>;
+/// The nodes of a witness.
+pub(super) struct Nodes<'a> {
+    by_hash: HashMap<B256, &'a [u8]>,
+    /// How many may still be walked over.
+    left: usize,
+}
+
+impl<'a> Nodes<'a> {
+    /// Of RLP.
+    pub(super) fn new(nodes: impl Iterator<Item = &'a [u8]>) -> Self {
+        Self { by_hash: nodes.map(|node| (keccak256(node), node)).collect(), left: MAX_NODES }
+    }
+
+    /// Whether a node is there.
+    pub(super) fn has(&self, hash: B256) -> bool {
+        self.by_hash.contains_key(&hash)
+    }
+}
 
 /// The leaves below a root that can be reached over the nodes that are there: hashed keys and
 /// values. Nodes are found by their hashes, so what they say is what the root stands for.
-pub(super) fn leaves(root: B256, nodes: &Nodes<'_>) -> Result<Vec<(B256, Vec<u8>)>, TrieError> {
+pub(super) fn leaves(root: B256, nodes: &mut Nodes<'_>) -> Result<Vec<(B256, Vec<u8>)>, TrieError> {
     let mut leaves = Vec::new();
     if root == EMPTY_ROOT_HASH {
         return Ok(leaves);
     }
-    let root = nodes.get(&root).ok_or(TrieError::MissingRoot(root))?;
+    let root = nodes.by_hash.get(&root).ok_or(TrieError::MissingRoot(root))?;
     let mut left = vec![(Nibbles::new(), decode(root)?)];
-    let mut count = 0;
     while let Some((path, node)) = left.pop() {
-        count += 1;
-        if count > MAX_NODES {
-            return Err(TrieError::TooLarge);
-        }
+        nodes.left = nodes.left.checked_sub(1).ok_or(TrieError::TooLarge)?;
         match node {
             TrieNode::EmptyRoot => {}
             TrieNode::Leaf(leaf) => leaves.push((key(&path.join(&leaf.key))?, leaf.value)),
@@ -82,7 +94,7 @@ fn follow(
     let bytes = match child.as_hash() {
         // Short ones stand in the parent.
         None => Some(child.as_slice()),
-        Some(hash) => nodes.get(&hash).copied(),
+        Some(hash) => nodes.by_hash.get(&hash).copied(),
     };
     if let Some(bytes) = bytes {
         left.push((path, decode(bytes)?));

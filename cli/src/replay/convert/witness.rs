@@ -99,16 +99,15 @@ impl State {
         for code in witness.codes.iter() {
             state.add_code(code.clone());
         }
-        let nodes: Nodes<'_> =
-            witness.state.iter().map(|node| (keccak256(node), node.as_ref())).collect();
+        let mut nodes = Nodes::new(witness.state.iter().map(AsRef::as_ref));
         let keys = Keys::of(witness);
         if keys.addresses.is_empty() {
             return Err(WitnessError::NoKeys);
         }
-        for (hashed, bytes) in trie::leaves(root, &nodes).map_err(WitnessError::Accounts)? {
+        for (hashed, bytes) in trie::leaves(root, &mut nodes).map_err(WitnessError::Accounts)? {
             // A neighbour on the way to what is read, unless it is known.
             let Some(&address) = keys.addresses.get(&hashed) else { continue };
-            let account = account(&bytes, &nodes, &keys)
+            let account = account(&bytes, &mut nodes, &keys)
                 .map_err(|error| WitnessError::Account { address, error })?;
             state.accounts.insert(address, account);
         }
@@ -168,11 +167,11 @@ impl Keys {
 }
 
 /// An account with the slots that are there.
-fn account(mut bytes: &[u8], nodes: &Nodes<'_>, keys: &Keys) -> Result<AccountJson, TrieError> {
+fn account(mut bytes: &[u8], nodes: &mut Nodes<'_>, keys: &Keys) -> Result<AccountJson, TrieError> {
     let account = TrieAccount::decode(&mut bytes).map_err(TrieError::Node)?;
     let mut storage = BTreeMap::new();
     // Without its root nothing of it is read.
-    if nodes.contains_key(&account.storage_root) {
+    if nodes.has(account.storage_root) {
         for (hashed, value) in trie::leaves(account.storage_root, nodes)? {
             let Some(&slot) = keys.slots.get(&hashed) else { continue };
             storage.insert(slot, U256::decode(&mut &value[..]).map_err(TrieError::Node)?);
