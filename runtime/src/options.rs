@@ -8,7 +8,9 @@ use crate::{config::parse, error::RuntimeError};
 use cranevm_codegen::CompilerOptions;
 #[cfg(feature = "cranelift")]
 use cranevm_codegen::PassSet;
-use std::{ffi::OsString, str::FromStr};
+use std::ffi::OsString;
+#[cfg(feature = "cranelift")]
+use std::str::FromStr;
 
 const VERIFY: &str = "CRANEVM_VERIFY";
 const COMPILE_ALL: &str = "CRANEVM_COMPILE_ALL";
