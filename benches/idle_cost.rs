@@ -17,13 +17,10 @@ use cranevm_benches::callgrind::{self, failed, twice_then_measured};
 use cranevm_cli::{
     CommandError,
     measure::count,
-    replay::{self, Loader, ReplayBlock, Subject},
+    replay::{self, ReplayBlock, Subject},
 };
 use serde::Serialize;
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 /// Count what the runtime costs blocks that it runs nothing of
 #[derive(Debug, Parser)]
@@ -85,7 +82,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), CommandError> {
-    let blocks = blocks(&arguments.blocks)?;
+    let blocks = replay::blocks(&arguments.blocks)?;
     if let (Some(work), Some(only)) = (arguments.work, &arguments.only) {
         let block = blocks.iter().find(|block| block.name == *only);
         return do_work(work, block.ok_or_else(|| failed(format_args!("no block {only}")))?);
@@ -105,22 +102,6 @@ fn run(arguments: &Arguments) -> Result<(), CommandError> {
         print_table(&rows);
     }
     Ok(())
-}
-
-fn blocks(paths: &[PathBuf]) -> Result<Vec<ReplayBlock>, CommandError> {
-    let mut loader = Loader::default();
-    let mut blocks = Vec::new();
-    if paths.is_empty() {
-        for (name, file) in replay::synthetic_blocks().map_err(failed)? {
-            blocks.push(loader.block(Path::new(name), name, &file)?);
-        }
-    }
-    for path in paths {
-        for file in replay::files(path)? {
-            blocks.push(loader.load(&file)?);
-        }
-    }
-    Ok(blocks)
 }
 
 fn count_work(work: Work, block: &str, arguments: &Arguments) -> Result<u64, CommandError> {

@@ -119,7 +119,7 @@ impl FrameStats {
     }
 
     /// All that ran.
-    pub const fn total(&self) -> RunStats {
+    pub fn total(&self) -> RunStats {
         self.native().plus(self.interpreted.total())
     }
 }
@@ -156,16 +156,8 @@ impl InterpretedStats {
     }
 
     /// All that the interpreter ran.
-    pub const fn total(&self) -> RunStats {
-        self.cold
-            .plus(self.ineligible)
-            .plus(self.failed)
-            .plus(self.creation)
-            .plus(self.inspected)
-            .plus(self.other_rules)
-            .plus(self.disabled)
-            .plus(self.handed_over)
-            .plus(self.other)
+    pub fn total(&self) -> RunStats {
+        self.by_reason().into_iter().fold(RunStats::default(), |sum, (_, ran)| sum.plus(ran))
     }
 }
 
@@ -181,10 +173,7 @@ impl HandOverStats {
     }
 
     /// All of them.
-    pub const fn total(&self) -> u64 {
-        self.at_start
-            .wrapping_add(self.at_resume)
-            .wrapping_add(self.absent_code)
-            .wrapping_add(self.instruction)
+    pub fn total(&self) -> u64 {
+        self.by_reason().into_iter().fold(0, |sum, (_, times)| sum.wrapping_add(times))
     }
 }

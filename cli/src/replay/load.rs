@@ -7,9 +7,10 @@ use super::{
     block::ReplayBlock,
     format::{BlockFile, CodeJson},
     state::Codes,
+    synthetic,
 };
 use crate::{
-    InputError,
+    CommandError, InputError,
     fixture::json_error,
     read::{self, MAX_FILE_BYTES},
 };
@@ -18,7 +19,7 @@ use liblzma::read::XzDecoder;
 use revm::bytecode::Bytecode;
 use serde::de::DeserializeOwned;
 use std::{
-    collections::{BTreeMap, HashMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
     fs,
     io::BufReader,
     path::{Path, PathBuf},
@@ -53,6 +54,35 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, InputError> {
     }
     found.sort();
     Ok(found)
+}
+
+/// The blocks of files and directories, or, without any, the shipped ones; in order of their
+/// numbers.
+///
+/// # Errors
+/// A path that can't be read or isn't blocks; two blocks of one name, for that is how they are told
+/// apart.
+pub fn blocks(paths: &[PathBuf]) -> Result<Vec<ReplayBlock>, CommandError> {
+    let mut loader = Loader::default();
+    let mut blocks = Vec::new();
+    if paths.is_empty() {
+        let shipped =
+            synthetic::blocks().map_err(|error| CommandError::Failed(error.to_string()))?;
+        for (name, file) in shipped {
+            blocks.push(loader.block(Path::new(name), name, &file)?);
+        }
+    }
+    for path in paths {
+        for file in files(path)? {
+            blocks.push(loader.load(&file)?);
+        }
+    }
+    let mut names = BTreeSet::new();
+    if let Some(block) = blocks.iter().find(|block| !names.insert(&block.name)) {
+        return Err(InputError::new(&block.name, "there are two blocks of this name").into());
+    }
+    blocks.sort_by_key(|block| block.number);
+    Ok(blocks)
 }
 
 /// Reads blocks, and keeps codes from one to the next.

@@ -41,7 +41,7 @@ pub use check::{differences, header_differences};
 pub use engine::{NativeEngine, Policy};
 pub use execute::{ExecuteError, Executed, Subject};
 pub use format::{AccountJson, BlockFile, CodeJson, HeaderJson, TransactionJson};
-pub use load::{Loader, files};
+pub use load::{Loader, blocks, files};
 pub use mode::Mode;
 pub use report::{Aggregate, BlockReport, Compiling, Difference, LeftOut, Report, Row};
 pub use session::{ReplayError, Session, Settings, Step};

@@ -7,15 +7,10 @@ use crate::terminal::{self, say};
 use clap::{Args, ValueEnum};
 use cranevm_cli::{
     CommandError, InputError,
-    replay::{
-        self, Loader, Mode, NativeEngine, Policy, ReplayBlock, Report, Session, Settings, Step,
-    },
+    replay::{self, Mode, NativeEngine, Policy, ReplayBlock, Report, Session, Settings, Step},
 };
 use indicatif::ProgressBar;
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// Replay Ethereum blocks on the interpreter and natively
 ///
@@ -77,7 +72,7 @@ impl EngineArg {
 impl Command {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CommandError> {
-        let blocks = self.blocks()?;
+        let blocks = replay::blocks(&self.paths)?;
         let settings = self.settings()?;
         let report = measure(&blocks, &settings)?;
         if self.json {
@@ -86,29 +81,6 @@ impl Command {
             table::print(&report);
         }
         conclude(&report)
-    }
-
-    fn blocks(&self) -> Result<Vec<ReplayBlock>, CommandError> {
-        let mut loader = Loader::default();
-        let mut blocks = Vec::new();
-        if self.paths.is_empty() {
-            let made = replay::synthetic_blocks()
-                .map_err(|error| CommandError::Failed(error.to_string()))?;
-            for (name, file) in made {
-                blocks.push(loader.block(Path::new(name), name, &file)?);
-            }
-        }
-        for path in &self.paths {
-            for file in replay::files(path)? {
-                blocks.push(loader.load(&file)?);
-            }
-        }
-        let mut names = BTreeSet::new();
-        if let Some(block) = blocks.iter().find(|block| !names.insert(&block.name)) {
-            return Err(InputError::new(&block.name, "there are two blocks of this name").into());
-        }
-        blocks.sort_by_key(|block| block.number);
-        Ok(blocks)
     }
 
     fn settings(&self) -> Result<Settings, CommandError> {
