@@ -5,9 +5,7 @@
 //! once with the runtime's defaults, which compile meanwhile.
 
 use cranevm::OptimizationLevel;
-use cranevm_cli::replay::{
-    Loader, NativeEngine, Policy, ReplayBlock, Subject, differences, files, header_differences,
-};
+use cranevm_cli::replay::{NativeEngine, Policy, Subject, blocks, differences, header_differences};
 use cranevm_tests::{fixtures, parallel};
 
 /// Blocks of the fixtures.
@@ -20,9 +18,7 @@ fn real_blocks_are_as_their_headers_say() {
     else {
         return;
     };
-    let mut loader = Loader::default();
-    let files = files(codes.parent().unwrap()).unwrap();
-    let blocks: Vec<ReplayBlock> = files.iter().map(|file| loader.load(file).unwrap()).collect();
+    let blocks = blocks(&[codes.parent().unwrap().into()]).unwrap();
     assert_eq!(blocks.len(), BLOCKS);
     let engine = |policy| NativeEngine { policy, opt_level: OptimizationLevel::None };
     let native = engine(Policy::Blocking).start().unwrap();

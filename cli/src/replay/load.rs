@@ -35,7 +35,7 @@ type RawCodes = HashMap<B256, CodeJson>;
 ///
 /// # Errors
 /// A path that can't be read, or a directory without such a file.
-pub fn files(path: &Path) -> Result<Vec<PathBuf>, InputError> {
+fn files(path: &Path) -> Result<Vec<PathBuf>, InputError> {
     if !path.is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }

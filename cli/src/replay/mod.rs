@@ -5,7 +5,7 @@
 //! - `execute`, `found`, `precompiles`: one block on one EVM;
 //! - `check`: header, receipts, and one engine beside another;
 //! - `engine`, `mode`, `session`, `warm`, `schedule`: what is run in which order;
-//! - `clock`, `cold`, `order`, `statistics`, `shares`: how it is measured;
+//! - `clock`, `cold`, `statistics`, `shares`: how it is measured;
 //! - `convert`: files made from what nodes answer;
 //! - `report`: what comes of it; `synthetic`: blocks that come with the program.
 //!
@@ -23,7 +23,6 @@ mod found;
 mod load;
 mod machine;
 mod mode;
-mod order;
 mod precompiles;
 mod report;
 pub mod rules;
@@ -41,7 +40,7 @@ pub use check::{differences, header_differences};
 pub use engine::{NativeEngine, Policy};
 pub use execute::{ExecuteError, Executed, Subject};
 pub use format::{AccountJson, BlockFile, CodeJson, HeaderJson, TransactionJson};
-pub use load::{Loader, blocks, files};
+pub use load::{Loader, blocks};
 pub use mode::Mode;
 pub use report::{Aggregate, BlockReport, Compiling, Difference, LeftOut, Report, Row};
 pub use session::{ReplayError, Session, Settings, Step};

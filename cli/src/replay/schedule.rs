@@ -58,7 +58,7 @@ impl Session<'_> {
         for _ in 0..mode.rounds(self.settings.rounds.max(1)) {
             if matches!(mode, Mode::Rotating | Mode::Found) {
                 // A pass over all blocks each: what one engine left in the caches is its own.
-                for subject in self.order.permutation(warm.len() + 1) {
+                for subject in self.permutation(warm.len() + 1) {
                     for block in 0..blocks {
                         let time = self.turn(mode, warm, subject, block, &mut others)?;
                         samples.times[subject][block].push(time);
@@ -67,7 +67,7 @@ impl Session<'_> {
                 continue;
             }
             for block in 0..blocks {
-                for subject in self.order.permutation(warm.len() + 1) {
+                for subject in self.permutation(warm.len() + 1) {
                     let time = self.turn(mode, warm, subject, block, &mut others)?;
                     samples.times[subject][block].push(time);
                 }
@@ -127,7 +127,7 @@ impl Session<'_> {
         for _ in 0..Mode::Live.rounds(self.settings.rounds.max(1)) {
             let backends = engines.iter().map(start).collect::<Result<Vec<_>, _>>()?;
             for block in 0..self.blocks.len() {
-                for subject in self.order.permutation(engines.len() + 1) {
+                for subject in self.permutation(engines.len() + 1) {
                     let Some(index) = subject.checked_sub(1) else {
                         self.interpret(Mode::Live, block, &mut samples);
                         continue;
@@ -152,7 +152,7 @@ impl Session<'_> {
         for _ in 0..Mode::Fresh.rounds(self.settings.rounds.max(1)) {
             samples.compiling.fill(Compiling::default());
             for block in 0..self.blocks.len() {
-                for subject in self.order.permutation(engines.len() + 1) {
+                for subject in self.permutation(engines.len() + 1) {
                     let Some(index) = subject.checked_sub(1) else {
                         self.interpret(Mode::Fresh, block, &mut samples);
                         continue;

@@ -7,7 +7,6 @@ use super::{
     engine::NativeEngine,
     execute::{ExecuteError, Executed, Subject},
     mode::Mode,
-    order::Order,
     precompiles,
     report::{BlockReport, Difference, LeftOut, Report},
     warm::Warm,
@@ -84,7 +83,8 @@ pub struct Session<'a> {
     pub(super) blocks: Vec<&'a ReplayBlock>,
     /// What they did in the interpreter, the first time.
     references: Vec<Executed>,
-    pub(super) order: Order,
+    /// Puts engines in an order that differs from round to round.
+    random: fastrand::Rng,
     report: Report,
     on_step: &'a mut dyn FnMut(Step),
 }
@@ -115,7 +115,7 @@ impl<'a> Session<'a> {
             settings,
             blocks: Vec::new(),
             references: Vec::new(),
-            order: Order::new(settings.seed),
+            random: fastrand::Rng::with_seed(settings.seed),
             report: Report::new(settings),
             on_step,
         };
@@ -202,6 +202,14 @@ impl<'a> Session<'a> {
         };
         self.report.add_differences(block, engine, mode, lines);
         nanos(time)
+    }
+
+    /// The numbers below `count` in a random order, so that no engine always runs after the same
+    /// other one.
+    pub(super) fn permutation(&mut self, count: usize) -> Vec<usize> {
+        let mut numbers: Vec<usize> = (0..count).collect();
+        self.random.shuffle(&mut numbers);
+        numbers
     }
 
     /// To be called after each run that is one of those that are counted.

@@ -1,8 +1,8 @@
 //! State from an execution witness: `debug_executionWitness`.
 //!
-//! It has the nodes of the tries on the way to what the block reads, the codes that it executes, the
-//! addresses and slots that are meant by hashed keys, and the headers of earlier blocks. All but
-//! the keys is checked by hashes, from the parent's hash on.
+//! It has the nodes of the tries on the way to what the block reads, the codes that it executes,
+//! the addresses and slots that are meant by hashed keys, and the headers of earlier blocks. All
+//! but the keys is checked by hashes, from the parent's hash on.
 
 use super::{
     RpcBlock, State,
