@@ -65,9 +65,9 @@ impl Drop for Owner {
 
 impl JitBackend {
     /// A handle that compiles nothing, until it or a clone of it is switched on by
-    /// [`set_enabled`](Self::set_enabled): that starts a backend of the default configuration, which
-    /// all clones share then, earlier ones too. Until then it costs nothing: no environment, no
-    /// thread, and no allocation but some bytes with the first clone.
+    /// [`set_enabled`](Self::set_enabled): that starts a backend of the default configuration,
+    /// which all clones share then, earlier ones too. Until then it costs nothing: no environment,
+    /// no thread, and no allocation but some bytes with the first clone.
     pub const fn disabled() -> Self {
         Self { shared: None, family: OnceLock::new() }
     }

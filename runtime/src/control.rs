@@ -40,13 +40,14 @@ impl JitBackend {
 
     /// Switches on or off. Takes effect in live EVMs at their next frame; programs stay resident,
     /// and what is queued is compiled. Switching on for the first time loads what the
-    /// [`store`](crate::runtime::RuntimeConfig::store) has, and returns when that is done. Switching
-    /// on a handle from [`disabled`](Self::disabled) starts a default backend.
+    /// [`store`](crate::runtime::RuntimeConfig::store) has, and returns when that is done.
+    /// Switching on a handle from [`disabled`](Self::disabled) starts a default backend.
     ///
     /// # Errors
-    /// [`RuntimeError::Store`](crate::runtime::RuntimeError::Store) if the artifact store can't say what it has;
-    /// [`RuntimeError::Thread`](crate::runtime::RuntimeError::Thread) if no worker can be started. The backend stays off then. On a handle
-    /// from [`disabled`](Self::disabled), those of [`new`](Self::new).
+    /// [`RuntimeError::Store`](crate::runtime::RuntimeError::Store) if the artifact store can't say
+    /// what it has; [`RuntimeError::Thread`](crate::runtime::RuntimeError::Thread) if no worker can
+    /// be started. The backend stays off then. On a handle from [`disabled`](Self::disabled), those
+    /// of [`new`](Self::new).
     pub fn set_enabled(&self, enabled: bool) -> eyre::Result<()> {
         if enabled && self.service().is_none() {
             self.start_default()?;
@@ -68,7 +69,8 @@ impl JitBackend {
     /// Requests are queued meanwhile. Holds for workers that are started later, too.
     ///
     /// Blocking lookups and [`compile_jit_sync`](Self::compile_jit_sync) compile all the same.
-    /// Nothing at all happens on a handle from [`disabled`](Self::disabled) before it is switched on.
+    /// Nothing at all happens on a handle from [`disabled`](Self::disabled) before it is switched
+    /// on.
     pub fn pause(&self) {
         if let Some(service) = self.service() {
             let closed = service.pool.pause();

@@ -3,8 +3,8 @@
 //! Where compiled code is left, the entry to it checks what it can't have changed
 //! ([`cranevm_codegen::Fault`]). The code has run, so the journal may hold anything: its
 //! transaction fails with an error, as with a database that fails, and not as contracts do. The
-//! program is dropped if it is still there, and nothing is compiled or loaded for its contract until
-//! the next clear.
+//! program is dropped if it is still there, and nothing is compiled or loaded for its contract
+//! until the next clear.
 //!
 //! No lock is held while something is told.
 

@@ -19,8 +19,8 @@ use std::ops::AddAssign;
 /// that was taken already. Refunds and intrinsic gas have no part in it. It is regular gas; of
 /// state gas (EIP-8037) that was paid for by such, what comes back within a run is taken back, and
 /// what comes back when the frame has ended isn't. Of a frame that ends by an error of the
-/// transaction, the last run's gas isn't counted. Where one [`JitEvm`](crate::revm_evm::JitEvm) wraps
-/// another, both count.
+/// transaction, the last run's gas isn't counted. Where one [`JitEvm`](crate::revm_evm::JitEvm)
+/// wraps another, both count.
 ///
 /// Frames of EVMs whose handle was made by [`JitBackend::disabled`] aren't counted before it is
 /// switched on.

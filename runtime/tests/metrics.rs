@@ -20,7 +20,8 @@ use std::{
     time::Duration,
 };
 
-/// The last value of each metric, by name and class or reason; of histograms, how many values there were.
+/// The last value of each metric, by name and class or reason; of histograms, how many values there
+/// were.
 #[derive(Clone, Default)]
 struct Book(Arc<Mutex<BTreeMap<String, f64>>>);
 

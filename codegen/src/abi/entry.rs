@@ -273,8 +273,8 @@ fn give_up(interpreter: &mut Interpreter<EthInterpreter>, fault: Fault) -> Nativ
 /// Where a frame can be entered as it is, if anywhere: asked at each way into compiled code, and
 /// nowhere else. Gas is signed in compiled code, so a frame that has more of it than that can tell,
 /// or that may get so much back, is interpreted. The stack is written to without a look at its
-/// capacity, up to 1024 words, which a chain's own instruction may have made more or less of. Nor is
-/// calldata looked at again: it must be where the input says.
+/// capacity, up to 1024 words, which a chain's own instruction may have made more or less of. Nor
+/// is calldata looked at again: it must be where the input says.
 #[inline(always)]
 fn entry_for(tables: &ProgramTables, interpreter: &Interpreter<EthInterpreter>) -> Option<u32> {
     let stack = interpreter.stack.data();

@@ -242,8 +242,8 @@ mod tests {
     use crate::{PassOptions, PassSet, analyze};
     use revm_primitives::hardfork::SpecId;
 
-    /// How many of the blocks with these opcodes, which a computed jump may lead to, are merged into
-    /// another.
+    /// How many of the blocks with these opcodes, which a computed jump may lead to, are merged
+    /// into another.
     fn merged(blocks: &[&[u8]]) -> usize {
         let mut code =
             [Opcode::PUSH0, Opcode::CALLDATALOAD, Opcode::JUMP].map(Opcode::get).to_vec();

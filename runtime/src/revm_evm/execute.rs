@@ -389,8 +389,8 @@ where
         if let Some(creation) = rare {
             return end_rarely(context, frame, action, creation.zip(self.tally.lent()));
         }
-        // First: what comes of it is hundreds of bytes, which are written where they are wanted only
-        // if nobody looks at them here. (After an error the handler forgets all frames.)
+        // First: what comes of it is hundreds of bytes, which are written where they are wanted
+        // only if nobody looks at them here. (After an error the handler forgets all frames.)
         if let InterpreterAction::Return(_) = action {
             frame.set_finished(true);
         }

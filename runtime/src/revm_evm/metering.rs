@@ -63,7 +63,8 @@ impl Stretch {
         counts.burn(self.class, self.gas.wrapping_sub(left));
     }
 
-    /// What is left of a frame's gas by a halt: nothing, but an error of the transaction burns none.
+    /// What is left of a frame's gas by a halt: nothing, but an error of the transaction burns
+    /// none.
     pub(super) fn left_by_halt(self, result: InstructionResult) -> u64 {
         match result {
             InstructionResult::FatalExternalError => self.gas,
