@@ -11,7 +11,7 @@ use cranevm::{
     },
 };
 use std::{
-    env, fs,
+    array, env, fs,
     fs::{File, FileTimes},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -262,6 +262,10 @@ fn what_was_left_unfinished_is_deleted_when_old() {
 /// What a child process is to do, and where.
 const ROLE: &str = "CRANEVM_TEST_ROLE";
 const PLACE: &str = "CRANEVM_TEST_PLACE";
+/// The number of a writer, of less than [`WRITERS`].
+const WRITER: &str = "CRANEVM_TEST_WRITER";
+/// How many processes write at once.
+const WRITERS: usize = 2;
 
 /// Not a test by itself: what a child does.
 #[test]
@@ -270,7 +274,10 @@ fn child() {
     let store = DirArtifactStore::open(PathBuf::from(place)).unwrap();
     match role.as_str() {
         // Until killed; far longer than a test takes.
-        "write" => (0..u32::MAX).for_each(|round| put(&store, &key(1), &artifact(round))),
+        "write" => {
+            let writer = env::var(WRITER).unwrap().parse().unwrap();
+            (0..usize::MAX).for_each(|round| put(&store, &key(1), &artifact(writer, round)));
+        }
         "write full" => {
             let artifact = vec![1; 1 << 20];
             let error = store.store(&key(1), &manifest(&key(1), &artifact), &artifact).unwrap_err();
@@ -281,9 +288,11 @@ fn child() {
     }
 }
 
-/// One of many artifacts for the same key: of other bytes and another length.
-fn artifact(round: u32) -> Vec<u8> {
-    vec![round as u8; 200_000 + (round as usize * 7919) % 100_000]
+/// One of many artifacts for the same key. No two writers and no two rounds (of 800,000 that follow
+/// each other) make the same: a reader takes an artifact that came back for one that never left.
+fn artifact(writer: usize, round: usize) -> Vec<u8> {
+    let length = 200_000 + round * 7919 % 50_000 * WRITERS + writer;
+    vec![round as u8; length]
 }
 
 fn child_command(role: &str, place: &Path) -> Command {
@@ -292,8 +301,10 @@ fn child_command(role: &str, place: &Path) -> Command {
     command
 }
 
-fn spawn_writer(place: &Path) -> Child {
-    child_command("write", place).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+fn spawn_writer(place: &Path, number: usize) -> Child {
+    let mut command = child_command("write", place);
+    command.env(WRITER, number.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
 }
 
 /// Reads what is there, which must be whole; `false` if there is nothing, or another artifact took
@@ -317,7 +328,7 @@ fn a_writer_may_be_killed_at_any_time() {
     let store = store_in(&directory);
     let (mut kills, mut left) = (0u64, 0);
     while kills < 40 {
-        let mut writer = spawn_writer(directory.path());
+        let mut writer = spawn_writer(directory.path(), 0);
         thread::sleep(Duration::from_micros(5_000 + kills * 1_937));
         writer.kill().unwrap();
         writer.wait().unwrap();
@@ -336,7 +347,8 @@ fn a_writer_may_be_killed_at_any_time() {
 fn two_processes_may_write_the_same_key() {
     let directory = directory();
     let store = store_in(&directory);
-    let mut writers = [spawn_writer(directory.path()), spawn_writer(directory.path())];
+    let mut writers: [Child; WRITERS] =
+        array::from_fn(|number| spawn_writer(directory.path(), number));
     let (start, mut seen) = (Instant::now(), 0);
     while start.elapsed() < Duration::from_millis(700)
         || (seen < 20 && start.elapsed().as_secs() < 60)
