@@ -57,23 +57,36 @@ pub(crate) struct FrameCounts {
 
 /// The runs of one class.
 #[derive(Debug, Default)]
-struct Runs {
+pub(crate) struct Runs {
     /// Those that went on after a nested frame, and those that began a frame.
     by_begin: [AtomicU64; 2],
     gas: AtomicU64,
 }
 
-impl FrameCounts {
+impl Runs {
     /// Counts a run, which begins a frame or goes on with one.
     #[inline(always)]
-    pub(crate) fn run(&self, class: RunClass, begins: bool) {
-        add(&self.runs[class as usize].by_begin[usize::from(begins)], 1);
+    pub(crate) fn run(&self, begins: bool) {
+        add(&self.by_begin[usize::from(begins)], 1);
+    }
+
+    /// Takes back the count of a run.
+    pub(crate) fn take_back(&self, begins: bool) {
+        add(&self.by_begin[usize::from(begins)], u64::MAX);
     }
 
     /// Counts gas.
     #[inline(always)]
-    pub(crate) fn burn(&self, class: RunClass, gas: u64) {
-        add(&self.runs[class as usize].gas, gas);
+    pub(crate) fn burn(&self, gas: u64) {
+        add(&self.gas, gas);
+    }
+}
+
+impl FrameCounts {
+    /// What is put down to a class.
+    #[inline(always)]
+    pub(crate) fn of(&self, class: RunClass) -> &Runs {
+        &self.runs[class as usize]
     }
 
     #[cold]
@@ -252,8 +265,8 @@ mod tests {
         for _ in 0..1000 {
             let (mut first, mut second, _never_ran) =
                 (Tally::default(), Tally::default(), Tally::default());
-            first.counts(&backend).unwrap().run(RunClass::Cold, true);
-            second.counts(&backend).unwrap().burn(RunClass::Cold, 3);
+            first.counts(&backend).unwrap().of(RunClass::Cold).run(true);
+            second.counts(&backend).unwrap().of(RunClass::Cold).burn(3);
         }
         assert_eq!(registry.len(), 2);
         let RunStats { frames, gas } = registry.sums().stats.interpreted.cold;
@@ -272,9 +285,12 @@ mod tests {
         assert_eq!(classes.len(), CLASSES);
         for (index, class) in classes.into_iter().enumerate() {
             assert_eq!(class as usize, index);
-            counts.run(class, true);
-            counts.run(class, false);
-            counts.burn(class, 1 << index);
+            let runs = counts.of(class);
+            runs.run(true);
+            runs.run(false);
+            runs.run(true);
+            runs.take_back(true);
+            runs.burn(1 << index);
         }
         let mut sums = FrameSums::default();
         counts.add_to(&mut sums);

@@ -2,6 +2,7 @@
 
 use super::{
     JitEvm,
+    finder::Finder,
     metering::{Stretch, gas_passed_on},
     rules::Tables,
     running::{Running, tell_of_gas},
@@ -9,8 +10,9 @@ use super::{
 use crate::{
     consult::Consultation,
     faults::{Broken, unexplained},
-    frame_counts::{FrameCounts, FrameEvent, RunClass},
+    frame_counts::{FrameCounts, RunClass, Tally},
     hotness::Cold,
+    runtime::JitBackend,
 };
 use cranevm_codegen::{NativeRun, collapse_halt_reason};
 use revm::{
@@ -58,7 +60,9 @@ where
             static_gas: instructions.gas_table(),
             host: context,
         };
-        let (answer, _) = finder.find(backend, &frames.get().interpreter, tables);
+        let interpreter = &frames.get().interpreter;
+        let begins = interpreter.bytecode.pc() == 0;
+        let (answer, _) = finder.find(backend, interpreter, tables, begins);
         matches!(answer, Consultation::Run(_))
     }
 
@@ -75,72 +79,6 @@ where
         self.finder.rules.doubt_unless_kept::<EVM>();
         self.finds_program();
         self.inner.frame_run()
-    }
-
-    /// Runs the top frame until it ends or suspends, and leaves the action in its interpreter, if
-    /// that is the backend's business.
-    ///
-    /// # Errors
-    /// If native code broke a rule. The frame has ended all the same, by a fatal error.
-    fn run_top_frame(&mut self) -> Result<Ran, Box<Broken>> {
-        let Self { inner, backend, finder, tally } = self;
-        let (context, instructions, _, frames) = inner.all_mut();
-        let frame = frames.get();
-        finder.rules.doubt_unless_kept::<EVM>();
-        let is_revms = finder.rules.is_revms::<EVM>();
-        if frame.data.is_create() && !backend.is_blocking() {
-            return Ok(Ran::Nothing(RunClass::Creation));
-        }
-        let interpreter = &mut frame.interpreter;
-        let (gas, begins) = (interpreter.gas.remaining(), interpreter.bytecode.pc() == 0);
-        let gas_table = instructions.gas_table();
-        let instructions = instructions.instruction_table();
-        let host = context;
-        let tables = Tables { instructions, static_gas: gas_table, host: &mut *host };
-        let (answer, rules) = finder.find(backend, interpreter, tables);
-        match answer {
-            Consultation::Run(program) => {
-                let (class, why) = match program.go_on(interpreter, host, instructions, gas_table) {
-                    NativeRun::Ended => {
-                        if program.has_single_error() {
-                            collapse_halt_reason(interpreter.bytecode.action());
-                        }
-                        let stretch = Stretch { class: program.class(), gas };
-                        return Ok(end(tally.counts(backend), Some(begins), stretch, frame));
-                    }
-                    NativeRun::HandedOver(why) => (program.class(), Some(why)),
-                    NativeRun::NotEntered => {
-                        note_not_entered(tally.counts(backend), begins);
-                        if !is_revms {
-                            return Ok(Ran::Nothing(RunClass::HandedOver));
-                        }
-                        (RunClass::HandedOver, None)
-                    }
-                    NativeRun::Faulted(fault) => {
-                        if let Some(counts) = tally.counts(backend) {
-                            counts.run(program.class(), begins);
-                        }
-                        return Err(Broken::new(program, fault));
-                    }
-                };
-                let counts = tally.counts(backend);
-                let stretch = Stretch::begin(counts, (class, begins), gas);
-                let running =
-                    Running { interpreter, host, instructions, gas_table, rules, counts, stretch };
-                let stretch = running.run_on(program, why)?;
-                Ok(end(counts, None, stretch, frame))
-            }
-            Consultation::Watch(cold) if is_revms => {
-                let counts = tally.counts(backend);
-                let stretch = Stretch::begin(counts, (RunClass::Cold, begins), gas);
-                let running =
-                    Running { interpreter, host, instructions, gas_table, rules, counts, stretch };
-                let stretch = running.watch(backend, cold, begins)?;
-                Ok(end(counts, None, stretch, frame))
-            }
-            Consultation::Watch(cold) => Ok(Ran::Watched(Arc::clone(cold))),
-            Consultation::Interpret(class) => Ok(Ran::Nothing(*class)),
-        }
     }
 
     /// Has the wrapped EVM run the top frame, for a reason.
@@ -180,51 +118,95 @@ where
     }
 }
 
+/// Runs the top frame until it ends or suspends, and leaves the action in its interpreter, if that
+/// is the backend's business.
+///
+/// # Errors
+/// If native code broke a rule. The frame has ended all the same, by a fatal error.
+#[inline]
+fn run_top_frame<'a, EVM>(
+    inner: &mut EVM,
+    backend: &JitBackend,
+    finder: &mut Finder,
+    tally: &'a mut Tally,
+) -> Result<Ran<'a>, Box<Broken>>
+where
+    EVM: EvmTr<
+            Frame = EthFrame<EthInterpreter>,
+            Instructions: InstructionProvider<
+                Context = EVM::Context,
+                InterpreterTypes = EthInterpreter,
+            >,
+        >,
+{
+    let (context, instructions, _, frames) = inner.all_mut();
+    let frame = frames.get();
+    finder.rules.doubt_unless_kept::<EVM>();
+    let is_revms = finder.rules.is_revms::<EVM>();
+    if frame.data.is_create() && !backend.is_blocking() {
+        return Ok(Ran::Nothing(RunClass::Creation));
+    }
+    let interpreter = &mut frame.interpreter;
+    let (gas, begins) = (interpreter.gas.remaining(), interpreter.bytecode.pc() == 0);
+    let gas_table = instructions.gas_table();
+    let instructions = instructions.instruction_table();
+    let host = context;
+    let tables = Tables { instructions, static_gas: gas_table, host: &mut *host };
+    let (answer, rules) = finder.find(backend, interpreter, tables, begins);
+    // An enabled backend counts.
+    let Some(counts) = tally.counts(backend) else { return Ok(Ran::Nothing(RunClass::Other)) };
+    let running = |interpreter, host, rules, stretch| Running {
+        interpreter,
+        host,
+        instructions,
+        gas_table,
+        rules,
+        counts,
+        stretch,
+    };
+    let begin = |class| Stretch::begin(counts, class, begins, gas);
+    match answer {
+        Consultation::Run(program) => {
+            let stretch = begin(program.class());
+            let ran = match program.go_on(interpreter, host, instructions, gas_table) {
+                NativeRun::Ended => {
+                    if program.has_single_error() {
+                        collapse_halt_reason(interpreter.bytecode.action());
+                    }
+                    stretch
+                }
+                NativeRun::HandedOver(why) => {
+                    running(interpreter, host, rules, stretch).run_on(program, Some(why))?
+                }
+                NativeRun::NotEntered => {
+                    stretch.not_entered(counts, begins);
+                    if !is_revms {
+                        return Ok(Ran::Nothing(RunClass::HandedOver));
+                    }
+                    let stretch = begin(RunClass::HandedOver);
+                    running(interpreter, host, rules, stretch).run_on(program, None)?
+                }
+                NativeRun::Faulted(fault) => return Err(Broken::new(program, fault)),
+            };
+            Ok(Ran::Frame(ran))
+        }
+        Consultation::Watch(cold) if is_revms => {
+            let running = running(interpreter, host, rules, begin(RunClass::Cold));
+            Ok(Ran::Frame(running.watch(backend, cold, begins)?))
+        }
+        Consultation::Watch(cold) => Ok(Ran::Watched(Arc::clone(cold))),
+        Consultation::Interpret(class) => Ok(Ran::Nothing(*class)),
+    }
+}
+
 /// What became of a frame.
-enum Ran {
-    /// It ran until it suspended, or ended well.
-    Frame,
-    /// It ran until it halted; or, with who ran it last, it is init code, which may have to pay for
-    /// the code that it creates.
-    Rare(Option<Stretch>),
+enum Ran<'a> {
+    /// It ran until it suspended or ended, this way at last, and its action is in its interpreter.
+    Frame(Stretch<'a>),
     /// Nothing: the wrapped EVM is to run it, for this reason.
     Nothing(RunClass),
     /// The same, as it is cold, and the gas that it burns is to be told.
     Watched(Arc<Cold>),
-}
-
-/// Counts the end of a run, whose action is in the frame's interpreter, by who ran it last; and the
-/// run itself, with whether it begins a frame, unless that was counted.
-///
-/// Gas wraps round as nothing else would be exact: a stipend may come on top of all that there can
-/// be, and state gas may come back.
-#[inline(always)]
-fn end(
-    counts: Option<&FrameCounts>,
-    begins: Option<bool>,
-    stretch: Stretch,
-    frame: &mut EthFrame<EthInterpreter>,
-) -> Ran {
-    let left = frame.interpreter.gas.remaining();
-    let (left, ran) = match frame.interpreter.bytecode.action() {
-        Some(InterpreterAction::Return(result)) if result.result.is_halt() => {
-            (stretch.left_by_halt(result.result), Ran::Rare(None))
-        }
-        Some(InterpreterAction::NewFrame(nested)) => {
-            (left.wrapping_add(gas_passed_on(nested)), Ran::Frame)
-        }
-        _ => (left, Ran::Frame),
-    };
-    let is_create = frame.data.is_create();
-    if let Some(counts) = counts {
-        if let Some(begins) = begins {
-            counts.run(stretch.class, begins);
-        }
-        if !is_create {
-            stretch.end(counts, left);
-        }
-    }
-    if is_create { Ran::Rare(Some(stretch)) } else { ran }
 }
 
 /// Has an EVM run its top frame, and counts that.
@@ -238,9 +220,41 @@ fn run_counted<EVM: EvmTr<Frame = EthFrame<EthInterpreter>>>(
     let stretch = Stretch::begin_with(counts, class, &evm.frame_stack().get().interpreter);
     let next = evm.frame_run();
     if let Ok(next) = &next {
-        stretch.end_by(counts, &evm.frame_stack().get().interpreter.gas, next);
+        stretch.end_by(&evm.frame_stack().get().interpreter.gas, next);
     }
     next
+}
+
+/// Does what a run of a frame has come to, and counts it by who ran it last.
+///
+/// Gas wraps round as nothing else would be exact: a stipend may come on top of all that there can
+/// be, and state gas may come back.
+#[inline(always)]
+fn end_run<CTX: ContextTr>(
+    context: &mut CTX,
+    frame: &mut EthFrame<EthInterpreter>,
+    stretch: Stretch<'_>,
+) -> Result<FrameInitOrResult<EthFrame<EthInterpreter>>, ContextDbError<CTX>> {
+    let left = frame.interpreter.gas.remaining();
+    // Looked at where it is: what comes of it is hundreds of bytes, which are written where they
+    // are wanted only if nobody looks at them on the way.
+    match frame.interpreter.bytecode.action() {
+        Some(InterpreterAction::NewFrame(nested)) => {
+            stretch.end(left.wrapping_add(gas_passed_on(nested)));
+        }
+        Some(InterpreterAction::Return(result))
+            if result.result.is_halt() || frame.data.is_create() =>
+        {
+            return end_rarely(context, frame, Some(stretch));
+        }
+        _ => {
+            stretch.end(left);
+            // After an error the handler forgets all frames.
+            frame.set_finished(true);
+        }
+    }
+    let action = frame.interpreter.take_next_action();
+    frame.process_next_action(context, action)
 }
 
 /// Whether a frame ended by an error of the transaction.
@@ -249,39 +263,29 @@ fn is_fatal(action: &InterpreterAction) -> bool {
         if result.result == InstructionResult::FatalExternalError)
 }
 
-/// Does what a run has come to that halted, or that was one of init code: then also counts it.
+/// Does what a run has come to that halted, or ended init code, and counts it: by a halt nothing is
+/// left, and a creation also pays for its code.
 #[cold]
 #[inline(never)]
 fn end_rarely<CTX: ContextTr>(
     context: &mut CTX,
     frame: &mut EthFrame<EthInterpreter>,
-    action: InterpreterAction,
-    creation: Option<(Stretch, &FrameCounts)>,
+    stretch: Option<Stretch<'_>>,
 ) -> Result<FrameInitOrResult<EthFrame<EthInterpreter>>, ContextDbError<CTX>> {
+    let action = frame.interpreter.take_next_action();
     if is_fatal(&action) && context.error().is_ok() {
         // Nobody has said what went wrong, so the parent frame would panic.
         let Interpreter { bytecode, runtime_flag, .. } = &frame.interpreter;
         return Err(ContextError::Custom(unexplained(bytecode, runtime_flag.spec_id)));
     }
     let next = frame.process_next_action(context, action);
-    if let Ok(ItemOrResult::Result(_)) = next {
+    if let Ok(next) = &next {
         frame.set_finished(true);
-    }
-    if let (Some((stretch, counts)), Ok(next)) = (creation, &next) {
-        stretch.end_by(counts, &frame.interpreter.gas, next);
+        if let Some(stretch) = stretch {
+            stretch.end_by(&frame.interpreter.gas, next);
+        }
     }
     next
-}
-
-/// Counts a frame that native code couldn't be entered with.
-#[cold]
-fn note_not_entered(counts: Option<&FrameCounts>, begins: bool) {
-    if let Some(counts) = counts {
-        counts.note(match begins {
-            true => FrameEvent::NotEnteredAtStart,
-            false => FrameEvent::NotEnteredAtResume,
-        });
-    }
 }
 
 impl<EVM> EvmTr for JitEvm<EVM>
@@ -369,32 +373,24 @@ where
             }
             return self.run_wrapped(RunClass::Disabled);
         }
-        let rare = match self.run_top_frame() {
-            Ok(Ran::Frame) => None,
-            Ok(Ran::Rare(creation)) => Some(creation),
-            Ok(Ran::Nothing(class)) => return self.run_wrapped(class),
-            Ok(Ran::Watched(cold)) => return self.run_watched(&cold),
+        let Self { inner, backend, finder, tally } = self;
+        match run_top_frame(inner, backend, finder, tally) {
+            Ok(Ran::Frame(stretch)) => {
+                let (context, _, _, frames) = inner.all_mut();
+                end_run(context, frames.get(), stretch)
+            }
+            Ok(Ran::Nothing(class)) => self.run_wrapped(class),
+            Ok(Ran::Watched(cold)) => self.run_watched(&cold),
             Err(broken) => {
-                let message = self.backend.deny(&broken);
+                let message = backend.deny(&broken);
                 // An error of the database's goes first, or the next transaction would have it.
-                if self.inner.ctx().error().is_ok() {
+                if inner.ctx().error().is_ok() {
                     return Err(ContextError::Custom(message));
                 }
-                Some(None)
+                let (context, _, _, frames) = inner.all_mut();
+                end_rarely(context, frames.get(), None)
             }
-        };
-        let (context, _, _, frames) = self.inner.all_mut();
-        let frame = frames.get();
-        let action = frame.interpreter.take_next_action();
-        if let Some(creation) = rare {
-            return end_rarely(context, frame, action, creation.zip(self.tally.lent()));
         }
-        // First: what comes of it is hundreds of bytes, which are written where they are wanted
-        // only if nobody looks at them here. (After an error the handler forgets all frames.)
-        if let InterpreterAction::Return(_) = action {
-            frame.set_finished(true);
-        }
-        frame.process_next_action(context, action)
     }
 
     #[inline(always)]

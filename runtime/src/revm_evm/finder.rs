@@ -11,7 +11,6 @@ use revm::{
     interpreter::{
         Host, Interpreter,
         interpreter::{EthInterpreter, ExtBytecode},
-        interpreter_types::Jumps,
     },
     primitives::hardfork::SpecId,
 };
@@ -35,18 +34,18 @@ impl Finder {
     }
 
     /// How to run a frame, on an EVM with these tables; and what was found of these, for where the
-    /// frame gets native later. A frame that is to be watched was counted, if it begins.
+    /// frame gets native later. A frame that is to be watched was counted, if it
+    /// `begins`: one that goes on after a nested one is past the call.
     #[inline]
     pub(super) fn find<H: Host>(
         &mut self,
         backend: &JitBackend,
         interpreter: &Interpreter<EthInterpreter>,
         mut tables: Tables<'_, H>,
+        begins: bool,
     ) -> (&Consultation, &mut Rules) {
         // The fork that the frame was begun with: what the interpreter would go by.
         let spec_id = interpreter.runtime_flag.spec_id;
-        // A frame that goes on after a nested one is past the call.
-        let begins = interpreter.bytecode.pc() == 0;
         let Self { cache, rules } = self;
         let asked = &mut *rules;
         // Moved: what is borrowed would have to be in memory.

@@ -70,7 +70,7 @@ where
         let stretch = Stretch::begin_with(counts, RunClass::Inspected, interpreter);
         let next = inner.inspect_frame_run();
         if let Ok(next) = &next {
-            stretch.end_by(counts, &inner.frame_stack().get().interpreter.gas, next);
+            stretch.end_by(&inner.frame_stack().get().interpreter.gas, next);
         }
         next
     }

@@ -4,7 +4,7 @@
 //! begins, or goes on after a nested one, to where it ends or calls. Where the engine changes
 //! within it, a new [`Stretch`] begins.
 
-use crate::frame_counts::{FrameCounts, RunClass};
+use crate::frame_counts::{FrameCounts, FrameEvent, RunClass, Runs};
 use revm::{
     handler::{EthFrame, FrameInitOrResult, ItemOrResult},
     interpreter::{
@@ -14,85 +14,82 @@ use revm::{
 };
 
 /// A part of a run, by one engine.
+// Two words: one more would be copied to memory and back, with its padding, at each run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stretch {
+pub(super) struct Stretch<'a> {
     /// What it is put down to.
-    pub(super) class: RunClass,
+    runs: &'a Runs,
     /// Gas at its start.
-    pub(super) gas: u64,
+    gas: u64,
 }
 
-impl Stretch {
+impl<'a> Stretch<'a> {
     /// The first of a run, which begins a frame or goes on with one that has so much gas.
     #[inline(always)]
-    pub(super) fn begin(
-        counts: Option<&FrameCounts>,
-        (class, begins): (RunClass, bool),
-        gas: u64,
-    ) -> Self {
-        if let Some(counts) = counts {
-            counts.run(class, begins);
-        }
-        Self { class, gas }
+    pub(super) fn begin(counts: &'a FrameCounts, class: RunClass, begins: bool, gas: u64) -> Self {
+        let runs = counts.of(class);
+        runs.run(begins);
+        Self { runs, gas }
     }
 
     /// The first of a run that is about to begin.
     #[inline]
     pub(super) fn begin_with(
-        counts: &FrameCounts,
+        counts: &'a FrameCounts,
         class: RunClass,
         interpreter: &Interpreter<EthInterpreter>,
     ) -> Self {
         let begins = interpreter.bytecode.pc() == 0;
-        Self::begin(Some(counts), (class, begins), interpreter.gas.remaining())
+        Self::begin(counts, class, begins, interpreter.gas.remaining())
+    }
+
+    /// Takes back its run, which native code couldn't be entered with.
+    #[cold]
+    pub(super) fn not_entered(self, counts: &FrameCounts, begins: bool) {
+        self.runs.take_back(begins);
+        counts.note(match begins {
+            true => FrameEvent::NotEnteredAtStart,
+            false => FrameEvent::NotEnteredAtResume,
+        });
     }
 
     /// Ends it where the frame has so much gas left, and begins another.
     #[cold]
-    pub(super) fn change(&mut self, counts: Option<&FrameCounts>, class: RunClass, gas: &Gas) {
+    pub(super) fn change(&mut self, counts: &'a FrameCounts, class: RunClass, gas: &Gas) {
         let left = gas.remaining();
-        if let Some(counts) = counts {
-            self.end(counts, left);
-        }
-        *self = Self { class, gas: left };
+        self.end(left);
+        *self = Self { runs: counts.of(class), gas: left };
+    }
+
+    /// Gas at its start.
+    pub(super) const fn gas(&self) -> u64 {
+        self.gas
     }
 
     /// Ends it where so much gas is left.
     #[inline(always)]
-    pub(super) fn end(self, counts: &FrameCounts, left: u64) {
-        counts.burn(self.class, self.gas.wrapping_sub(left));
-    }
-
-    /// What is left of a frame's gas by a halt: nothing, but an error of the transaction burns
-    /// none.
-    pub(super) fn left_by_halt(self, result: InstructionResult) -> u64 {
-        match result {
-            InstructionResult::FatalExternalError => self.gas,
-            _ => 0,
-        }
+    pub(super) fn end(self, left: u64) {
+        self.runs.burn(self.gas.wrapping_sub(left));
     }
 
     /// Ends it with the run, which came to `next`, and left the frame with so much gas.
     #[inline]
-    pub(super) fn end_by(
-        self,
-        counts: &FrameCounts,
-        gas: &Gas,
-        next: &FrameInitOrResult<EthFrame<EthInterpreter>>,
-    ) {
+    pub(super) fn end_by(self, gas: &Gas, next: &FrameInitOrResult<EthFrame<EthInterpreter>>) {
         let left = match next {
             ItemOrResult::Item(nested) => {
                 gas.remaining().wrapping_add(gas_passed_on(&nested.frame_input))
             }
             ItemOrResult::Result(result) => {
                 let result = result.interpreter_result();
-                match result.result.is_halt() {
-                    true => self.left_by_halt(result.result),
-                    false => result.gas.remaining(),
+                match result.result {
+                    // An error of the transaction burns none.
+                    InstructionResult::FatalExternalError => self.gas,
+                    halt if halt.is_halt() => 0,
+                    _ => result.gas.remaining(),
                 }
             }
         };
-        self.end(counts, left);
+        self.end(left);
     }
 }
 

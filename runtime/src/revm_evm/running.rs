@@ -49,17 +49,17 @@ const SHORT_SLICE: usize = 2048;
 const MAX_PAUSE: u32 = 16;
 
 /// A frame's interpreter with what its instructions need.
-pub(super) struct Running<'a, H> {
+pub(super) struct Running<'a, 'c, H> {
     pub(super) interpreter: &'a mut Interpreter<EthInterpreter>,
     pub(super) host: &'a mut H,
     pub(super) instructions: &'a InstructionTable<EthInterpreter, H>,
     pub(super) gas_table: &'a GasTable,
     /// What was found of the EVM's rules.
     pub(super) rules: &'a mut Rules,
-    /// Where to count, if the backend does.
-    pub(super) counts: Option<&'a FrameCounts>,
+    /// Where to count.
+    pub(super) counts: &'c FrameCounts,
     /// Who runs it.
-    pub(super) stretch: Stretch,
+    pub(super) stretch: Stretch<'c>,
 }
 
 /// Where a slice left a frame.
@@ -76,7 +76,7 @@ enum Stop {
 /// Gas that is worth telling of where a frame ends that was counted just now.
 const NOTEWORTHY_GAS: u64 = 4096;
 
-impl<H: Host> Running<'_, H> {
+impl<'c, H: Host> Running<'_, 'c, H> {
     /// Goes on with a frame of `program` after its first stretch of native code, which ended so; or
     /// with one that native code couldn't be entered with. Says who ran its last stretch.
     ///
@@ -87,7 +87,7 @@ impl<H: Host> Running<'_, H> {
         mut self,
         program: &Verified,
         why: Option<HandOver>,
-    ) -> Result<Stretch, Box<Broken>> {
+    ) -> Result<Stretch<'c>, Box<Broken>> {
         if let Some(why) = why {
             self.hand_over(why);
         }
@@ -100,12 +100,10 @@ impl<H: Host> Running<'_, H> {
 
     /// Counts a hand-over: the interpreter goes on.
     fn hand_over(&mut self, why: HandOver) {
-        if let Some(counts) = self.counts {
-            counts.note(match why {
-                HandOver::AbsentCode => FrameEvent::AbsentCode,
-                HandOver::Instruction => FrameEvent::Instruction,
-            });
-        }
+        self.counts.note(match why {
+            HandOver::AbsentCode => FrameEvent::AbsentCode,
+            HandOver::Instruction => FrameEvent::Instruction,
+        });
         self.stretch.change(self.counts, RunClass::HandedOver, &self.interpreter.gas);
     }
 
@@ -119,8 +117,8 @@ impl<H: Host> Running<'_, H> {
         backend: &JitBackend,
         cold: &Arc<Cold>,
         begins: bool,
-    ) -> Result<Stretch, Box<Broken>> {
-        let gas = self.stretch.gas;
+    ) -> Result<Stretch<'c>, Box<Broken>> {
+        let gas = self.stretch.gas();
         match self.slice(LONG_SLICE) {
             Stop::Ended => self.account_for_end(backend, cold, gas, begins),
             _ => self.watch_on(backend, cold, gas)?,
@@ -245,9 +243,7 @@ impl<H: Host> Running<'_, H> {
         let run = program.go_on(self.interpreter, self.host, self.instructions, self.gas_table);
         if run != NativeRun::NotEntered {
             self.stretch.change(self.counts, program.class(), &before);
-            if let Some(counts) = self.counts {
-                counts.note(FrameEvent::EnteredOnStack);
-            }
+            self.counts.note(FrameEvent::EnteredOnStack);
         }
         run
     }
