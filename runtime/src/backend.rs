@@ -309,7 +309,7 @@ impl JitBackend {
 
     /// Where EVMs count their frames.
     pub(crate) fn frame_registry(&self) -> Option<&Arc<FrameRegistry>> {
-        self.service().map(|service| &service.ledger.frames)
+        self.service().map(|service| service.compilers.space.frames())
     }
 
     #[inline]

@@ -3,9 +3,10 @@
 //!
 //! - The **generation** grows with each clear. A compilation remembers the generation it began in,
 //!   and its result enters the cache only if that is still the current one.
-//! - The **epoch** grows with everything that may change the answer to a lookup: a publication, a
-//!   clear, switching on or off. An EVM's own cache is valid as long as the epoch is the one it was
-//!   filled in.
+//! - The **epoch** grows with everything that may change the answer to a lookup that found no
+//!   program: a publication, a clear, switching on or off. Such an answer, in an EVM's own cache, is
+//!   valid as long as the epoch is the one it was given in. One that is a program holds until its
+//!   entry says otherwise: what leaves the cache is revoked, and nothing else is asked for again.
 
 use crate::{
     compiler_pool::Tier, config::CompilationKind, error::CompileFailure, failures::FailureLog,
@@ -71,6 +72,12 @@ impl Resident {
         let (from, relaxed) = (from as u8, Ordering::Relaxed);
         self.lack.load(relaxed) == from
             && self.lack.compare_exchange(from, to as u8, relaxed, relaxed).is_ok()
+    }
+
+    /// The program, which has left the cache.
+    fn revoked(&self) -> Arc<CompiledProgram> {
+        self.program.entry().revoke();
+        Arc::clone(&self.program)
     }
 
     fn candidate(&self) -> Candidate {
@@ -180,10 +187,10 @@ impl ProgramCache {
             _ => None,
         };
         // The map's lock was released by the end of the statement above; freeing code comes after.
-        if replaced.is_some() {
-            self.bump_epoch();
-        }
-        replaced.is_some()
+        replaced.is_some_and(|replaced| {
+            replaced.entry().revoke();
+            true
+        })
     }
 
     /// Makes a program resident, unless the cache was cleared since `generation`, or an opcode that
@@ -211,7 +218,9 @@ impl ProgramCache {
             seen_at: AtomicU64::new(0),
             lack: AtomicU8::new(Lack::No as u8),
         };
-        let _replaced = match entry {
+        // It may have left the cache before.
+        program.entry().restore();
+        let replaced = match entry {
             Entry::Occupied(mut place) => Some(place.insert(resident)),
             Entry::Vacant(place) => {
                 place.insert(resident);
@@ -219,6 +228,10 @@ impl ProgramCache {
             }
         };
         // The lock was released by the end of the statement above; freeing code comes after.
+        if let Some(replaced) = replaced.filter(|replaced| !Arc::ptr_eq(&replaced.program, program))
+        {
+            replaced.program.entry().revoke();
+        }
         self.bump_epoch();
         true
     }
@@ -238,7 +251,7 @@ impl ProgramCache {
     /// Removes the program of a key.
     #[must_use = "dropping programs takes time"]
     pub(crate) fn remove(&self, key: &RuntimeCacheKey) -> Option<Arc<CompiledProgram>> {
-        let removed = self.programs.remove(key).map(|(_, resident)| resident.program);
+        let removed = self.programs.remove(key).map(|(_, resident)| resident.revoked());
         self.bump_epoch();
         removed
     }
@@ -250,7 +263,7 @@ impl ProgramCache {
         self.programs.retain(|_, resident| {
             let keep = (resident.program.opcodes() & opcodes).is_zero();
             if !keep {
-                dropped.push(Arc::clone(&resident.program));
+                dropped.push(resident.revoked());
             }
             keep
         });
@@ -283,25 +296,28 @@ impl ProgramCache {
         idle.map(|resident| resident.candidate()).collect()
     }
 
-    /// Removes a program, if it is still resident. The caller bumps the epoch.
+    /// Removes a program, if it is still resident.
     pub(crate) fn evict(&self, candidate: &Candidate) -> bool {
         let is_it = |_: &_, resident: &Resident| {
             std::ptr::eq(Arc::as_ptr(&resident.program), candidate.identity)
         };
-        self.programs.remove_if(&candidate.key, is_it).is_some()
+        let removed = self.programs.remove_if(&candidate.key, is_it);
+        removed.is_some_and(|(_, resident)| {
+            resident.revoked();
+            true
+        })
     }
 
     /// Marks the programs of which `lacks` is true, so that
-    /// [`get_and_take_mark`](Self::get_and_take_mark) tells the next who looks; whether there were
-    /// any.
-    pub(crate) fn mark_lacking(&self, lacks: impl Fn(Tier, &CompiledProgram) -> bool) -> bool {
-        let mut any = false;
+    /// [`get_and_take_mark`](Self::get_and_take_mark) tells the next who looks, and has EVMs look.
+    pub(crate) fn mark_lacking(&self, lacks: impl Fn(Tier, &CompiledProgram) -> bool) {
         for resident in self.programs.iter() {
-            if lacks(resident.tier, &resident.program) {
-                any |= resident.change_lack(Lack::No, Lack::Found);
+            if lacks(resident.tier, &resident.program)
+                && resident.change_lack(Lack::No, Lack::Found)
+            {
+                resident.program.entry().recall();
             }
         }
-        any
     }
 
     /// The resident program, and whether it was marked; the mark is taken off.
@@ -310,6 +326,7 @@ impl ProgramCache {
         key: &RuntimeCacheKey,
     ) -> Option<(Arc<CompiledProgram>, bool)> {
         self.programs.get(key).map(|resident| {
+            resident.program.entry().confirm();
             (Arc::clone(&resident.program), resident.change_lack(Lack::Found, Lack::Told))
         })
     }
@@ -346,7 +363,7 @@ impl ProgramCache {
             // Who saw the new generation may have published already.
             let keep = resident.generation > cleared;
             if !keep {
-                forgotten.push(Arc::clone(&resident.program));
+                forgotten.push(resident.revoked());
             }
             keep
         });

@@ -4,11 +4,14 @@
 //! none. Programs in it are counted, wherever they are held.
 
 use crate::{
+    barrier,
     error::CompileFailure,
-    frame_counts::RunClass,
+    frame_counts::{FrameRegistry, RunClass},
+    housekeeping::Bell,
     locks::lock,
     lookup::RuntimeCacheKey,
-    program::{CompiledProgram, Holdings, ProgramKind},
+    program::{CompiledProgram, ProgramKind},
+    reclaim::Holdings,
     source::Source,
 };
 use cranevm_codegen::{
@@ -34,6 +37,7 @@ pub(crate) struct CodeSpace {
 impl CodeSpace {
     /// Room for at most `reserve_bytes` of code.
     pub(crate) fn new(reserve_bytes: usize) -> Self {
+        barrier::prepare();
         Self { reserve_bytes, region: Mutex::default(), holdings: Arc::default() }
     }
 
@@ -87,6 +91,28 @@ impl CodeSpace {
     /// once this has grown.
     pub(crate) fn releases(&self) -> u64 {
         self.holdings.releases.get()
+    }
+
+    /// The EVMs that may execute code in it.
+    pub(crate) fn frames(&self) -> &Arc<FrameRegistry> {
+        &self.holdings.frames
+    }
+
+    /// Drops programs that left the cache.
+    pub(crate) fn drop_all(&self, programs: Vec<Arc<CompiledProgram>>) {
+        self.holdings.drop_all(programs);
+    }
+
+    /// Frees what was dropped and nobody executes; whether something is being executed, and is to
+    /// be freed later.
+    pub(crate) fn reclaim(&self) -> bool {
+        self.holdings.reclaim()
+    }
+
+    /// From now on somebody calls [`reclaim`](Self::reclaim) when the bell rings; with `None`,
+    /// nobody does.
+    pub(crate) fn keep(&self, bell: Option<&Arc<Bell>>) {
+        self.holdings.keep(bell);
     }
 
     /// Bytes of the reservation, if the system gave less than was asked for.

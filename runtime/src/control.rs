@@ -7,7 +7,8 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 impl JitBackend {
     /// Forgets all programs and failures, also in live EVMs from their next frame on. Code is freed
-    /// when its last user lets go of it; where that are many programs, by the housekeeping thread.
+    /// at once, unless a frame executes it or somebody holds its program; where that are many
+    /// programs, by the housekeeping thread.
     /// Never waits; what is queued is dropped when its turn comes,
     /// and compilations under way serve only who waits for them.
     pub fn clear_resident(&self) {

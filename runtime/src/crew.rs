@@ -162,7 +162,6 @@ impl CompileService {
         }
         self.bell.ring();
         self.ledger.events.close();
-        self.free_forgotten();
         let timeout = self.tuning().shutdown_timeout;
         if !self.crew.threads.join_all(timeout) {
             tracing::warn!(?timeout, "background threads didn't end in time, and are left alone");

@@ -10,7 +10,7 @@
 
 use crate::{
     backend::JitBackend, config::CompilationKind, error::CompileFailure, lookup::RuntimeCacheKey,
-    program::CompiledProgram, service::CompileService, source::Source,
+    service::CompileService, source::Source,
 };
 use cranevm_codegen::Fault;
 use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
@@ -27,8 +27,8 @@ pub(crate) struct Broken {
 impl Broken {
     /// Boxed, for it is handed on where there nearly always is none.
     #[cold]
-    pub(crate) fn new(program: &CompiledProgram, fault: Fault) -> Box<Self> {
-        Box::new(Self { key: program.key, fault })
+    pub(crate) fn new(key: RuntimeCacheKey, fault: Fault) -> Box<Self> {
+        Box::new(Self { key, fault })
     }
 }
 
@@ -69,6 +69,6 @@ impl CompileService {
         for kind in [CompilationKind::Jit, CompilationKind::Aot] {
             self.cache.remember_failure((key, kind), &failure, generation, releases);
         }
-        self.free(self.cache.remove(&key).into_iter().collect());
+        drop(self.cache.remove(&key));
     }
 }

@@ -41,7 +41,7 @@ impl CompileService {
                 "an EVM has instructions that aren't known to be revm's; compiled code leaves these \
                  opcodes (by the bits of the number) to its table from now on"
             );
-            self.free(self.cache.drop_users(opcodes));
+            self.compilers.space.drop_all(self.cache.drop_users(opcodes));
         }
     }
 }

@@ -4,12 +4,13 @@
 //! load and a store, so a count costs what it costs in a plain field. It borrows them from its
 //! backend's [`FrameRegistry`] with the first frame that it runs, and gives them back, with what
 //! they say, when it is dropped; the next EVM counts on. So there are as many as there were EVMs at
-//! once, and nothing is added up where an EVM ends. Lock: the registry's, to borrow, to give back,
-//! and for a sum.
+//! once, and nothing is added up where an EVM ends. They also say which code the EVM executes (see
+//! [`crate::reclaim`]). Lock: the registry's, to borrow, to give back, and for a sum.
 
 use crate::{
     frame_stats::{FrameStats, HandOverStats, InterpretedStats, RunStats},
     locks::lock,
+    program::Executing,
     runtime::JitBackend,
 };
 use std::sync::{
@@ -51,6 +52,8 @@ const EVENTS: usize = FrameEvent::EnteredOnStack as usize + 1;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct FrameCounts {
+    /// Not a count, but the EVM writes it as often, and so it is here.
+    pub(crate) executing: Executing,
     runs: [Runs; CLASSES],
     events: [AtomicU64; EVENTS],
 }
@@ -195,6 +198,12 @@ impl FrameRegistry {
         let mut sums = FrameSums::default();
         all.iter().for_each(|counts| counts.add_to(&mut sums));
         sums
+    }
+
+    /// The addresses of the entries that EVMs execute by.
+    pub(crate) fn executing(&self) -> Vec<usize> {
+        let all = lock(&self.0).all.clone();
+        all.iter().map(|counts| counts.executing.get()).filter(|&entry| entry != 0).collect()
     }
 
     /// Counters that were made.

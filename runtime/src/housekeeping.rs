@@ -1,7 +1,7 @@
 //! The housekeeping thread: what needn't be done where it comes up.
 //!
-//! It delivers events to `on_compilation`, evicts idle programs, and looks for programs that leave
-//! out what runs. Nobody waits for it, and while nothing is resident it sleeps.
+//! It delivers events to `on_compilation`, frees code, evicts idle programs, and looks for programs
+//! that leave out what runs. Nobody waits for it, and while nothing is resident it sleeps.
 
 use crate::{
     helper::Helpers,
@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Wakes the housekeeping thread.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Bell {
     rung: Mutex<bool>,
     heard: Condvar,
@@ -46,11 +46,13 @@ pub(crate) fn run(service: &Arc<CompileService>) {
     let mut last_sweep = last_turn;
     #[cfg(feature = "metrics")]
     crate::metrics_export::guarded(crate::metrics_export::describe);
+    let space = &service.compilers.space;
+    space.keep(Some(&service.bell));
     while !service.pool.is_stopping() {
         let events = &service.ledger.events;
         let delivered =
             (0..tuning.max_events_per_drain).take_while(|_| events.deliver_one()).count();
-        service.free_forgotten();
+        let is_executed = space.reclaim();
         let residents = service.cache.len() as u32;
         let turn = tuning.event_drain_interval.saturating_mul(1 + residents / LOOKED_AT);
         if last_turn.elapsed() >= turn {
@@ -75,10 +77,11 @@ pub(crate) fn run(service: &Arc<CompileService>) {
             let next = sweep.map_or(turn, |sweep| sweep.min(turn));
             // Without programs and helpers there is nothing to look at until the bell rings.
             let has_helpers = service.helpers.as_ref().is_some_and(Helpers::has_idle);
-            let watches = residents > 0 || has_helpers || cfg!(feature = "metrics");
+            let watches = residents > 0 || has_helpers || is_executed || cfg!(feature = "metrics");
             service.bell.wait(if watches { next } else { NEVER });
         }
     }
+    space.keep(None);
 }
 
 /// Longer than anything; the bell rings earlier.

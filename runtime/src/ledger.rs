@@ -11,7 +11,6 @@ use crate::{
     CompileTimings,
     config::{CompilationEvent, CompilationKind},
     events::EventQueue,
-    frame_counts::FrameRegistry,
     hotness::Cold,
     locks::{lock, wait_until},
     lookup::RuntimeCacheKey,
@@ -29,8 +28,6 @@ pub(crate) struct Ledger {
     #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "a label of metrics"))]
     pub(crate) name: String,
     pub(crate) counters: Counters,
-    /// The counters of all EVMs.
-    pub(crate) frames: Arc<FrameRegistry>,
     pub(crate) pending: Pending,
     pub(crate) events: EventQueue,
 }

@@ -31,6 +31,7 @@
 mod aot;
 mod artifacts;
 mod backend;
+mod barrier;
 mod cache;
 mod code_space;
 mod compile;
@@ -63,6 +64,7 @@ mod options;
 mod panics;
 mod pool;
 mod program;
+mod reclaim;
 mod service;
 mod source;
 mod stats;

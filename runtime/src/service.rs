@@ -16,11 +16,9 @@ use crate::{
     housekeeping::Bell,
     jobs::Job,
     ledger::Ledger,
-    locks::lock,
     log_limit::LogLimit,
     lookup::{ProgramStatus, RuntimeCacheKey},
     pool::{Band, Pool},
-    program::CompiledProgram,
     stats::RuntimeStatsSnapshot,
     tuning::RuntimeTuning,
 };
@@ -32,9 +30,6 @@ use std::{
     },
     time::Instant,
 };
-
-/// Programs that a clear frees by itself.
-pub(crate) const FREED_AT_ONCE: usize = 64;
 
 /// Upgrades that may wait. Further ones are put off: contracts that come in all the time may keep
 /// workers from all of them for long, and each holds bytecode.
@@ -50,7 +45,7 @@ pub(crate) struct CompileService {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) cold: ColdTable,
     pub(crate) pool: Pool<Job>,
-    pub(crate) bell: Bell,
+    pub(crate) bell: Arc<Bell>,
     /// Where code is compiled; `None` means in this process.
     pub(crate) helpers: Option<Helpers>,
     /// The artifact store, if there is one.
@@ -63,8 +58,6 @@ pub(crate) struct CompileService {
     /// The generation of the cache, plus 1, for which the log tells of a shortage; 0: none yet.
     pub(crate) shortage_logged: AtomicU64,
     saturation_log: LogLimit,
-    /// Programs that a clear left to be freed.
-    forgotten: Mutex<Vec<Arc<CompiledProgram>>>,
     /// Held by who evicts.
     pub(crate) evicting: Mutex<()>,
     pub(crate) born: Instant,
@@ -97,7 +90,7 @@ impl CompileService {
             ledger,
             cold: ColdTable::new(tuning.jit_hot_threshold),
             pool: Pool::new(tuning.channel_capacity, hot, MAX_UPGRADES),
-            bell: Bell::default(),
+            bell: Arc::default(),
             helpers,
             dumper: Dumper::new(&config),
             flights: Arc::default(),
@@ -105,7 +98,6 @@ impl CompileService {
             crew: Crew::default(),
             shortage_logged: AtomicU64::new(0),
             saturation_log: LogLimit::default(),
-            forgotten: Mutex::default(),
             evicting: Mutex::default(),
             born: Instant::now(),
             config,
@@ -124,27 +116,7 @@ impl CompileService {
 
     /// Forgets all programs and failures.
     pub(crate) fn clear(&self) {
-        self.free(self.cache.clear());
-    }
-
-    /// Frees programs that were taken out of the cache. Does that here for few of them, and leaves
-    /// more to the housekeeping thread, for freeing one takes microseconds.
-    pub(crate) fn free(&self, forgotten: Vec<Arc<CompiledProgram>>) {
-        if forgotten.len() > FREED_AT_ONCE && self.crew.keeps_house() {
-            lock(&self.forgotten).extend(forgotten);
-            self.bell.ring();
-            if self.pool.is_stopping() {
-                // That thread has ended, or will without a look.
-                self.free_forgotten();
-            }
-        }
-    }
-
-    /// Frees the programs that a clear left to this thread.
-    pub(crate) fn free_forgotten(&self) {
-        // Taken out first: who clears meanwhile isn't to wait.
-        let forgotten = std::mem::take(&mut *lock(&self.forgotten));
-        drop(forgotten);
+        self.compilers.space.drop_all(self.cache.clear());
     }
 
     /// The statistics now.
@@ -162,7 +134,7 @@ impl CompileService {
             artifacts_stored: artifacts.map_or(0, |counters| counters.stored.get()),
             artifact_store_errors: artifacts.map_or(0, |counters| counters.store_errors.get()),
             artifact_refusals: artifacts.map(ArtifactCounters::refusals).unwrap_or_default(),
-            ..ledger.counters.snapshot(&ledger.frames.sums())
+            ..ledger.counters.snapshot(&self.compilers.space.frames().sums())
         }
     }
 

@@ -165,10 +165,7 @@ impl CompileService {
                 || program.is_put_off();
             is_wanted && !program.is_short(releases)
         };
-        if self.cache.mark_lacking(lacks) {
-            // So that EVMs look again.
-            self.cache.bump_epoch();
-        }
+        self.cache.mark_lacking(lacks);
     }
 
     fn count_refused(&self, origin: Origin) {
@@ -260,12 +257,11 @@ mod tests {
         let program = service.cache.get(&key(0)).unwrap();
         program.note_shortage(service.compilers.space.releases());
         drop(freed);
-        let epoch = service.cache.epoch();
         service.find_lacking();
-        assert_eq!(service.cache.epoch(), epoch);
+        assert!(program.entry().is_current());
         service.pool.stop();
         service.find_lacking();
-        assert_ne!(service.cache.epoch(), epoch, "there is room again");
+        assert!(!program.entry().is_current(), "there is room again");
     }
 
     /// A mark that came to nothing, for the queue had filled up by then, is found again.

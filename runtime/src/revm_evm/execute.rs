@@ -3,12 +3,12 @@
 use super::{
     JitEvm,
     finder::Finder,
+    local_cache::Answer,
     metering::{Stretch, gas_passed_on},
     rules::Tables,
     running::{Running, tell_of_gas},
 };
 use crate::{
-    consult::Consultation,
     faults::{Broken, unexplained},
     frame_counts::{FrameCounts, RunClass, Tally},
     hotness::Cold,
@@ -62,8 +62,8 @@ where
         };
         let interpreter = &frames.get().interpreter;
         let begins = interpreter.bytecode.pc() == 0;
-        let (answer, _) = finder.find(backend, interpreter, tables, begins);
-        matches!(answer, Consultation::Run(_))
+        let (answer, _) = finder.find(backend, interpreter, tables, begins, &mut None);
+        matches!(answer, Answer::Run(_))
     }
 
     /// Looks for the program of the top frame as running it natively does, and has the wrapped EVM
@@ -92,6 +92,19 @@ where
             Some(counts) => run_counted(inner, counts, class),
             None => inner.frame_run(),
         }
+    }
+
+    /// Runs the top frame anew: the backend is asked, and the program that it says is pinned. (No
+    /// loop, which would have all that frames need in memory.)
+    #[cold]
+    #[inline(never)]
+    fn run_again(&mut self) -> Result<FrameInitOrResult<EVM::Frame>, ContextDbError<EVM::Context>>
+    where
+        EVM::Precompiles: PrecompileProvider<EVM::Context, Output = InterpreterResult>,
+    {
+        let frame = self.inner.frame_stack().get();
+        self.finder.forget_code(&frame.interpreter.bytecode);
+        self.frame_run()
     }
 
     /// Has the wrapped EVM run the top frame, and tells its contract's `cold` of the gas that it
@@ -146,15 +159,16 @@ where
     if frame.data.is_create() && !backend.is_blocking() {
         return Ok(Ran::Nothing(RunClass::Creation));
     }
+    // An enabled backend counts.
+    let Some(counts) = tally.counts(backend) else { return Ok(Ran::Nothing(RunClass::Other)) };
     let interpreter = &mut frame.interpreter;
     let (gas, begins) = (interpreter.gas.remaining(), interpreter.bytecode.pc() == 0);
     let gas_table = instructions.gas_table();
     let instructions = instructions.instruction_table();
     let host = context;
     let tables = Tables { instructions, static_gas: gas_table, host: &mut *host };
-    let (answer, rules) = finder.find(backend, interpreter, tables, begins);
-    // An enabled backend counts.
-    let Some(counts) = tally.counts(backend) else { return Ok(Ran::Nothing(RunClass::Other)) };
+    let mut pinned = None;
+    let (answer, rules) = finder.find(backend, interpreter, tables, begins, &mut pinned);
     let running = |interpreter, host, rules, stretch| Running {
         interpreter,
         host,
@@ -166,36 +180,42 @@ where
     };
     let begin = |class| Stretch::begin(counts, class, begins, gas);
     match answer {
-        Consultation::Run(program) => {
-            let stretch = begin(program.class());
-            let ran = match program.go_on(interpreter, host, instructions, gas_table) {
-                NativeRun::Ended => {
-                    if program.has_single_error() {
+        Answer::Run(known) => {
+            let entry = known.entry();
+            let stretch = begin(entry.class);
+            let executing = (&counts.executing, pinned.as_ref());
+            let ran = match known.go_on(executing, interpreter, host, instructions, gas_table) {
+                Some(NativeRun::Ended) => {
+                    if entry.has_single_error {
                         collapse_halt_reason(interpreter.bytecode.action());
                     }
                     stretch
                 }
-                NativeRun::HandedOver(why) => {
-                    running(interpreter, host, rules, stretch).run_on(program, Some(why))?
+                Some(NativeRun::HandedOver(why)) => {
+                    running(interpreter, host, rules, stretch).run_on(known, Some(why))?
                 }
-                NativeRun::NotEntered => {
+                Some(NativeRun::NotEntered) => {
                     stretch.not_entered(counts, begins);
                     if !is_revms {
                         return Ok(Ran::Nothing(RunClass::HandedOver));
                     }
                     let stretch = begin(RunClass::HandedOver);
-                    running(interpreter, host, rules, stretch).run_on(program, None)?
+                    running(interpreter, host, rules, stretch).run_on(known, None)?
                 }
-                NativeRun::Faulted(fault) => return Err(Broken::new(program, fault)),
+                Some(NativeRun::Faulted(fault)) => return Err(Broken::new(entry.key, fault)),
+                None => {
+                    stretch.take_back(begins);
+                    return Ok(Ran::Revoked);
+                }
             };
             Ok(Ran::Frame(ran))
         }
-        Consultation::Watch(cold) if is_revms => {
+        Answer::Watch(cold) if is_revms => {
             let running = running(interpreter, host, rules, begin(RunClass::Cold));
             Ok(Ran::Frame(running.watch(backend, cold, begins)?))
         }
-        Consultation::Watch(cold) => Ok(Ran::Watched(Arc::clone(cold))),
-        Consultation::Interpret(class) => Ok(Ran::Nothing(*class)),
+        Answer::Watch(cold) => Ok(Ran::Watched(Arc::clone(cold))),
+        Answer::Interpret(class) => Ok(Ran::Nothing(*class)),
     }
 }
 
@@ -207,6 +227,8 @@ enum Ran<'a> {
     Nothing(RunClass),
     /// The same, as it is cold, and the gas that it burns is to be told.
     Watched(Arc<Cold>),
+    /// Nothing: its program was revoked, or there is news of it.
+    Revoked,
 }
 
 /// Has an EVM run its top frame, and counts that.
@@ -381,6 +403,7 @@ where
             }
             Ok(Ran::Nothing(class)) => self.run_wrapped(class),
             Ok(Ran::Watched(cold)) => self.run_watched(&cold),
+            Ok(Ran::Revoked) => self.run_again(),
             Err(broken) => {
                 let message = backend.deny(&broken);
                 // An error of the database's goes first, or the next transaction would have it.

@@ -1,13 +1,16 @@
 //! Finding the program of a frame: by its code and fork, if the EVM goes by the fork's rules.
 
 use super::{
-    local_cache::{Frame, LocalCache},
+    local_cache::{Answer, Frame, LocalCache},
     rules::{Rules, Tables},
 };
 use crate::{
-    consult::Consultation, lookup::RuntimeCacheKey, program::CompiledProgram, runtime::JitBackend,
+    lookup::RuntimeCacheKey,
+    program::{ProgramEntry, Verified},
+    runtime::JitBackend,
 };
 use revm::{
+    bytecode::Bytecode,
     interpreter::{
         Host, Interpreter,
         interpreter::{EthInterpreter, ExtBytecode},
@@ -18,19 +21,24 @@ use revm::{
 /// What an EVM knows of programs.
 #[derive(Default)]
 pub(super) struct Finder {
-    /// The backend's answers, valid for one epoch.
+    /// The backend's answers.
     cache: LocalCache,
     /// Whether the EVM goes by the rules that code is compiled for.
     pub(super) rules: Rules,
 }
 
 impl Finder {
-    /// Lets go of all programs: an EVM that is switched off mustn't keep what was evicted since.
+    /// Forgets all answers.
     #[inline]
     pub(super) fn forget(&mut self) {
         if !self.cache.is_empty() {
             self.cache.clear();
         }
+    }
+
+    /// Forgets the answer for a bytecode, whose program was revoked.
+    pub(super) fn forget_code(&mut self, code: &Bytecode) {
+        self.cache.forget(code);
     }
 
     /// How to run a frame, on an EVM with these tables; and what was found of these, for where the
@@ -43,17 +51,18 @@ impl Finder {
         interpreter: &Interpreter<EthInterpreter>,
         mut tables: Tables<'_, H>,
         begins: bool,
-    ) -> (&Consultation, &mut Rules) {
+        pinned: &mut Option<Verified>,
+    ) -> (&Answer, &mut Rules) {
         // The fork that the frame was begun with: what the interpreter would go by.
         let spec_id = interpreter.runtime_flag.spec_id;
         let Self { cache, rules } = self;
         let asked = &mut *rules;
         // Moved: what is borrowed would have to be in memory.
-        let is_ruled_right = move |program: Option<&CompiledProgram>| {
+        let is_ruled_right = move |program: Option<&ProgramEntry>| {
             asked.permit(backend, spec_id, program, tables.reborrow())
         };
         let frame = Frame { code: &interpreter.bytecode, spec_id };
-        (cache.answer(backend, frame, is_ruled_right, begins), rules)
+        (cache.answer(backend, frame, is_ruled_right, begins, pinned), rules)
     }
 }
 

@@ -5,25 +5,27 @@
 //! be there. The same contract in another object, as a database makes them, is found by the hash
 //! that it claims, and then compared.
 //!
-//! Answers hold for one epoch of the backend. Anything that may change one (a publication, a clear,
-//! switching on or off) begins another epoch, and the cache starts empty.
+//! What it keeps of programs keeps none of them alive, and holds until the program is revoked or
+//! there is something to be told. The other answers hold for one epoch of the backend: anything that
+//! may change one (a publication, a clear, switching on or off) begins another, and it is asked for
+//! again.
 
 use super::finder::claimed_key;
 use crate::{
     consult::Consultation,
     frame_counts::RunClass,
+    hotness::Cold,
     lookup::RuntimeCacheKey,
-    program::{CodeId, CompiledProgram},
+    program::{CodeId, Known, ProgramEntry, Verified},
     runtime::JitBackend,
 };
 use alloy_primitives::map::HashMap;
 use revm::{
     bytecode::Bytecode, interpreter::interpreter::ExtBytecode, primitives::hardfork::SpecId,
 };
-#[cfg(test)]
 use std::sync::Arc;
 
-/// Answers kept. An EVM that sees more contracts in one epoch starts over.
+/// Answers kept. An EVM that sees more contracts starts over.
 const MAX_ANSWERS: usize = 4096;
 
 /// Bytes of bytecode that kept answers hold. One that comes to more starts over: a database may
@@ -40,22 +42,58 @@ pub(super) struct Frame<'a> {
     pub(super) spec_id: SpecId,
 }
 
+/// How to run a contract.
+#[derive(Clone)]
+pub(super) enum Answer {
+    /// Natively, by this program.
+    Run(Known),
+    /// In the interpreter, and to count that.
+    Watch(Arc<Cold>),
+    /// In the interpreter, for this reason.
+    Interpret(RunClass),
+}
+
+/// An answer, and the epoch that it is of; [`ANY`] for a program, which says itself whether it holds.
+#[derive(Clone)]
+struct Dated {
+    epoch: u64,
+    answer: Answer,
+}
+
+/// No epoch gets there.
+const ANY: u64 = u64::MAX;
+
+impl Dated {
+    /// Whether it holds in this epoch, unless it is a program.
+    #[inline(always)]
+    const fn holds(&self, epoch: u64) -> bool {
+        self.epoch == epoch || self.epoch == ANY
+    }
+
+    /// Bytes of bytecode that it holds.
+    fn held(&self) -> usize {
+        match &self.answer {
+            Answer::Run(known) => known.code_len(),
+            Answer::Watch(_) | Answer::Interpret(_) => 0,
+        }
+    }
+}
+
 /// An answer at hand.
 struct AtHand {
     id: CodeId,
     spec_id: SpecId,
-    answer: Consultation,
+    dated: Dated,
     /// What `id` names, held for that.
     _code: Bytecode,
 }
 
-/// The backend's answers of one epoch.
+/// The backend's answers.
 #[derive(Default)]
 pub(super) struct LocalCache {
-    epoch: u64,
     /// By what frames claim. Those that aren't to be run natively may be another code's that
     /// claims the same: that costs speed alone.
-    answers: HashMap<RuntimeCacheKey, Consultation>,
+    answers: HashMap<RuntimeCacheKey, Dated>,
     /// Bytes of bytecode that `answers` hold.
     held: usize,
     /// Some of the answers, each at the place of its bytecode. Allocated when first used.
@@ -73,10 +111,15 @@ impl LocalCache {
         backend: &JitBackend,
         frame: Frame<'_>,
         mut is_ruled_right: impl FnMut() -> bool,
-    ) -> Option<&Arc<CompiledProgram>> {
-        match self.answer(backend, frame, |_| is_ruled_right(), true) {
-            Consultation::Run(verified) => Some(verified.program()),
-            Consultation::Watch(_) | Consultation::Interpret(_) => None,
+    ) -> Option<Verified> {
+        let mut pinned = None;
+        match self.answer(backend, frame, |_| is_ruled_right(), true, &mut pinned) {
+            Answer::Run(known) if known.entry().is_current() => known.pin(),
+            Answer::Run(_) => {
+                self.forget(frame.code);
+                self.program(backend, frame, is_ruled_right)
+            }
+            Answer::Watch(_) | Answer::Interpret(_) => None,
         }
     }
 
@@ -84,23 +127,28 @@ impl LocalCache {
     /// there may be. Comparing rules may cost more than the rest, so that is asked before something
     /// native runs, and when a contract is new: an EVM of other rules has nothing compiled that it
     /// couldn't run. A frame that is to be watched is counted, if it `begins`.
+    ///
+    /// A program that the backend was asked for is `pinned`: it may be gone without that, for one
+    /// that there is no room for is there for who asked alone. Another may have been revoked, as who
+    /// enters it is told; then the answer is to be [forgotten](Self::forget).
     #[inline]
     pub(super) fn answer(
         &mut self,
         backend: &JitBackend,
         frame: Frame<'_>,
-        is_ruled_right: impl FnMut(Option<&CompiledProgram>) -> bool,
+        is_ruled_right: impl FnMut(Option<&ProgramEntry>) -> bool,
         begins: bool,
-    ) -> &Consultation {
+        pinned: &mut Option<Verified>,
+    ) -> &Answer {
         let id = CodeId::of(frame.code);
         let place = id.place(AT_HAND);
         if !self.is_at_hand(place, backend.epoch(), id, frame.spec_id) {
-            return self.answer_anew(backend, frame, is_ruled_right, begins);
+            return self.answer_anew(backend, frame, is_ruled_right, begins, pinned);
         }
-        let Some(Some(AtHand { answer, .. })) = self.at_hand.get(place) else {
-            return &Consultation::Interpret(RunClass::Other);
+        let Some(Some(AtHand { dated, .. })) = self.at_hand.get(place) else {
+            return &Answer::Interpret(RunClass::Other);
         };
-        Self::begin(answer, backend, frame, is_ruled_right, begins)
+        Self::begin(&dated.answer, backend, frame, is_ruled_right, begins)
     }
 
     /// The answer for a bytecode that isn't at hand.
@@ -109,34 +157,35 @@ impl LocalCache {
         &mut self,
         backend: &JitBackend,
         frame: Frame<'_>,
-        mut is_ruled_right: impl FnMut(Option<&CompiledProgram>) -> bool,
+        mut is_ruled_right: impl FnMut(Option<&ProgramEntry>) -> bool,
         begins: bool,
-    ) -> &Consultation {
+        pinned: &mut Option<Verified>,
+    ) -> &Answer {
         if !is_ruled_right(None) {
-            return &Consultation::Interpret(RunClass::OtherRules);
+            return &Answer::Interpret(RunClass::OtherRules);
         }
-        let answer = self.bring(backend, frame);
+        let answer = self.bring(backend, frame, pinned);
         Self::begin(answer, backend, frame, is_ruled_right, begins)
     }
 
     /// Notes a use of an answer, which holds if the EVM is ruled right.
     #[inline(always)]
     fn begin<'a>(
-        answer: &'a Consultation,
+        answer: &'a Answer,
         backend: &JitBackend,
         frame: Frame<'_>,
-        mut is_ruled_right: impl FnMut(Option<&CompiledProgram>) -> bool,
+        mut is_ruled_right: impl FnMut(Option<&ProgramEntry>) -> bool,
         begins: bool,
-    ) -> &'a Consultation {
+    ) -> &'a Answer {
         match answer {
-            Consultation::Run(program) if !is_ruled_right(Some(program)) => {
-                return &Consultation::Interpret(RunClass::OtherRules);
+            Answer::Run(known) if !is_ruled_right(Some(known.entry())) => {
+                return &Answer::Interpret(RunClass::OtherRules);
             }
-            Consultation::Run(program) => program.touch(backend.clock()),
-            Consultation::Watch(cold) if begins => {
+            Answer::Run(known) => known.entry().touch(backend.clock()),
+            Answer::Watch(cold) if begins => {
                 cold.heat(backend, || frame.code.original_bytes(), 1, 0);
             }
-            Consultation::Watch(_) | Consultation::Interpret(_) => {}
+            Answer::Watch(_) | Answer::Interpret(_) => {}
         }
         answer
     }
@@ -145,7 +194,16 @@ impl LocalCache {
     #[inline(always)]
     fn is_at_hand(&self, place: usize, epoch: u64, id: CodeId, spec_id: SpecId) -> bool {
         let Some(Some(at_hand)) = self.at_hand.get(place) else { return false };
-        epoch == self.epoch && at_hand.id == id && at_hand.spec_id == spec_id
+        at_hand.id == id && at_hand.spec_id == spec_id && at_hand.dated.holds(epoch)
+    }
+
+    /// Forgets the answer at hand for a bytecode.
+    pub(super) fn forget(&mut self, code: &Bytecode) {
+        let id = CodeId::of(code);
+        let place = self.at_hand.get_mut(id.place(AT_HAND));
+        if let Some(place) = place.filter(|place| place.as_ref().is_some_and(|at| at.id == id)) {
+            *place = None;
+        }
     }
 
     /// Whether no answer is kept.
@@ -168,58 +226,65 @@ impl LocalCache {
     }
 
     /// Brings the answer for a bytecode to its place at hand.
-    fn bring(&mut self, backend: &JitBackend, frame: Frame<'_>) -> &Consultation {
+    fn bring(
+        &mut self,
+        backend: &JitBackend,
+        frame: Frame<'_>,
+        pinned: &mut Option<Verified>,
+    ) -> &Answer {
         // Before the lookup: if the backend changes during it, the next frame sees another epoch
         // and asks again.
         let epoch = backend.epoch();
-        if epoch != self.epoch {
-            self.clear();
-            self.epoch = epoch;
-        }
         let Frame { code, spec_id } = frame;
         let claimed = claimed_key(code, spec_id);
-        let answer = match self.kept(&claimed, code) {
-            Some(answer) => answer,
+        let dated = match self.kept(&claimed, code, epoch) {
+            Some(dated) => dated,
             None => {
                 #[cfg(test)]
                 {
                     self.asked += 1;
                 }
-                backend.consult(&claimed, code)
+                match backend.consult(&claimed, code) {
+                    Consultation::Run(program) => {
+                        let known = Known::new(pinned.insert(program));
+                        Dated { epoch: ANY, answer: Answer::Run(known) }
+                    }
+                    Consultation::Watch(cold) => Dated { epoch, answer: Answer::Watch(cold) },
+                    Consultation::Interpret(class) => {
+                        Dated { epoch, answer: Answer::Interpret(class) }
+                    }
+                }
             }
         };
-        self.keep(claimed, answer.clone());
+        self.keep(claimed, dated.clone());
         self.at_hand.resize_with(AT_HAND, || None);
         let id = CodeId::of(code);
-        let at_hand = AtHand { id, spec_id, answer, _code: Bytecode::clone(code) };
-        &self.at_hand[id.place(AT_HAND)].insert(at_hand).answer
+        let at_hand = AtHand { id, spec_id, dated, _code: Bytecode::clone(code) };
+        &self.at_hand[id.place(AT_HAND)].insert(at_hand).dated.answer
     }
 
-    /// The answer that is kept for what is claimed, as far as it is one for `code`.
-    fn kept(&self, claimed: &RuntimeCacheKey, code: &Bytecode) -> Option<Consultation> {
-        match self.answers.get(claimed)? {
-            Consultation::Run(program) => program.for_code(code).map(Consultation::Run),
-            Consultation::Watch(cold) if !cold.is_for(claimed) => None,
-            answer => Some(answer.clone()),
-        }
+    /// The answer that is kept for what is claimed, as far as it holds and is one for `code`.
+    fn kept(&self, claimed: &RuntimeCacheKey, code: &Bytecode, epoch: u64) -> Option<Dated> {
+        let dated = self.answers.get(claimed).filter(|dated| dated.holds(epoch))?;
+        let answer = match &dated.answer {
+            Answer::Run(known) if known.entry().is_current() => {
+                Answer::Run(Known::new(&known.pin()?.for_code(code)?))
+            }
+            Answer::Run(_) => return None,
+            Answer::Watch(cold) if !cold.is_for(claimed) => return None,
+            answer => answer.clone(),
+        };
+        Some(Dated { answer, ..*dated })
     }
 
-    fn keep(&mut self, claimed: RuntimeCacheKey, answer: Consultation) {
+    fn keep(&mut self, claimed: RuntimeCacheKey, dated: Dated) {
         if self.answers.len() >= MAX_ANSWERS || self.held >= MAX_HELD {
             self.start_over();
         }
-        self.held += held(&answer);
-        if let Some(replaced) = self.answers.insert(claimed, answer) {
-            self.held -= held(&replaced);
+        self.held += dated.held();
+        if let Some(replaced) = self.answers.insert(claimed, dated) {
+            self.held -= replaced.held();
         }
-    }
-}
-
-/// Bytes of bytecode that an answer holds.
-fn held(answer: &Consultation) -> usize {
-    match answer {
-        Consultation::Run(program) => program.code_len(),
-        Consultation::Watch(_) | Consultation::Interpret(_) => 0,
     }
 }
 
@@ -304,18 +369,33 @@ mod tests {
     }
 
     #[test]
-    fn what_is_at_hand_is_of_this_epoch() {
+    fn a_program_is_asked_for_again_when_it_is_revoked_and_not_when_another_comes() {
         let (backend, mut cache, code) = (backend(), LocalCache::default(), code(1));
-        let mut program = || cache.program(&backend, frame(&code), || true).map(Arc::clone);
-        assert!(program().is_some());
-        backend.set_enabled(false).unwrap();
-        assert!(program().is_none());
-        backend.set_enabled(true).unwrap();
+        assert!(cache.program(&backend, frame(&code), || true).is_some());
         // Held, so that a new program can't be at its address.
         let before = backend.get_compiled(code.hash_slow(), SPEC).unwrap();
-        assert!(Arc::ptr_eq(&before, &program().unwrap()));
+        let (epoch, asked) = (backend.epoch(), cache.asked);
+        assert!(LocalCache::default().program(&backend, frame(&self::code(2)), || true).is_some());
+        assert_ne!(backend.epoch(), epoch, "another came");
+        let again = cache.program(&backend, frame(&code), || true).unwrap();
+        assert!(Arc::ptr_eq(&before, again.program()));
+        assert_eq!(cache.asked, asked);
         backend.clear_resident();
-        assert!(!Arc::ptr_eq(&before, &program().unwrap()));
+        let anew = cache.program(&backend, frame(&code), || true).unwrap();
+        assert!(!Arc::ptr_eq(&before, anew.program()) && cache.asked == asked + 1);
+    }
+
+    #[test]
+    fn what_is_no_program_holds_for_an_epoch() {
+        let (backend, mut cache, refused) = (backend(), LocalCache::default(), refused());
+        let refused = ExtBytecode::new(refused);
+        for asked in [1, 1, 2] {
+            if asked == 2 {
+                backend.clear_resident();
+            }
+            assert!(cache.program(&backend, frame(&refused), || true).is_none());
+            assert_eq!(cache.asked, asked);
+        }
     }
 
     #[test]
@@ -359,9 +439,7 @@ mod tests {
         for n in 0..MAX_HELD / 20_000 + 8 {
             let code = ExtBytecode::new(Bytecode::new_legacy(code(n).into()));
             assert!(cache.program(&backend, frame(&code), || true).is_some());
-            // So that no epoch begins which would start over, either.
-            cache.epoch = backend.epoch();
-            let held: usize = cache.answers.values().map(held).sum();
+            let held: usize = cache.answers.values().map(Dated::held).sum();
             assert_eq!(held, cache.held);
             assert!(held <= MAX_HELD + 20_008, "{held}");
         }

@@ -43,10 +43,16 @@ impl<'a> Stretch<'a> {
         Self::begin(counts, class, begins, interpreter.gas.remaining())
     }
 
+    /// Takes back its run.
+    #[cold]
+    pub(super) fn take_back(self, begins: bool) {
+        self.runs.take_back(begins);
+    }
+
     /// Takes back its run, which native code couldn't be entered with.
     #[cold]
     pub(super) fn not_entered(self, counts: &FrameCounts, begins: bool) {
-        self.runs.take_back(begins);
+        self.take_back(begins);
         counts.note(match begins {
             true => FrameEvent::NotEnteredAtStart,
             false => FrameEvent::NotEnteredAtResume,

@@ -18,7 +18,7 @@
 //! A provider of instructions hands out plain references, so without mutable access it can at most
 //! hand out another table, which is elsewhere; unless by unsafe code that breaks their promise.
 
-use crate::{program::CompiledProgram, runtime::JitBackend};
+use crate::{program::ProgramEntry, runtime::JitBackend};
 use cranevm_codegen::{OpcodeSet, TableVerdicts, native_opcodes};
 use revm::{
     bytecode::opcode::OpCode,
@@ -112,7 +112,7 @@ impl Rules {
         &mut self,
         backend: &JitBackend,
         spec_id: SpecId,
-        program: Option<&CompiledProgram>,
+        program: Option<&ProgramEntry>,
         tables: Tables<'_, H>,
     ) -> bool {
         let addresses = tables.addresses();
@@ -163,7 +163,7 @@ impl Rules {
 impl Compared {
     /// Whether foreign opcodes leave it to run a program, or any.
     #[cold]
-    fn permit(&self, backend: &JitBackend, program: Option<&CompiledProgram>) -> bool {
+    fn permit(&self, backend: &JitBackend, program: Option<&ProgramEntry>) -> bool {
         let Some(foreign) = self.foreign else { return false };
         let native = foreign & native_opcodes();
         if !native.is_zero() {
@@ -171,7 +171,7 @@ impl Compared {
             return false;
         }
         backend.meet_foreign(foreign);
-        program.is_none_or(|program| (program.opcodes() & foreign).is_zero())
+        program.is_none_or(|program| (program.opcodes & foreign).is_zero())
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     faults::Broken,
     frame_counts::{FrameCounts, FrameEvent, RunClass},
     hotness::Cold,
-    program::{CompiledProgram, Verified},
+    program::{CompiledProgram, Known, Verified},
     runtime::JitBackend,
 };
 use alloy_primitives::Bytes;
@@ -77,7 +77,7 @@ enum Stop {
 const NOTEWORTHY_GAS: u64 = 4096;
 
 impl<'c, H: Host> Running<'_, 'c, H> {
-    /// Goes on with a frame of `program` after its first stretch of native code, which ended so; or
+    /// Goes on with a frame of a program after its first stretch of native code, which ended so; or
     /// with one that native code couldn't be entered with. Says who ran its last stretch.
     ///
     /// # Errors
@@ -85,14 +85,18 @@ impl<'c, H: Host> Running<'_, 'c, H> {
     #[cold]
     pub(super) fn run_on(
         mut self,
-        program: &Verified,
+        known: &Known,
         why: Option<HandOver>,
     ) -> Result<Stretch<'c>, Box<Broken>> {
         if let Some(why) = why {
             self.hand_over(why);
         }
-        self.go_on_with(program)?;
-        if program.has_single_error() {
+        match known.pin() {
+            Some(program) => _ = self.go_on_with(&program)?,
+            // Nor is there a way back.
+            None => while self.slice(LONG_SLICE) != Stop::Ended {},
+        }
+        if known.entry().has_single_error {
             collapse_halt_reason(self.interpreter.bytecode.action());
         }
         Ok(self.stretch)
@@ -167,13 +171,13 @@ impl<'c, H: Host> Running<'_, 'c, H> {
     fn is_ruled_right(&mut self, backend: &JitBackend, program: &CompiledProgram) -> bool {
         let Self { host, instructions, gas_table, rules, .. } = self;
         let tables = Tables { instructions, static_gas: gas_table, host };
-        rules.permit(backend, program.key.spec_id, Some(program), tables)
+        rules.permit(backend, program.key.spec_id, Some(program.entry()), tables)
     }
 
     /// Goes on with a program that came while the frame ran.
     fn replace(&mut self, program: &Verified) -> Result<(), Box<Broken>> {
         let is_entered = self.go_on_with(program)?;
-        if is_entered && program.has_single_error() {
+        if is_entered && program.entry().has_single_error {
             collapse_halt_reason(self.interpreter.bytecode.action());
         }
         Ok(())
@@ -224,7 +228,7 @@ impl<'c, H: Host> Running<'_, 'c, H> {
                             self.hand_over(why);
                         }
                         NativeRun::Ended => return Ok(true),
-                        NativeRun::Faulted(fault) => return Err(Broken::new(program, fault)),
+                        NativeRun::Faulted(fault) => return Err(Broken::new(program.key, fault)),
                     }
                 }
             }
@@ -242,7 +246,7 @@ impl<'c, H: Host> Running<'_, 'c, H> {
         let before = self.interpreter.gas;
         let run = program.go_on(self.interpreter, self.host, self.instructions, self.gas_table);
         if run != NativeRun::NotEntered {
-            self.stretch.change(self.counts, program.class(), &before);
+            self.stretch.change(self.counts, program.entry().class, &before);
             self.counts.note(FrameEvent::EnteredOnStack);
         }
         run
