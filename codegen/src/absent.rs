@@ -118,6 +118,16 @@ impl CodeRegion {
     pub const fn mapped_bytes(&self) -> usize {
         match self.0 {}
     }
+
+    /// Never called.
+    pub const fn used_bytes(&self) -> usize {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub const fn how(&self) -> &str {
+        match self.0 {}
+    }
 }
 
 impl NativeProgram {

@@ -134,6 +134,9 @@ impl CompileService {
     /// [`RuntimeError::Store`] if the store can't say what it has. It is asked again the next time.
     pub(crate) fn preload(&self) -> Result<(), RuntimeError> {
         let Some(library) = self.library.as_ref().filter(|_| HAS_COMPILER) else { return Ok(()) };
+        if self.compilers.space.is_refused() {
+            return Ok(());
+        }
         let mut preloaded = library.preloaded();
         if *preloaded {
             return Ok(());

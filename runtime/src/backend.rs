@@ -25,12 +25,17 @@ use alloy_primitives::B256;
 use cranevm_codegen::{CompilerOptions, HAS_COMPILER};
 use revm::primitives::hardfork::SpecId;
 use std::{
-    env, fmt,
+    env, fmt, mem,
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
 /// Compiles contracts and keeps their programs. A cheap handle: clones share everything.
+///
+/// In a child process that was forked and doesn't exec, a handle and its clones are off for good:
+/// EVMs interpret, what would compile is [`RuntimeError::Forked`], and dropping it waits for
+/// nothing. The child's own backends are like any other. (A program's `func` mustn't be called
+/// there, nor may a host that compiled code calls return in a child that it has forked.)
 pub struct JitBackend {
     /// `None` for a handle from [`disabled`](Self::disabled), or a clone of one.
     shared: Option<Shared>,
@@ -59,7 +64,11 @@ struct Owner(Arc<CompileService>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.shut_down();
+        if self.0.guard.is_owner() {
+            return self.0.shut_down();
+        }
+        // A child has neither the threads nor a right to end helpers: all that is its parent's.
+        mem::forget(Arc::clone(&self.0));
     }
 }
 
@@ -113,6 +122,7 @@ impl JitBackend {
         let service = Arc::new(CompileService::new(config, options));
         let _owner = Arc::new(Owner(Arc::clone(&service)));
         if service.is_enabled() {
+            service.compilers.space.prepare();
             service.preload()?;
         }
         if starts {
@@ -171,7 +181,7 @@ impl JitBackend {
     /// second time. Where the key isn't that of the code, the answer is
     /// [`JitFailed`](InterpretReason::JitFailed).
     pub fn lookup_blocking(&self, request: LookupRequest) -> LookupDecision {
-        match self.service() {
+        match self.owned() {
             Some(service) => service.lookup_blocking(&request),
             None => LookupDecision::Interpret(InterpretReason::Disabled),
         }
@@ -181,7 +191,7 @@ impl JitBackend {
     /// caller to compare with that of the code it means to run. Counts nothing and ignores whether
     /// the backend is enabled.
     pub fn get_compiled(&self, code_hash: B256, spec_id: SpecId) -> Option<Arc<CompiledProgram>> {
-        self.service()?.cache.get(&RuntimeCacheKey { code_hash, spec_id })
+        self.owned()?.cache.get(&RuntimeCacheKey { code_hash, spec_id })
     }
 
     /// [`get_compiled`](Self::get_compiled), counted as a hit or a miss.
@@ -190,7 +200,7 @@ impl JitBackend {
         code_hash: B256,
         spec_id: SpecId,
     ) -> Option<Arc<CompiledProgram>> {
-        self.service()?.get_tracked(&RuntimeCacheKey { code_hash, spec_id })
+        self.owned()?.get_tracked(&RuntimeCacheKey { code_hash, spec_id })
     }
 
     /// Asks the workers to compile `request`, before what is merely hot. Never waits. Ignores
@@ -201,7 +211,7 @@ impl JitBackend {
     /// are no workers, the request is counted in
     /// [`commands_dropped`](RuntimeStatsSnapshot::commands_dropped).
     pub fn compile_jit(&self, request: LookupRequest) {
-        if let Some(service) = self.service() {
+        if let Some(service) = self.owned() {
             service.submit(request.key, request.code, Origin::Explicit, None);
         }
     }
@@ -233,7 +243,7 @@ impl JitBackend {
         request: LookupRequest,
         limit: Duration,
     ) -> eyre::Result<()> {
-        let service = self.service().ok_or(RuntimeError::NoBackend)?;
+        let service = self.required()?;
         Ok(service.compile_sync(Goal::Program, &request, limit)?)
     }
 
@@ -250,7 +260,7 @@ impl JitBackend {
 
     /// Asks for several artifacts, each as by [`prepare_aot`](Self::prepare_aot).
     pub fn prepare_aot_batch(&self, requests: Vec<AotRequest>) {
-        let Some(service) = self.service() else { return };
+        let Some(service) = self.owned() else { return };
         if service.library.is_none() {
             let first = requests.first().map(AotRequest::key);
             return self.drop_artifact_requests(requests.len() as u64, first);
@@ -269,7 +279,7 @@ impl JitBackend {
     /// the store failed, the failure is
     /// [`CompileFailure::NotStored`](crate::runtime::CompileFailure::NotStored).
     pub fn prepare_aot_sync(&self, request: AotRequest) -> eyre::Result<()> {
-        let service = self.service().ok_or(RuntimeError::NoBackend)?;
+        let service = self.required()?;
         if service.library.is_none() {
             return Err(RuntimeError::NoStore.into());
         }
@@ -282,7 +292,7 @@ impl JitBackend {
     /// order of the requests.
     pub fn prepare_aot_batch_sync(&self, requests: Vec<AotRequest>) -> Vec<eyre::Result<()>> {
         // What has no room in the queue is made here.
-        if let Some(service) = self.service().filter(|service| service.library.is_some()) {
+        if let Some(service) = self.owned().filter(|service| service.library.is_some()) {
             for request in &requests {
                 service.submit_quietly(request.key(), request.code.clone());
             }
@@ -292,26 +302,39 @@ impl JitBackend {
 
     /// The backend's statistics.
     pub fn stats(&self) -> RuntimeStatsSnapshot {
-        self.service().map_or_else(RuntimeStatsSnapshot::default, |service| service.stats())
+        self.owned().map_or_else(RuntimeStatsSnapshot::default, |service| service.stats())
     }
 
     /// What is known of one program. Counts nothing.
     pub fn status(&self, key: &RuntimeCacheKey) -> ProgramStatus {
-        self.service().map_or(ProgramStatus::Unknown, |service| service.status(*key))
+        self.owned().map_or(ProgramStatus::Unknown, |service| service.status(*key))
     }
 
     /// Runs of resident programs that compiled code handed over to the interpreter, so far. For
     /// measurements: a contract that hands over gains less than it could.
     #[doc(hidden)]
     pub fn hand_overs(&self) -> u64 {
-        self.service().map_or(0, |service| service.cache.hand_overs())
+        self.owned().map_or(0, |service| service.cache.hand_overs())
     }
 
     /// Where EVMs count their frames.
     pub(crate) fn frame_registry(&self) -> Option<&Arc<FrameRegistry>> {
-        self.service().map(|service| service.compilers.space.frames())
+        self.owned().map(|service| service.compilers.space.frames())
     }
 
+    /// What this handle shares with its clones, if this is the process that made it.
+    pub(crate) fn owned(&self) -> Option<&Arc<CompileService>> {
+        self.service().filter(|service| service.guard.is_owner())
+    }
+
+    /// [`owned`](Self::owned), or why there is none.
+    fn required(&self) -> Result<&Arc<CompileService>, RuntimeError> {
+        let service = self.service().ok_or(RuntimeError::NoBackend)?;
+        service.guard.is_owner().then_some(service).ok_or(RuntimeError::Forked)
+    }
+
+    /// What this handle shares with its clones, also in a child process, where it is switched off,
+    /// and nothing else of it may be used.
     #[inline]
     pub(crate) fn service(&self) -> Option<&Arc<CompileService>> {
         match &self.shared {
@@ -322,7 +345,7 @@ impl JitBackend {
 
     /// Counts and logs requests for artifacts.
     fn drop_artifact_requests(&self, count: u64, first: Option<RuntimeCacheKey>) {
-        let Some(service) = self.service() else { return };
+        let Some(service) = self.owned() else { return };
         service.ledger.counters.commands_dropped.add(count);
         if count > 0 && service.may_log() {
             tracing::warn!(?first, error = %RuntimeError::NoStore,

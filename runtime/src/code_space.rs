@@ -1,7 +1,9 @@
 //! The memory of a backend's compiled code.
 //!
-//! Its address space is reserved at the first compilation: a backend that never compiles costs
-//! none. Programs in it are counted, wherever they are held.
+//! Its address space is reserved when the backend is first enabled, or by the first compilation: one
+//! that never is costs none. Programs in it are counted, wherever they are held. Where the system
+//! lets nothing be executed, that is found out then, told once, and nothing is compiled from then
+//! on.
 
 use crate::{
     barrier,
@@ -30,15 +32,45 @@ pub(crate) const MIN_RESERVE: usize = 64 << 20;
 /// Where a backend's code is.
 pub(crate) struct CodeSpace {
     reserve_bytes: usize,
-    region: Mutex<Option<Arc<CodeRegion>>>,
+    memory: Mutex<Memory>,
     holdings: Arc<Holdings>,
+}
+
+/// What is known of the memory.
+#[derive(Default)]
+enum Memory {
+    /// Nobody has asked yet, or it was short.
+    #[default]
+    Unreserved,
+    Reserved(Arc<CodeRegion>),
+    /// The system lets nothing be executed, for this reason: it won't change its mind.
+    Refused(Arc<str>),
+}
+
+impl Memory {
+    const fn region(&self) -> Option<&Arc<CodeRegion>> {
+        match self {
+            Self::Reserved(region) => Some(region),
+            Self::Unreserved | Self::Refused(_) => None,
+        }
+    }
 }
 
 impl CodeSpace {
     /// Room for at most `reserve_bytes` of code.
     pub(crate) fn new(reserve_bytes: usize) -> Self {
         barrier::prepare();
-        Self { reserve_bytes, region: Mutex::default(), holdings: Arc::default() }
+        Self { reserve_bytes, memory: Mutex::default(), holdings: Arc::default() }
+    }
+
+    /// Finds out whether code can be executed, for whoever reads the log. Who needs it asks again.
+    pub(crate) fn prepare(&self) {
+        let _told_if_never = self.region();
+    }
+
+    /// Whether the system lets nothing be executed, as far as that is known.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(*lock(&self.memory), Memory::Refused(_))
     }
 
     /// Makes sure that there is address space: so that without it no time goes into making code.
@@ -77,9 +109,14 @@ impl CodeSpace {
         Ok(program.publish(chunk, &self.region()?)?)
     }
 
-    /// Bytes of executable memory held by programs, wherever they are.
+    /// Bytes of executable memory that programs take, wherever they are: what each takes, in sum.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        lock(&self.memory).region().map_or(0, |region| region.used_bytes() as u64)
+    }
+
+    /// Bytes of memory held for that: pages, which programs share.
     pub(crate) fn code_bytes(&self) -> u64 {
-        lock(&self.region).as_ref().map_or(0, |region| region.mapped_bytes() as u64)
+        lock(&self.memory).region().map_or(0, |region| region.mapped_bytes() as u64)
     }
 
     /// Bytes of tables and bytecode held by programs, wherever they are.
@@ -117,7 +154,7 @@ impl CodeSpace {
 
     /// Bytes of the reservation, if the system gave less than was asked for.
     pub(crate) fn cut_reserve(&self) -> Option<u64> {
-        let reserved = lock(&self.region).as_ref()?.reserved_bytes();
+        let reserved = lock(&self.memory).region()?.reserved_bytes();
         (reserved < self.reserve_bytes).then_some(reserved as u64)
     }
 
@@ -128,19 +165,50 @@ impl CodeSpace {
         Self { reserve_bytes: wanted_bytes, ..self }
     }
 
+    /// The same memory, where the system lets nothing be executed.
+    #[cfg(test)]
+    pub(crate) fn refuse(&self) {
+        *lock(&self.memory) = Memory::Refused("a test".into());
+    }
+
     fn region(&self) -> Result<Arc<CodeRegion>, CompileError> {
-        let mut region = lock(&self.region);
-        if let Some(region) = &*region {
-            return Ok(Arc::clone(region));
+        let reserved = {
+            let mut memory = lock(&self.memory);
+            match &*memory {
+                Memory::Reserved(region) => return Ok(Arc::clone(region)),
+                Memory::Refused(why) => {
+                    return Err(CodeMemoryError::NotExecutable { why: Arc::clone(why) }.into());
+                }
+                Memory::Unreserved => {}
+            }
+            let reserved = reserve(self.reserve_bytes);
+            match &reserved {
+                Ok(region) => *memory = Memory::Reserved(Arc::clone(region)),
+                Err(CodeMemoryError::NotExecutable { why }) => {
+                    *memory = Memory::Refused(Arc::clone(why));
+                }
+                Err(_) => {}
+            }
+            reserved
+        };
+        // Without the lock: what is logged may call the backend.
+        match &reserved {
+            Ok(region) => tracing::debug!(
+                reserved_bytes = region.reserved_bytes(),
+                how = region.how(),
+                "memory for compiled code"
+            ),
+            Err(error @ CodeMemoryError::NotExecutable { .. }) => tracing::error!(%error),
+            Err(_) => {}
         }
-        Ok(Arc::clone(region.insert(reserve(self.reserve_bytes)?)))
+        Ok(reserved?)
     }
 }
 
 /// Address space to reserve for code on a budget of resident code (0: none).
 ///
 /// Twice the budget, within bounds: cleared programs keep their memory until their last user lets
-/// go, and free pages lie scattered.
+/// go, and free memory lies scattered.
 pub(crate) fn reserve_for(budget_bytes: usize) -> usize {
     match budget_bytes {
         0 => UNLIMITED_RESERVE,
@@ -150,12 +218,12 @@ pub(crate) fn reserve_for(budget_bytes: usize) -> usize {
 
 /// Reserves code memory; where the process may not have that much address space, half as much, and
 /// so on down to [`MIN_RESERVE`].
-fn reserve(bytes: usize) -> Result<Arc<CodeRegion>, CompileError> {
+fn reserve(bytes: usize) -> Result<Arc<CodeRegion>, CodeMemoryError> {
     let mut wanted = bytes;
     loop {
         match CodeRegion::new(wanted) {
             Err(CodeMemoryError::Os { .. }) if wanted / 2 >= MIN_RESERVE => wanted /= 2,
-            result => return Ok(result?),
+            result => return result,
         }
     }
 }

@@ -225,6 +225,8 @@ impl CompileService {
         source: &Source,
         deadline: Instant,
     ) -> Result<CompiledCode, CompileFailure> {
+        // First, so that without memory for code no time goes into making it.
+        self.compilers.space.reserve()?;
         match &self.helpers {
             None => {
                 let call = |work: &_| self.call_for_help(work);
@@ -298,11 +300,12 @@ mod tests {
     use revm::primitives::hardfork::SpecId;
     use std::time::Duration;
 
-    /// A service with one page for code.
+    /// A service with room for one program, [`FIRST`] or [`SECOND`].
     fn service() -> Arc<CompileService> {
         let options = CompilerOptions::default();
         let mut service = CompileService::new(RuntimeConfig::default(), options);
-        service.compilers = CompilerPool::new(options, 0, 1);
+        let room = [FIRST, SECOND].map(CompilerPool::bytes_of).into_iter().max().unwrap();
+        service.compilers = CompilerPool::new(options, 0, room);
         Arc::new(service)
     }
 

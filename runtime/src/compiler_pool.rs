@@ -245,6 +245,15 @@ impl CompilerPool {
         self.load(&source, (ProgramKind::Jit, Tier::Full), &compiled)
     }
 
+    /// Bytes of code memory that the program of `code` takes, at the full tier.
+    #[cfg(test)]
+    pub(crate) fn bytes_of(code: &[u8]) -> usize {
+        let pool = Self::new(CompilerOptions::default(), 0, 1 << 20);
+        let source = Source::hashed(Bytes::copy_from_slice(code), SpecId::CANCUN);
+        let _program = pool.program(source.key(), code).unwrap();
+        pool.space.used_bytes() as usize
+    }
+
     fn borrow(&self, tier: Tier) -> Result<PooledCompiler, CompileError> {
         let level = &self.levels[tier as usize];
         let idle = lock(&level.idle).pop();
@@ -300,6 +309,21 @@ mod tests {
             pool.give_back(Tier::Full, PooledCompiler { compilations: usize::MAX, ..compiler });
         }
         assert_eq!(lock(&pool.levels[Tier::Full as usize].idle).len(), MAX_IDLE);
+    }
+
+    /// What can't be executed isn't made: no compiler is even built.
+    #[test]
+    fn r11_without_executable_memory_nothing_is_compiled() {
+        let pool = pool(0);
+        pool.space.refuse();
+        for n in 0..3 {
+            let source = Source::hashed(Bytes::from(vec![n]), SpecId::CANCUN);
+            let failure = pool.begin(Tier::Full, &source).err().unwrap();
+            assert!(failure.is_refusal() && !failure.is_shortage(), "{failure}");
+            assert!(!failure.is_circumstantial() && !failure.is_explained_by_a_dump());
+        }
+        assert!(pool.warm_up().is_err());
+        assert!(pool.levels.iter().all(|level| lock(&level.idle).is_empty()));
     }
 
     #[test]

@@ -20,10 +20,7 @@ use crate::{
 use alloy_primitives::Bytes;
 use cranevm_codegen::OpcodeSet;
 use revm::bytecode::Bytecode;
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// Longest time that [`JitBackend::compile_jit_sync`] and blocking lookups take.
 pub(crate) const SYNC_LIMIT: Duration = Duration::from_secs(30);
@@ -99,7 +96,7 @@ impl JitBackend {
 impl CompileService {
     #[inline]
     pub(crate) fn is_enabled(&self) -> bool {
-        self.enabled.load(Ordering::Relaxed)
+        self.guard.is_on()
     }
 
     pub(crate) fn get_tracked(&self, key: &RuntimeCacheKey) -> Option<Arc<CompiledProgram>> {

@@ -1,9 +1,9 @@
 //! What a handle steers: what is forgotten, whether compiled code is used, whether anything is
 //! compiled in the background, and the end.
 
-use crate::{helper::deadline_in, runtime::JitBackend};
+use crate::{error::RuntimeError, helper::deadline_in, runtime::JitBackend};
 use cranevm_codegen::HAS_COMPILER;
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 impl JitBackend {
     /// Forgets all programs and failures, also in live EVMs from their next frame on. Code is freed
@@ -12,7 +12,7 @@ impl JitBackend {
     /// Never waits; what is queued is dropped when its turn comes,
     /// and compilations under way serve only who waits for them.
     pub fn clear_resident(&self) {
-        if let Some(service) = self.service() {
+        if let Some(service) = self.owned() {
             service.clear();
         }
     }
@@ -21,7 +21,7 @@ impl JitBackend {
     /// the next to need the store. What is stored or loaded after this call isn't deleted, and
     /// what was begun before isn't stored. Programs stay resident.
     pub fn clear_persisted(&self) {
-        if let Some(service) = self.service() {
+        if let Some(service) = self.owned() {
             service.clear_artifacts();
         }
     }
@@ -47,20 +47,26 @@ impl JitBackend {
     /// # Errors
     /// [`RuntimeError::Store`](crate::runtime::RuntimeError::Store) if the artifact store can't say
     /// what it has; [`RuntimeError::Thread`](crate::runtime::RuntimeError::Thread) if no worker can
-    /// be started. The backend stays off then. On a handle from [`disabled`](Self::disabled), those
+    /// be started. The backend stays off then.
+    /// [`RuntimeError::Forked`](crate::runtime::RuntimeError::Forked) in a child process. On a handle from [`disabled`](Self::disabled), those
     /// of [`new`](Self::new).
     pub fn set_enabled(&self, enabled: bool) -> eyre::Result<()> {
         if enabled && self.service().is_none() {
             self.start_default()?;
         }
         let Some(service) = self.service() else { return Ok(()) };
+        if !service.guard.is_owner() {
+            // Off for good.
+            return if enabled { Err(RuntimeError::Forked.into()) } else { Ok(()) };
+        }
         if enabled {
+            service.compilers.space.prepare();
             service.preload()?;
             if HAS_COMPILER && !service.config.blocking {
                 service.start_workers()?;
             }
         }
-        service.enabled.store(enabled, Ordering::Relaxed);
+        service.guard.turn(enabled);
         service.cache.bump_epoch();
         Ok(())
     }
@@ -73,7 +79,7 @@ impl JitBackend {
     /// Nothing at all happens on a handle from [`disabled`](Self::disabled) before it is switched
     /// on.
     pub fn pause(&self) {
-        if let Some(service) = self.service() {
+        if let Some(service) = self.owned() {
             let closed = service.pool.pause();
             if closed && service.helpers.is_some() {
                 service.ledger.counters.jit_helper_pauses.bump();
@@ -83,7 +89,7 @@ impl JitBackend {
 
     /// Takes back one [`pause`](Self::pause). Without one, nothing happens.
     pub fn resume(&self) {
-        if let Some(service) = self.service() {
+        if let Some(service) = self.owned() {
             let opened = service.pool.resume();
             if opened && service.helpers.is_some() {
                 service.ledger.counters.jit_helper_resumes.bump();
@@ -93,7 +99,7 @@ impl JitBackend {
 
     /// Whether there are more calls of [`pause`](Self::pause) than of [`resume`](Self::resume).
     pub fn is_paused(&self) -> bool {
-        self.service().is_some_and(|service| service.pool.is_paused())
+        self.owned().is_some_and(|service| service.pool.is_paused())
     }
 
     /// Ends all background work for good, as dropping the last handle does: drops what is queued,
@@ -104,7 +110,7 @@ impl JitBackend {
     /// Who lets `on_compilation` hold a handle of this backend calls this when done: such a handle
     /// keeps the backend, and so the callback, alive.
     pub fn shut_down(&self) {
-        if let Some(service) = self.service() {
+        if let Some(service) = self.owned() {
             service.shut_down();
         }
     }
@@ -115,7 +121,7 @@ impl JitBackend {
     /// [`pending_jobs`](crate::runtime::RuntimeStatsSnapshot::pending_jobs). While the backend is
     /// paused, queued work stays. Mustn't be called from `on_compilation`, which it would wait for.
     pub fn wait_idle(&self, timeout: Duration) -> bool {
-        let Some(service) = self.service() else { return true };
+        let Some(service) = self.owned() else { return true };
         let deadline = deadline_in(timeout);
         let ledger = &service.ledger;
         ledger.pending.wait_none(deadline) && ledger.events.wait_drained(deadline)

@@ -34,6 +34,12 @@ pub enum RuntimeError {
          set_enabled(true), which starts a default backend, or make it with JitBackend::new"
     )]
     NoBackend,
+    /// The backend is that of the process that this one was forked from.
+    #[error(
+        "this process was forked from the one that made the backend, whose threads and compiled \
+         code it doesn't have; make a backend of its own with JitBackend::new"
+    )]
+    Forked,
     /// The operating system refused a thread.
     #[error(
         "thread {name} can't be started: {problem}; nothing is compiled in the background, \
@@ -146,6 +152,14 @@ impl CompileFailure {
         matches!(self, Self::Compiler(CompileError::CodeMemory(Exhausted { .. } | Os { .. })))
     }
 
+    /// Whether the system lets nothing be executed: no code's doing, and no shortage that passes.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Compiler(CompileError::CodeMemory(CodeMemoryError::NotExecutable { .. }))
+        )
+    }
+
     /// Whether native code broke a rule.
     pub(crate) const fn is_fault(&self) -> bool {
         matches!(self, Self::Faulted { .. })
@@ -158,7 +172,8 @@ impl CompileFailure {
 
     /// Whether compiling once more for a dump shows more of it, and costs no helper.
     pub(crate) fn is_explained_by_a_dump(&self) -> bool {
-        !matches!(self, Self::Compiler(CompileError::Thread { .. }))
+        !self.is_refusal()
+            && !matches!(self, Self::Compiler(CompileError::Thread { .. }))
             && !matches!(self, Self::Helper(error) if !matches!(error, HelperError::Compiler { .. }))
     }
 
@@ -170,6 +185,8 @@ impl CompileFailure {
             Self::Helper(error) => error.is_circumstantial(),
             // The system refused a thread.
             Self::Compiler(CompileError::Thread { .. }) => true,
+            // This is another process than the one that compiles.
+            Self::Compiler(CompileError::CodeMemory(CodeMemoryError::Forked)) => true,
             Self::Compiler(_) | Self::NotStored(_) | Self::Faulted { .. } | Self::Panic { .. } => {
                 false
             }

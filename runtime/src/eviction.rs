@@ -101,23 +101,23 @@ impl CompileService {
     /// Evicts programs until so many bytes of code are free, within limits; whether any are.
     fn evict_for(&self, wanted: u64, kept: &Weak<CompiledProgram>, evicted: &mut Evicted) -> bool {
         let _alone = lock(&self.evicting);
-        let before = self.compilers.space.code_bytes();
+        let before = self.compilers.space.used_bytes();
         // The thread that this is left to may be at a callback.
         self.compilers.space.reclaim();
-        // Programs that others hold free nothing until these let go, and pages may lie scattered: a
+        // Programs that others hold free nothing until these let go, and memory may lie scattered:
         // few rounds, but not all that is there.
         let mut candidates = self.cache.oldest_first();
         candidates.retain(|candidate| !candidate.is(kept));
         let mut given = 0;
         for round in candidates.chunks(EVICTED_AT_ONCE) {
-            let freed = before.saturating_sub(self.compilers.space.code_bytes());
+            let freed = before.saturating_sub(self.compilers.space.used_bytes());
             if freed >= wanted || given >= wanted.saturating_mul(GIVEN_FOR_ROOM) {
                 break;
             }
             self.evict(round, u64::MAX, evicted);
             given += round.iter().map(|candidate| candidate.bytes).sum::<u64>();
         }
-        self.compilers.space.code_bytes() < before
+        self.compilers.space.used_bytes() < before
     }
 
     /// Evicts what hasn't been used for `idle`, as of a sweep at `now` since the backend began.
@@ -154,7 +154,7 @@ impl CompileService {
 
     /// Bytes held by all programs of this backend, wherever they are.
     fn held_bytes(&self) -> u64 {
-        self.compilers.space.code_bytes() + self.compilers.space.data_bytes()
+        self.compilers.space.used_bytes() + self.compilers.space.data_bytes()
     }
 }
 
@@ -198,11 +198,9 @@ mod tests {
         time::Instant,
     };
 
-    /// Bytes of code memory that the least program takes.
+    /// Bytes of code memory that a least program takes, one of PUSH1 n, STOP.
     fn page() -> usize {
-        let pool = CompilerPool::new(CompilerOptions::default(), 0, 1 << 20);
-        let _smallest = pool.program(key(&[STOP]), &[STOP]).unwrap();
-        pool.space.code_bytes() as usize
+        CompilerPool::bytes_of(&[PUSH1, 0, STOP])
     }
 
     fn service(compilers: CompilerPool, resident_code_cache_bytes: usize) -> Arc<CompileService> {
@@ -265,12 +263,17 @@ mod tests {
         let start_bytes = {
             let large = CompilerPool::new(options, 0, 1 << 20);
             let _started = large.started(&code, SpecId::CANCUN);
-            large.space.code_bytes() as usize
+            large.space.used_bytes() as usize
         };
         // Room for the start beside what somebody holds.
-        let service = service(CompilerPool::new(options, 0, start_bytes + 60 * page()), 0);
-        let hold = |n: u8| service.compilers.program(key(&[n]), &[n]).unwrap();
-        let mut held: Vec<_> = (0..60).map(hold).collect();
+        let held_bytes = CompilerPool::bytes_of(&[PUSH2, 0, 0, STOP]);
+        let service = service(CompilerPool::new(options, 0, start_bytes + 800 * held_bytes), 0);
+        let hold = |n: u16| {
+            let [high, low] = n.to_be_bytes();
+            let code = [PUSH2, high, low, STOP];
+            service.compilers.program(key(&code), &code).unwrap()
+        };
+        let mut held: Vec<_> = (0..800).map(hold).collect();
         assert!(service.submit(key(&code), code.clone(), Origin::Explicit, None));
         assert!(service.ledger.pending.wait_none(later()));
         assert_eq!(service.cache.tier(&key(&code)), Some(Tier::Baseline), "it runs all the same");

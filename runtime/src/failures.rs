@@ -137,8 +137,8 @@ impl CompileService {
         generation: u64,
     ) {
         let RuntimeCacheKey { code_hash, spec_id } = key;
-        if failure.is_circumstantial() {
-            // Whatever ails the helpers was told once, where it came up.
+        if failure.is_circumstantial() || failure.is_refusal() {
+            // Whatever ails the helpers, or the system, was told once, where it came up.
             tracing::debug!(%code_hash, ?spec_id, code_len, %failure, "not compiled this time");
         } else if !failure.is_shortage() {
             tracing::warn!(%code_hash, ?spec_id, code_len, %failure,

@@ -22,12 +22,9 @@ use crate::{
     stats::RuntimeStatsSnapshot,
     tuning::RuntimeTuning,
 };
-use cranevm_codegen::{CompilerOptions, HAS_COMPILER};
+use cranevm_codegen::{CompilerOptions, HAS_COMPILER, code_memory::ForkGuard};
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Instant,
 };
 
@@ -39,7 +36,8 @@ const MAX_UPGRADES: usize = 4096;
 pub(crate) struct CompileService {
     /// Without the callback, which `ledger.events` has.
     pub(crate) config: RuntimeConfig,
-    pub(crate) enabled: AtomicBool,
+    /// Of the process that all this works in; its switch is whether programs are used.
+    pub(crate) guard: ForkGuard,
     pub(crate) cache: ProgramCache,
     pub(crate) compilers: CompilerPool,
     pub(crate) ledger: Arc<Ledger>,
@@ -77,7 +75,7 @@ impl CompileService {
         let ledger = Arc::new(Ledger { name, events, ..Ledger::default() });
         let helpers = Helpers::new(&config, &ledger);
         Self {
-            enabled: AtomicBool::new(config.enabled),
+            guard: ForkGuard::new(config.enabled),
             compilers: CompilerPool::new(
                 options,
                 tuning.compiler_recycle_threshold,

@@ -96,12 +96,12 @@ pub struct RuntimeTuning {
     ///
     /// Default: [`OptimizationLevel::Default`].
     pub aot_opt_level: OptimizationLevel,
-    /// Bytes of code, in whole pages, and tables that resident programs may take together. 0 means
+    /// Bytes of code and tables that resident programs may take together. 0 means
     /// no limit. Beyond it, the least recently used are evicted, and no more of them than needed.
     /// One program alone may be larger. Evicted programs that somebody still runs or holds aren't
     /// counted here, but in the statistics.
     ///
-    /// Default: 1 GiB. Address space for code is reserved at the first compilation: twice this
+    /// Default: 1 GiB. Address space for code is reserved when first enabled or compiling: twice this
     /// value, but no less than 64 MiB and no more than 8 GiB; without a limit 8 GiB. That bounds
     /// the code of all programs, held ones too; where it is exhausted, resident programs make room.
     pub resident_code_cache_bytes: usize,

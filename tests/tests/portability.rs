@@ -21,11 +21,13 @@ const COUNTERPARTS: [(&str, &[&str]); 4] = [
 ];
 
 /// (file, predicate, why nothing is missing).
-const EXPLAINED: [(&str, &str, &str); 8] = [
+const EXPLAINED: [(&str, &str, &str); 10] = [
     ("codegen/src/abi/mod.rs", "x86_64", "tests with machine code written by hand"),
     ("codegen/src/builtins/hash.rs", "x86_64", "a quicker permutation, in front of the portable"),
-    ("codegen/src/code_memory/os/by_page.rs", "aarch64", "a protection bit of Linux on aarch64"),
-    ("codegen/src/code_memory/os/by_page.rs", "linux", "as above"),
+    ("codegen/src/code_memory/fork_guard.rs", "linux", "a page that is wiped, or memory like any"),
+    ("codegen/src/code_memory/os/caches.rs", "aarch64", "caches that programs clean, and others"),
+    ("codegen/src/code_memory/os/caches.rs", "linux", "as above; macOS does it by itself"),
+    ("codegen/src/code_memory/os/mapping.rs", "linux", "for what Linux alone has"),
     ("codegen/src/code_memory/os/mod.rs", "aarch64", "macOS on aarch64, and its negation"),
     ("codegen/src/code_memory/tests.rs", "linux", "reads /proc"),
     ("runtime/src/artifacts/read.rs", "unix", "an option for opening files that others don't have"),

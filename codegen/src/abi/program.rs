@@ -187,7 +187,7 @@ impl NativeProgram {
         self.tables().opcodes
     }
 
-    /// Bytes of executable memory held, whole pages.
+    /// Bytes of executable memory taken.
     pub fn code_bytes(&self) -> usize {
         let later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
         self.code.len() + later.iter().map(LoadedCode::len).sum::<usize>()

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "cranelift")]
 use cranelift_module::ModuleError;
-use std::io;
+use std::{io, sync::Arc};
 
 /// Why machine code couldn't be placed in executable memory.
 #[derive(Debug, thiserror::Error)]
@@ -24,15 +24,31 @@ pub enum CodeMemoryError {
         /// The largest size possible.
         max: usize,
     },
-    /// No run of free pages is long enough.
+    /// The system lets no memory be executed that this process has written.
+    #[error(
+        "the system lets no code be executed that this process has made ({why}); allow it by \
+         seccomp (memfd_create, and mmap or mprotect with PROT_EXEC), SELinux (execmem), systemd \
+         (MemoryDenyWriteExecute, vm.memfd_noexec) or entitlement; until then all is interpreted"
+    )]
+    NotExecutable {
+        /// What was tried, and what the system said.
+        why: Arc<str>,
+    },
+    /// The region belongs to the process that this one was forked from.
+    #[error(
+        "this process was forked from the one that has the compiled code, and can neither use it \
+         nor add to it; make a backend of its own"
+    )]
+    Forked,
+    /// No run of free memory is long enough.
     #[error(
         "code region exhausted: {requested} bytes wanted, {largest} bytes is the largest free run, \
          {free} of {reserved} bytes are free; evict contracts or reserve a larger region"
     )]
     Exhausted {
-        /// Bytes wanted, whole pages.
+        /// Bytes wanted.
         requested: usize,
-        /// Bytes of the largest run of free pages.
+        /// Bytes of the largest free run.
         largest: usize,
         /// Bytes free in all.
         free: usize,
@@ -75,18 +91,8 @@ pub enum CodeMemoryError {
 
 #[cfg(feature = "cranelift")]
 impl CodeMemoryError {
-    /// Carries the error through `cranelift-jit`, which knows I/O errors only.
-    pub(super) fn into_module_error(self) -> ModuleError {
-        ModuleError::Allocation { err: io::Error::other(self) }
-    }
-
-    /// The reverse of [`into_module_error`](Self::into_module_error).
+    /// What is wrong with the functions.
     pub(super) fn from_module_error(error: ModuleError) -> Self {
-        match error {
-            ModuleError::Allocation { err } => err
-                .downcast::<Self>()
-                .unwrap_or_else(|err| Self::Loader(Box::new(ModuleError::Allocation { err }))),
-            other => Self::Loader(Box::new(other)),
-        }
+        Self::Loader(Box::new(error))
     }
 }

@@ -1,12 +1,17 @@
 //! Functions into executable memory, and the handle that keeps them there.
 //!
-//! `cranelift-jit` places the functions: a `JITModule` a contract, over a [`BlockProvider`]. The
-//! module lives during the load only, as nothing of it is needed afterwards but the addresses: so
-//! the handle is a block and a list of offsets, is `Send` and `Sync` by construction, and holds no
-//! allocation of the module's. A module panics where it can't write the file of a profiler, which
-//! it does if `PERF_BUILDID_DIR` is set; that is contained here.
+//! `cranelift-jit` puts the functions together: a `JITModule` a contract, over a
+//! [`StagingProvider`]. The module lives during the load only, as nothing of it is needed
+//! afterwards but where the functions are: so the handle is a block and a list of offsets, is `Send`
+//! and `Sync` by construction, and holds no allocation of the module's. A module panics where it
+//! can't write the file of a profiler, which it does if `PERF_BUILDID_DIR` is set; that is contained
+//! here.
 
-use super::{CodeMemoryError, CodeRegion, provider::BlockProvider, region::Block};
+use super::{
+    CodeMemoryError, CodeRegion,
+    region::Block,
+    staging::{Staging, StagingProvider},
+};
 use cranelift_codegen::{ir::Signature, isa::TargetIsa};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Module, default_libcall_names};
@@ -26,8 +31,7 @@ const ALIGNMENT: u64 = 16;
 ///
 /// Whoever calls a function must keep the handle until the call has returned.
 pub struct LoadedCode {
-    /// Shared with the module's memory provider during the load, and then the handle's alone.
-    block: Arc<Block>,
+    block: Block,
     /// The functions' bytes, from the block's start.
     functions: Box<[Range<usize>]>,
 }
@@ -38,24 +42,30 @@ impl LoadedCode {
         functions: &[&[u8]],
     ) -> Result<Self, CodeMemoryError> {
         let alignment = alignment(&**region.isa());
-        let block = Arc::new(region.allocate(required_bytes(functions, alignment)?)?);
+        let block = region.allocate(required_bytes(functions, alignment)?)?;
+        let staging_alignment = usize::try_from(alignment.max(FIRST_ALIGNMENT)).ok();
+        let staging = staging_alignment
+            .and_then(|alignment| Staging::new(block.len(), alignment))
+            .ok_or(CodeMemoryError::TooLarge)?;
+        let staging = Arc::new(staging);
 
         let mut builder = JITBuilder::with_isa(Arc::clone(region.isa()), default_libcall_names());
-        builder.memory_provider(Box::new(BlockProvider::new(Arc::clone(&block))));
+        builder.memory_provider(Box::new(StagingProvider::new(Arc::clone(&staging))));
         let mut module = JITModule::new(builder);
         // Unwind safety: of the module only the memory is used after a panic, to give it back.
         let placed = catch_unwind(AssertUnwindSafe(|| place(&mut module, functions, alignment)))
             .unwrap_or(Err(CodeMemoryError::Panicked));
-        // SAFETY: the provider only gives up its share of the block, so the functions stay where
-        // they are. The module has no other use of them.
+        // SAFETY: the module has no other use of the functions, and nobody executes them there.
         unsafe { module.free_memory() };
 
-        let base = block.base().as_ptr().addr();
+        let base = staging.base().as_ptr().addr();
         let functions = placed?
             .into_iter()
             .zip(functions)
             .map(|(address, code)| address.addr() - base..address.addr() - base + code.len())
             .collect();
+        // SAFETY: the module was freed. The block is new, so nobody has an address in it.
+        unsafe { block.fill(staging.bytes()) }?;
         Ok(Self { block, functions })
     }
 
@@ -69,7 +79,7 @@ impl LoadedCode {
 
     /// Machine code of the `index`-th function, for disassembly.
     pub fn function(&self, index: usize) -> Option<&[u8]> {
-        self.functions.get(index).map(|range| &self.code()[range.clone()])
+        self.functions.get(index).and_then(|range| self.code().get(range.clone()))
     }
 
     /// Number of functions.
@@ -77,20 +87,24 @@ impl LoadedCode {
         self.functions.len()
     }
 
-    /// All bytes of the block: the functions, and the padding around them.
+    /// All bytes of the block: the functions, and the padding around them. None in a child of the
+    /// process that has the code.
     pub fn code(&self) -> &[u8] {
+        if !self.block.is_owned() {
+            return &[];
+        }
         // SAFETY: the block is initialised (all of it was written: functions and padding),
-        // readable, and never written again once sealed, which it was before this handle existed.
-        // It is mapped for as long as the handle, which the slice borrows.
+        // readable, and written again by its drop alone. It is mapped for as long as the handle,
+        // which the slice borrows, in the process that reserved it.
         unsafe { std::slice::from_raw_parts(self.block.base().as_ptr(), self.block.len()) }
     }
 
-    /// Bytes of memory held, whole pages.
+    /// Bytes of memory taken, a multiple of 64 or, where pages are protected, of their size.
     pub fn len(&self) -> usize {
         self.block.len()
     }
 
-    /// Never: a handle holds one page at least.
+    /// Never: a handle holds a function at least.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -111,7 +125,7 @@ fn alignment(isa: &dyn TargetIsa) -> u64 {
     ALIGNMENT.max(isa.function_alignment().minimum.into()).max(isa.symbol_alignment())
 }
 
-/// Bytes that `functions` take from a page boundary on, with the padding between them.
+/// Bytes that `functions` take from the first one's start on, with the padding between them.
 fn required_bytes(functions: &[&[u8]], alignment: u64) -> Result<usize, CodeMemoryError> {
     if functions.is_empty() {
         return Err(CodeMemoryError::NoFunctions);
@@ -130,7 +144,7 @@ fn required_bytes(functions: &[&[u8]], alignment: u64) -> Result<usize, CodeMemo
     Ok(end)
 }
 
-/// Defines the functions in a fresh module and makes them executable; their addresses.
+/// Defines the functions in a fresh module; where they are in its memory.
 fn place(
     module: &mut JITModule,
     functions: &[&[u8]],

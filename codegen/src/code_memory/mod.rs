@@ -1,40 +1,48 @@
 //! Executable memory: where compiled contracts live, and how they leave it.
 //!
-//! A [`CodeRegion`] is one reservation of address space. Each contract gets a block of whole pages
-//! of its own in it, which is filled while writable and then made executable, never both at once
-//! (W^X). Dropping the contract's [`LoadedCode`] gives the pages back to the operating system and
-//! the addresses back to the region.
+//! A [`CodeRegion`] is one reservation of address space. Each contract gets a block of its own in
+//! it, of granules of 64 bytes, beside those of others. No memory is writable and executable at
+//! once (W^X). Dropping the contract's [`LoadedCode`] gives the granules back to the region, and
+//! the pages on which nothing is left to the operating system.
 //!
 //! ```text
-//! reserved (PROT_NONE) --allocate--> writable (RW) --seal--> executable (RX) --drop--> reserved
+//! functions --cranelift-jit--> staging memory (heap) --place--> block (executable) --drop--> free
 //! ```
 //!
-//! That is access by page. On macOS with aarch64 it is by thread (`os/by_thread.rs`).
+//! Placing is up to the system. On Linux the region is one mapping of a file in memory, never
+//! writable, and code is written to the file (`os/by_file.rs`); where that isn't allowed, and on
+//! other Unixes, pages are made writable and then executable (`os/by_page.rs`), and granules are
+//! pages. On macOS with aarch64 threads are what may write or execute (`os/by_thread.rs`).
 //!
-//! - `os`: the four transitions, the only calls of `mmap` and `mprotect` for code.
-//! - `free_pages`: which pages of the reservation are free.
+//! - `os`: reserving, placing, giving back: the only calls of `mmap` and the like for code.
+//! - `free_runs`: free units, found by size.
+//! - `space`: which granules are free, and which pages hold something.
 //! - `region`: the reservation, its blocks, and their accounting.
-//! - `provider`: a block as `cranelift-jit`'s memory.
+//! - `staging`: what `cranelift-jit` takes for its memory.
 //! - `handle`: functions into a block, and the block's lifetime.
+//! - `fork_guard`: tells a child process, which has no part in any of this.
 //!
 //! Needs from its users: functions without relocations (the loader patches nothing), and that
-//! nobody executes a function after its `LoadedCode` is dropped.
+//! nobody executes a function after its `LoadedCode` is dropped, nor in a child process.
 //!
-//! Cost: three system calls a contract (writable, executable, reserved again; by thread the last
-//! alone) plus one page fault a page. One lock, held for a few map operations, never by code that
-//! only runs contracts.
+//! Cost of a load: one write, and a call to have new pages at hand. Of a drop: a write over what
+//! stays in a page, and a call to give pages back. One lock, held for a few map operations and no
+//! system call, never by code that only runs contracts.
 
 mod error;
+mod fork_guard;
 #[cfg(feature = "cranelift")]
-mod free_pages;
+mod free_runs;
 #[cfg(feature = "cranelift")]
 mod handle;
 #[cfg(feature = "cranelift")]
 mod os;
 #[cfg(feature = "cranelift")]
-mod provider;
-#[cfg(feature = "cranelift")]
 mod region;
+#[cfg(feature = "cranelift")]
+mod space;
+#[cfg(feature = "cranelift")]
+mod staging;
 
 #[cfg(all(test, feature = "cranelift"))]
 mod tests;
@@ -42,10 +50,11 @@ mod tests;
 #[cfg(not(feature = "cranelift"))]
 pub use crate::absent::CodeRegion;
 pub use error::CodeMemoryError;
+pub use fork_guard::ForkGuard;
 #[cfg(feature = "cranelift")]
 pub use handle::LoadedCode;
 #[cfg(feature = "cranelift")]
 pub use region::CodeRegion;
 #[cfg(feature = "cranelift")]
 #[doc(hidden)]
-pub use region::loads;
+pub use {os::Way, region::loads};

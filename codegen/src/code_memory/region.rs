@@ -1,12 +1,16 @@
-//! The region of a backend: its blocks of pages, and what they hold.
+//! The region of a backend: its blocks, and what they hold.
 //!
-//! A [`Block`] owns its pages from the moment they leave the free list, so every path out of
+//! A [`Block`] owns its granules from the moment that they leave what is free, so every path out of
 //! loading, errors included, returns them. Blocks hold the region, so the last of region and
 //! handles unmaps it.
 
-use super::{CodeMemoryError, LoadedCode, free_pages::FreePages, os::Reservation};
+use super::{
+    CodeMemoryError, LoadedCode,
+    os::{Reservation, Way},
+    space::Space,
+    staging::PADDING,
+};
 use cranelift_codegen::{isa::OwnedTargetIsa, settings};
-use cranelift_jit::BranchProtection;
 use std::{
     fmt,
     ops::Range,
@@ -17,102 +21,174 @@ use std::{
     },
 };
 
+/// Runs of empty pages that one release gives back: its own, and one that the system refused
+/// earlier.
+const RUNS_GIVEN_BACK: usize = 2;
+
 /// Reserved address space that holds the machine code of many contracts.
 ///
 /// Reserving costs address space only; memory is used by what is loaded. All methods may be called
 /// from any thread.
 pub struct CodeRegion {
     reservation: Reservation,
-    free: Mutex<FreePages>,
-    /// Bytes taken from `free`, and not returned.
+    space: Mutex<Space>,
+    /// Bytes of pages held, and of granules taken: as `space` says.
     mapped: AtomicUsize,
+    used: AtomicUsize,
     /// What `cranelift-jit` wants to know of the machine; built once, as that costs more than a
     /// load.
     isa: OwnedTargetIsa,
 }
 
 impl CodeRegion {
-    /// Reserves address space for `reserve_bytes` of code, rounded up to whole pages.
+    /// Reserves address space for `reserve_bytes` of code, in the best way that the system allows
+    /// ([`how`](Self::how)).
     ///
     /// # Errors
-    /// If the system or the machine isn't supported, or the address space can't be had.
+    /// If the system or the machine isn't supported, the address space can't be had, or the system
+    /// lets nothing be executed that was written.
     pub fn new(reserve_bytes: usize) -> Result<Arc<Self>, CodeMemoryError> {
+        Self::with_way(reserve_bytes, Way::Any)
+    }
+
+    /// [`new`](Self::new), by these ways alone. For tests.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    #[doc(hidden)]
+    pub fn with_way(reserve_bytes: usize, way: Way) -> Result<Arc<Self>, CodeMemoryError> {
         let isa = native_isa()?;
-        let reservation = Reservation::new(reserve_bytes)?;
-        let free = Mutex::new(FreePages::new(reservation.len() / reservation.page()));
-        Ok(Arc::new(Self { reservation, free, mapped: AtomicUsize::new(0), isa }))
+        let reservation = Reservation::new(reserve_bytes, way)?;
+        let granule = reservation.granule();
+        let space = Space::new(reservation.len() / granule, reservation.page() / granule);
+        let (space, mapped, used) = (Mutex::new(space), AtomicUsize::new(0), AtomicUsize::new(0));
+        Ok(Arc::new(Self { reservation, space, mapped, used, isa }))
     }
 
     /// Copies functions into executable memory of their own, in their order.
     ///
-    /// The first function starts on a page, the others at multiples of 16 bytes. The functions must
-    /// be position-independent and without relocations.
+    /// The first function starts at a multiple of 64 bytes, the others at multiples of 16. The
+    /// functions must be position-independent and without relocations.
     ///
     /// # Errors
-    /// If the region is exhausted, or memory can't be had; nothing is held then.
+    /// If the region is exhausted, memory can't be had, or this is a child of the process that
+    /// reserved it; nothing is held then.
     pub fn load(self: &Arc<Self>, functions: &[&[u8]]) -> Result<LoadedCode, CodeMemoryError> {
         LoadedCode::load(self, functions)
     }
 
-    /// Bytes of pages now held for code, whole pages: what [`LoadedCode::len`] sums up to.
+    /// Bytes of memory now held for code: pages with something in them.
     pub fn mapped_bytes(&self) -> usize {
         self.mapped.load(Ordering::Relaxed)
     }
 
+    /// Bytes that programs now take of that: what [`LoadedCode::len`] sums up to.
+    pub fn used_bytes(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Bytes of address space reserved.
-    pub fn reserved_bytes(&self) -> usize {
+    pub const fn reserved_bytes(&self) -> usize {
         self.reservation.len()
     }
 
-    pub(super) fn isa(&self) -> &OwnedTargetIsa {
+    /// How code is made executable, and why not in a better way: for people.
+    pub fn how(&self) -> &str {
+        self.reservation.how()
+    }
+
+    pub(super) const fn isa(&self) -> &OwnedTargetIsa {
         &self.isa
     }
 
-    /// Takes pages for `bytes` (not zero) of code and makes them writable.
+    /// Takes room for `bytes` (not zero) of code.
     pub(super) fn allocate(self: &Arc<Self>, bytes: usize) -> Result<Block, CodeMemoryError> {
-        let page = self.reservation.page();
-        let pages = bytes.div_ceil(page);
-        let run = {
-            let mut free = self.lock_free();
-            free.take(pages).ok_or_else(|| CodeMemoryError::Exhausted {
-                requested: pages.saturating_mul(page),
-                largest: free.longest() * page,
-                free: free.free() * page,
-                reserved: self.reservation.len(),
-            })?
-        };
+        // Before the lock, which a thread may have held that a child doesn't have.
+        if !self.reservation.is_owned() {
+            return Err(CodeMemoryError::Forked);
+        }
+        let granule = self.reservation.granule();
+        let granules = bytes.div_ceil(granule);
+        let mut space = self.lock_space();
+        let (taken, fresh) = space.take(granules).ok_or_else(|| CodeMemoryError::Exhausted {
+            requested: granules.saturating_mul(granule),
+            largest: space.longest() * granule,
+            free: space.free() * granule,
+            reserved: self.reservation.len(),
+        })?;
+        self.note(&space);
+        drop(space);
         LOADS.fetch_add(1, Ordering::Relaxed);
-        self.mapped.fetch_add(pages * page, Ordering::Relaxed);
-        let range = run.start * page..run.end * page;
-        let block = Block { region: Arc::clone(self), range };
-        // SAFETY: the free list gave the pages to this block alone, and nobody has its address yet.
-        // Loading seals or drops the block before it returns, on this thread.
-        unsafe { self.reservation.make_writable(block.range.clone()) }?;
-        Ok(block)
+        let range = taken.start * granule..taken.end * granule;
+        let page = self.reservation.page();
+        let fresh = fresh.start * page..fresh.end * page;
+        Ok(Block { region: Arc::clone(self), range, fresh })
     }
 
-    /// Takes back a block's pages.
+    /// Takes back a block.
     ///
     /// # Safety
     /// The caller owned the block, and nobody uses its memory any more.
     unsafe fn release(&self, range: Range<usize>) {
-        // SAFETY: the caller's promise.
-        if unsafe { self.reservation.discard(range.clone()) }.is_err() {
-            // The kernel is out of memory for its own tables. The pages are still mapped: they stay
-            // counted, and are not given to anyone else.
+        if !self.reservation.is_owned() {
+            // A child has nothing of it.
             return;
         }
+        // SAFETY: the caller's promise.
+        unsafe { self.erase_edges(&range) };
+        let (granule, page) = (self.reservation.granule(), self.reservation.page());
+        let mut space = self.lock_space();
+        space.put(range.start / granule..range.end / granule);
+        for _ in 0..RUNS_GIVEN_BACK {
+            let Some(pages) = space.take_empty() else { break };
+            drop(space);
+            // SAFETY: the pages were taken out of what is free, so they are this call's alone.
+            let result = unsafe { self.reservation.discard(pages.start * page..pages.end * page) };
+            space = self.lock_space();
+            space.settle(pages, result.is_ok());
+            if result.is_err() {
+                // The kernel has no memory for tables of its own. The pages are used again, or
+                // given back by a later release; until then they are counted.
+                break;
+            }
+        }
+        self.note(&space);
+    }
+
+    /// Overwrites what a block has of pages that it doesn't have whole, by traps: they stay
+    /// executable for others. (Whole pages are given back.)
+    ///
+    /// # Safety
+    /// As [`release`](Self::release).
+    unsafe fn erase_edges(&self, range: &Range<usize>) {
         let page = self.reservation.page();
-        self.lock_free().put(range.start / page..range.end / page);
-        self.mapped.fetch_sub(range.len(), Ordering::Relaxed);
+        let head = range.start..range.start.next_multiple_of(page).min(range.end);
+        let tail = (range.end / page * page).max(head.end)..range.end;
+        for edge in [head, tail] {
+            for start in edge.clone().step_by(TRAPS.len()) {
+                let end = edge.end.min(start + TRAPS.len());
+                // SAFETY: a part of the block. It may fail for want of memory; then what was there
+                // stays, which nobody has the address of.
+                let _erased = unsafe { self.reservation.erase(start..end, &TRAPS[..end - start]) };
+            }
+        }
+    }
+
+    /// Tells what the space holds, to who asks without its lock.
+    fn note(&self, space: &Space) {
+        self.mapped.store(space.held() * self.reservation.page(), Ordering::Relaxed);
+        self.used.store(space.used() * self.reservation.granule(), Ordering::Relaxed);
     }
 
     /// A poisoned lock is used as it is: nothing in a critical section can panic half-way but for
     /// failing allocations, which abort.
-    fn lock_free(&self) -> MutexGuard<'_, FreePages> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_space(&self) -> MutexGuard<'_, Space> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What is written over code that was freed, a page at a time.
+static TRAPS: [u8; 4096] = [PADDING; 4096];
 
 /// Blocks of code that were taken so far, in all regions.
 static LOADS: AtomicU64 = AtomicU64::new(0);
@@ -130,48 +206,58 @@ impl fmt::Debug for CodeRegion {
             .field("base", &self.reservation.base())
             .field("reserved_bytes", &self.reserved_bytes())
             .field("mapped_bytes", &self.mapped_bytes())
+            .field("used_bytes", &self.used_bytes())
+            .field("how", &self.how())
             .finish()
     }
 }
 
-/// Whole pages of a region, owned. Writable until sealed, then executable; given back on drop.
+/// Granules of a region, owned. Executable once code was placed; given back on drop.
 #[derive(Debug)]
 pub(super) struct Block {
     region: Arc<CodeRegion>,
     /// Bytes from the region's start.
     range: Range<usize>,
+    /// The pages of it that held nothing.
+    fresh: Range<usize>,
 }
 
 impl Block {
-    /// First address, on a page boundary.
+    /// First address, at a multiple of 64 bytes at least.
     pub(super) fn base(&self) -> NonNull<u8> {
         // SAFETY: the range is within the reservation, which is mapped for as long as the region
         // lives.
         unsafe { self.region.reservation.base().add(self.range.start) }
     }
 
-    /// Bytes, whole pages.
-    pub(super) fn len(&self) -> usize {
-        self.range.len()
+    /// Bytes, whole granules.
+    pub(super) const fn len(&self) -> usize {
+        self.range.end - self.range.start
     }
 
-    /// Makes the block executable, for good.
+    /// Whether the memory is this process's.
+    pub(super) fn is_owned(&self) -> bool {
+        self.region.reservation.is_owned()
+    }
+
+    /// Fills the block with code, as many bytes as it has, which can be executed from then on.
     ///
     /// # Safety
-    /// Nobody writes to the block during or after the call.
-    pub(super) unsafe fn seal(
-        &self,
-        branch_protection: BranchProtection,
-    ) -> Result<(), CodeMemoryError> {
-        // SAFETY: the pages are this block's; the rest is the caller's promise.
-        unsafe { self.region.reservation.make_executable(self.range.clone(), branch_protection) }
+    /// Nobody has an address in the block yet, and it wasn't filled before. This process owns it.
+    pub(super) unsafe fn fill(&self, code: &[u8]) -> Result<(), CodeMemoryError> {
+        // SAFETY: the granules are this block's; the rest is the caller's promise.
+        unsafe { self.region.reservation.place(self.range.clone(), code) }?;
+        if !self.fresh.is_empty() {
+            self.region.reservation.bring(self.fresh.clone());
+        }
+        Ok(())
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: the block owns the pages. The loader is done with them, for it holds the block;
-        // and whoever executes the code keeps its `LoadedCode`, which holds the block as well.
+        // SAFETY: the block owns the granules. The loader is done with them, for it holds the
+        // block; and whoever executes the code keeps its `LoadedCode`, which holds the block too.
         unsafe { self.region.release(self.range.clone()) }
     }
 }

@@ -1,10 +1,21 @@
-//! Loading, executing and freeing, alone and from many threads.
+//! Loading, executing and freeing, alone and from many threads, in each way that this system has.
 
-use super::{CodeMemoryError, CodeRegion, LoadedCode};
-use std::sync::Arc;
+#[cfg(target_os = "linux")]
+mod linux;
+
+use super::{CodeMemoryError, CodeRegion, LoadedCode, Way};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// A multiple of the page size of every supported system.
 const PAGES: usize = 64 << 10;
+
+/// A region for each way.
+fn regions(bytes: usize) -> [Arc<CodeRegion>; 2] {
+    [Way::Any, Way::Private].map(|way| CodeRegion::with_way(bytes, way).unwrap())
+}
 
 /// Machine code of a function that returns `value`.
 fn returning(value: u16) -> Vec<u8> {
@@ -43,77 +54,114 @@ fn is_send_and_sync() {
 
 #[test]
 fn executes_what_it_loads() {
-    let region = CodeRegion::new(1 << 20).unwrap();
-    let functions: Vec<_> = (0..100).map(returning).collect();
-    let code = load(&region, &functions).unwrap();
-    assert_eq!(code.functions(), 100);
-    for (index, function) in functions.iter().enumerate() {
-        assert_eq!(call(&code, index), index as u32);
-        assert_eq!(code.function(index), Some(function.as_slice()));
+    for region in regions(1 << 20) {
+        let functions: Vec<_> = (0..100).map(returning).collect();
+        let code = load(&region, &functions).unwrap();
+        assert_eq!(code.functions(), 100);
+        for (index, function) in functions.iter().enumerate() {
+            assert_eq!(call(&code, index), index as u32);
+            assert_eq!(code.function(index), Some(function.as_slice()));
+        }
+        assert_eq!(code.function(100), None);
     }
-    assert_eq!(code.function(100), None);
 }
 
 #[test]
 fn aligns_and_pads() {
-    let region = CodeRegion::new(1 << 20).unwrap();
-    let functions = [vec![1; 65], vec![2; 1], vec![3; 16], vec![4; 17]];
-    let code = load(&region, &functions).unwrap();
-    let start = code.address(0).addr();
-    assert_eq!(start % 4096, 0);
-    let offsets: Vec<_> = (0..4).map(|index| code.address(index).addr() - start).collect();
-    assert_eq!(offsets, [0, 80, 96, 112]);
-    let padding = super::provider::PADDING;
-    assert!(code.code()[65..80].iter().all(|&byte| byte == padding));
-    assert!(code.code()[129..].iter().all(|&byte| byte == padding));
-    assert_eq!(code.code().len(), code.len());
-    assert!(!code.is_empty());
+    for region in regions(1 << 20) {
+        let functions = [vec![1; 65], vec![2; 1], vec![3; 16], vec![4; 17]];
+        // So that the block isn't the first of its page.
+        let _other = load(&region, &[vec![5; 1]]).unwrap();
+        let code = load(&region, &functions).unwrap();
+        let start = code.address(0).addr();
+        assert_eq!(start % 64, 0);
+        let offsets: Vec<_> = (0..4).map(|index| code.address(index).addr() - start).collect();
+        assert_eq!(offsets, [0, 80, 96, 112]);
+        let padding = super::staging::PADDING;
+        assert!(code.code()[65..80].iter().all(|&byte| byte == padding));
+        assert!(code.code()[129..].iter().all(|&byte| byte == padding));
+        assert_eq!(code.code().len(), code.len());
+        assert!(!code.is_empty());
+    }
 }
 
+/// Programs lie side by side, where that can be done; what is held are pages.
 #[test]
-fn fills_whole_pages() {
-    let region = CodeRegion::new(1 << 20).unwrap();
-    let page = load(&region, &[vec![0; 1]]).unwrap().len();
-    for (bytes, pages) in [(1, 1), (page, 1), (page + 1, 2), (3 * page, 3)] {
-        let code = load(&region, &[vec![0; bytes]]).unwrap();
-        assert_eq!(code.len(), pages * page);
-        assert_eq!(region.mapped_bytes(), pages * page);
+fn programs_are_packed() {
+    for region in regions(1 << 20) {
+        let granule = load(&region, &[vec![0; 1]]).unwrap().len();
+        for (bytes, granules) in [(1, 1), (granule, 1), (granule + 1, 2), (3 * granule, 3)] {
+            let code = load(&region, &[vec![0; bytes]]).unwrap();
+            assert_eq!((code.len(), region.used_bytes()), (granules * granule, code.len()));
+            assert_eq!(region.mapped_bytes() % 4096, 0);
+            assert!((code.len()..code.len() + PAGES).contains(&region.mapped_bytes()));
+        }
+        assert_eq!((region.mapped_bytes(), region.used_bytes()), (0, 0));
+        let all: Vec<_> = (0..64).map(|n| load(&region, &[returning(n)]).unwrap()).collect();
+        assert_eq!(region.mapped_bytes(), region.used_bytes(), "64 of 64 bytes are a page");
+        for (n, code) in all.iter().enumerate() {
+            assert_eq!(call(code, 0), n as u32);
+            assert_eq!(code.address(0).addr() - all[0].address(0).addr(), n * granule);
+        }
     }
-    assert_eq!(region.mapped_bytes(), 0);
+}
+
+/// Where a neighbour was, a stray jump traps.
+#[test]
+fn what_was_freed_beside_code_is_gone() {
+    let region = CodeRegion::new(1 << 20).unwrap();
+    let held: Vec<_> = (0..4).map(|n| load(&region, &[returning(n)]).unwrap()).collect();
+    let [first, second, third, fourth] = held.try_into().unwrap();
+    // Of one that is there as a whole, with its neighbours' bytes beside it.
+    let bytes = |code: &LoadedCode, at: isize| {
+        let address = code.address(0).wrapping_offset(at);
+        // SAFETY: the page is mapped as long as `first` and `fourth`, which are on it too.
+        unsafe { address.read() }
+    };
+    let len = second.len() as isize;
+    drop(second);
+    drop(third);
+    let padding = super::staging::PADDING;
+    if region.mapped_bytes() != region.used_bytes() {
+        assert!((0..2 * len).all(|at| bytes(&first, len + at) == padding));
+    }
+    assert_eq!((call(&first, 0), call(&fourth, 0)), (0, 3));
 }
 
 #[test]
 fn exhaustion_tells_the_sizes_and_holds_nothing() {
-    let region = CodeRegion::new(4 * PAGES).unwrap();
-    let reserved = region.reserved_bytes();
-    let quarter = vec![0; PAGES - 600];
-    let held: Vec<_> = (0..3).map(|_| region.load(&[&quarter]).unwrap()).collect();
-    let before = region.mapped_bytes();
-    let error = load(&region, &[vec![0; 2 * PAGES]]).unwrap_err();
-    assert_eq!(region.mapped_bytes(), before);
-    match error {
-        CodeMemoryError::Exhausted { requested, largest, free, reserved: all } => {
-            assert_eq!(requested, 2 * PAGES);
-            assert_eq!((largest, free, all), (reserved - before, reserved - before, reserved));
+    for region in regions(4 * PAGES) {
+        let reserved = region.reserved_bytes();
+        let quarter = vec![0; PAGES - 600];
+        let held: Vec<_> = (0..3).map(|_| region.load(&[&quarter]).unwrap()).collect();
+        let before = region.used_bytes();
+        let error = load(&region, &[vec![0; 2 * PAGES]]).unwrap_err();
+        assert_eq!(region.used_bytes(), before);
+        match error {
+            CodeMemoryError::Exhausted { requested, largest, free, reserved: all } => {
+                assert_eq!(requested, 2 * PAGES);
+                assert_eq!((largest, free, all), (reserved - before, reserved - before, reserved));
+            }
+            other => panic!("{other}"),
         }
-        other => panic!("{other}"),
+        drop(held);
+        assert_eq!((region.mapped_bytes(), region.used_bytes()), (0, 0));
+        load(&region, &[vec![0; 4 * PAGES]]).unwrap();
     }
-    drop(held);
-    assert_eq!(region.mapped_bytes(), 0);
-    load(&region, &[vec![0; 4 * PAGES]]).unwrap();
 }
 
 #[test]
 fn freed_pages_are_reused() {
-    let region = CodeRegion::new(4 * PAGES).unwrap();
-    let mut addresses = Vec::new();
-    for value in 0..1000 {
-        let code = load(&region, &[returning(value)]).unwrap();
-        assert_eq!(call(&code, 0), u32::from(value));
-        addresses.push(code.address(0).addr());
+    for region in regions(4 * PAGES) {
+        let mut addresses = Vec::new();
+        for value in 0..1000 {
+            let code = load(&region, &[returning(value)]).unwrap();
+            assert_eq!(call(&code, 0), u32::from(value));
+            addresses.push(code.address(0).addr());
+        }
+        addresses.dedup();
+        assert_eq!(addresses.len(), 1);
     }
-    addresses.dedup();
-    assert_eq!(addresses.len(), 1);
 }
 
 #[test]
@@ -135,133 +183,102 @@ fn bad_input_is_refused_and_holds_nothing() {
 
 #[test]
 fn handles_outlive_the_region() {
-    let region = CodeRegion::new(1 << 20).unwrap();
-    let code = load(&region, &[returning(7)]).unwrap();
-    let watch = Arc::downgrade(&region);
-    drop(region);
-    assert_eq!(call(&code, 0), 7);
-    assert_eq!(watch.upgrade().map(|region| region.mapped_bytes()), Some(code.len()));
-    drop(code);
-    assert!(watch.upgrade().is_none());
+    for region in regions(1 << 20) {
+        let code = load(&region, &[returning(7)]).unwrap();
+        let watch = Arc::downgrade(&region);
+        drop(region);
+        assert_eq!(call(&code, 0), 7);
+        assert_eq!(watch.upgrade().map(|region| region.used_bytes()), Some(code.len()));
+        drop(code);
+        assert!(watch.upgrade().is_none());
+    }
 }
 
 #[test]
 fn threads_load_call_and_drop() {
-    let region = CodeRegion::new(16 << 20).unwrap();
+    for region in regions(16 << 20) {
+        std::thread::scope(|scope| {
+            for thread in 0..4_u16 {
+                let region = &region;
+                scope.spawn(move || {
+                    let mut held: Vec<(u16, LoadedCode)> = Vec::new();
+                    for round in 0..500_u16 {
+                        let value = thread * 1000 + round;
+                        let mut functions = vec![returning(value); 1 + usize::from(round % 7)];
+                        functions.push(vec![0; usize::from(round % 5) * 5000 + 1]);
+                        held.push((value, load(region, &functions).unwrap()));
+                        if held.len() > 20 {
+                            held.swap_remove(usize::from(value * 7 % 20));
+                        }
+                        for (value, code) in &held {
+                            assert_eq!(call(code, code.functions() - 2), u32::from(*value));
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!((region.mapped_bytes(), region.used_bytes()), (0, 0));
+        let all = region.reserved_bytes();
+        assert_eq!(load(&region, &[vec![0; all]]).unwrap().len(), all);
+    }
+}
+
+/// Code runs on while its neighbours, in the same pages, come and go.
+#[test]
+fn neighbours_come_and_go_while_code_runs() {
+    let region = CodeRegion::new(1 << 20).unwrap();
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        for thread in 0..4_u16 {
-            let region = &region;
+        for thread in 0..2_u16 {
+            let (region, stop) = (&region, &stop);
             scope.spawn(move || {
-                let mut held: Vec<(u16, LoadedCode)> = Vec::new();
-                for round in 0..500_u16 {
-                    let value = thread * 1000 + round;
-                    let mut functions = vec![returning(value); 1 + usize::from(round % 7)];
-                    functions.push(vec![0; usize::from(round % 5) * 5000 + 1]);
-                    held.push((value, load(region, &functions).unwrap()));
-                    if held.len() > 20 {
-                        held.swap_remove(usize::from(value * 7 % 20));
+                let code: Vec<_> = (0..40)
+                    .map(|n| load(region, &[returning(thread * 100 + n)]).unwrap())
+                    .collect();
+                let mut calls = 0_u64;
+                while !stop.load(Ordering::Relaxed) || calls < 1000 {
+                    for (n, code) in code.iter().enumerate() {
+                        assert_eq!(call(code, 0), u32::from(thread) * 100 + n as u32);
                     }
-                    for (value, code) in &held {
-                        assert_eq!(call(code, code.functions() - 2), u32::from(*value));
-                    }
+                    calls += 1;
                 }
             });
         }
+        let mut held = Vec::new();
+        for round in 0..20_000_u32 {
+            let value = (round % 60_000) as u16;
+            let functions = [returning(value), vec![0; usize::from(value) % 300 + 1]];
+            held.push((value, load(&region, &functions).unwrap()));
+            if held.len() > 50 {
+                drop(held.swap_remove(round as usize * 31 % 50));
+            }
+            if round % 16 == 0 {
+                for (value, code) in &held {
+                    assert_eq!(call(code, 0), u32::from(*value));
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
     });
-    assert_eq!(region.mapped_bytes(), 0);
-    let all = region.reserved_bytes();
-    assert_eq!(load(&region, &[vec![0; all]]).unwrap().len(), all);
+    assert_eq!((region.mapped_bytes(), region.used_bytes()), (0, 0));
+}
+
+/// Where nothing may be executed, that is what is said, and not that memory is short.
+#[test]
+fn r11_a_system_without_executable_memory_is_told_from_a_shortage() {
+    let error = CodeRegion::with_way(1 << 20, Way::Refused).unwrap_err();
+    assert!(matches!(error, CodeMemoryError::NotExecutable { .. }), "{error}");
+    assert!(error.to_string().contains("seccomp"), "{error}");
 }
 
 #[test]
 fn a_handle_may_be_dropped_by_another_thread() {
-    let region = CodeRegion::new(1 << 20).unwrap();
-    let code = Arc::new(load(&region, &[returning(3)]).unwrap());
-    let other = Arc::clone(&code);
-    let thread = std::thread::spawn(move || call(&other, 0));
-    drop(code);
-    assert_eq!(thread.join().unwrap(), 3);
-    assert_eq!(region.mapped_bytes(), 0);
-}
-
-/// What only Linux's `/proc` can tell.
-#[cfg(target_os = "linux")]
-mod linux {
-    use super::*;
-
-    /// Protection of the mapping at an address, as in `r-xp`.
-    fn protection(address: usize) -> Option<String> {
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        maps.lines().find_map(|line| {
-            let (range, rest) = line.split_once(' ')?;
-            let (start, end) = range.split_once('-')?;
-            let parse = |text| usize::from_str_radix(text, 16).unwrap();
-            (parse(start)..parse(end)).contains(&address).then(|| rest[..4].to_owned())
-        })
-    }
-
-    /// A line of `/proc/self/status` in bytes.
-    fn status(name: &str) -> usize {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
-    }
-
-    #[test]
-    fn never_writable_and_executable() {
-        let region = CodeRegion::new(16 << 20).unwrap();
-        let block = region.allocate(1).unwrap();
-        let base = block.base().as_ptr().addr();
-        assert_eq!(protection(base).as_deref(), Some("rw-p"));
-        assert_eq!(protection(base + block.len()).as_deref(), Some("---p"));
-        drop(block);
-        assert_eq!(protection(base).as_deref(), Some("---p"));
-
-        let code = load(&region, &[returning(1)]).unwrap();
-        assert_eq!(code.address(0).addr(), base);
-        assert_eq!(protection(base).as_deref(), Some("r-xp"));
-        assert_eq!(protection(base + code.len()).as_deref(), Some("---p"));
+    for region in regions(1 << 20) {
+        let code = Arc::new(load(&region, &[returning(3)]).unwrap());
+        let other = Arc::clone(&code);
+        let thread = std::thread::spawn(move || call(&other, 0));
         drop(code);
-        assert_eq!(protection(base).as_deref(), Some("---p"));
-    }
-
-    #[test]
-    fn memory_returns_to_the_system() {
-        const BYTES: usize = 64 << 20;
-        let region = CodeRegion::new(BYTES).unwrap();
-        let code = {
-            let big = vec![0x90; BYTES];
-            region.load(&[&big]).unwrap()
-        };
-        let loaded = status("VmRSS:");
-        drop(code);
-        let dropped = status("VmRSS:");
-        assert!(loaded - dropped > BYTES / 2, "{loaded} bytes resident, then {dropped}");
-    }
-
-    #[test]
-    fn the_last_handle_unmaps_the_region() {
-        const BYTES: usize = 64 << 30;
-        let region = CodeRegion::new(BYTES).unwrap();
-        let code = load(&region, &[returning(1)]).unwrap();
-        drop(region);
-        let held = status("VmSize:");
-        drop(code);
-        let dropped = status("VmSize:");
-        assert!(held - dropped > BYTES / 2, "{held} bytes mapped, then {dropped}");
-    }
-
-    /// The kernel limits a process to some 65,000 mappings, so that neighbours must merge.
-    #[test]
-    fn neighbouring_contracts_share_a_mapping() {
-        const CONTRACTS: u16 = 2000;
-        let mappings = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
-        let region = CodeRegion::new(64 << 20).unwrap();
-        let before = mappings();
-        let held: Vec<_> =
-            (0..CONTRACTS).map(|value| load(&region, &[returning(value)]).unwrap()).collect();
-        let during = mappings();
-        assert!(during < before + usize::from(CONTRACTS) / 4, "{before} mappings, then {during}");
-        drop(held);
+        assert_eq!(thread.join().unwrap(), 3);
+        assert_eq!(region.mapped_bytes(), 0);
     }
 }

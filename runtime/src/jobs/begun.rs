@@ -31,6 +31,8 @@ impl Begun {
         source: &Source,
     ) -> Result<Self, CompileFailure> {
         if let Some(helpers) = &service.helpers {
+            // As where it is compiled here.
+            service.compilers.space.reserve()?;
             let compiled = helpers.compile(&service.work(tier, source), Client::Worker)?;
             return Ok(Self { tier, analysed: None, compiled, to_come: Vec::new() });
         }

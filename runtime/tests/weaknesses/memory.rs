@@ -9,11 +9,21 @@ fn compile(backend: &JitBackend, n: usize) -> Arc<CompiledProgram> {
     backend.get_compiled(numbered(n).key.code_hash, SPEC).unwrap()
 }
 
-/// Bytes of one of the programs that these tests use.
+/// Bytes of a page: what is held of code is whole ones.
+const PAGE: usize = 4096;
+
+/// Bytes of one of the programs that these tests use. Programs take multiples of 64 bytes, so 64 of
+/// them are whole pages.
 fn program_bytes() -> usize {
     let backend = backend(RuntimeTuning::default());
-    drop(compile(&backend, 0));
-    backend.stats().jit_total_bytes() as usize
+    (0..64).for_each(|n| drop(compile(&backend, n)));
+    backend.stats().jit_total_bytes() as usize / 64
+}
+
+/// Whether that is held for so many programs: and at most a page for each that others lay beside.
+fn are_held(bytes: u64, programs: usize) -> bool {
+    let least = programs * program_bytes();
+    (least..least + (programs + 1) * PAGE).contains(&(bytes as usize))
 }
 
 /// A backend with room for 4 programs.
@@ -44,9 +54,10 @@ fn w11_held_programs_dont_empty_the_cache() {
     let held: Vec<_> = (0..20).map(|n| compile(&backend, n)).collect();
     let stats = backend.stats();
     assert_eq!((stats.resident_entries, stats.evictions), (4, 16));
-    assert_eq!(stats.jit_total_bytes() as usize, 20 * program_bytes(), "held, hence counted");
+    assert!(are_held(stats.jit_total_bytes(), 20), "held, hence counted: {stats:?}");
     drop(held);
-    assert_eq!(backend.stats().jit_total_bytes() as usize, 4 * program_bytes());
+    let held = backend.stats().jit_total_bytes();
+    assert!(are_held(held, 4), "{held}");
     // One that alone is beyond the budget stays until the next comes.
     let tiny = crate::common::backend(RuntimeTuning {
         resident_code_cache_bytes: 1,
@@ -95,7 +106,8 @@ fn w11_background_programs_are_within_the_budget() {
     (0..40).for_each(|n| backend.compile_jit(numbered(n)));
     assert!(backend.wait_idle(LONG));
     let stats = backend.stats();
-    assert_eq!(stats.resident_entries, 4);
-    assert_eq!(stats.jit_total_bytes() as usize, 4 * program_bytes());
+    // Code of the first level is larger, so fewer may stay than have room in the end.
+    assert!((2..=4).contains(&stats.resident_entries), "{stats:?}");
+    assert!(are_held(stats.jit_total_bytes(), stats.resident_entries as usize), "{stats:?}");
     drop(backend);
 }

@@ -1,37 +1,45 @@
-//! Access to code memory by the protection of its pages, which all threads see: a block is
+//! Access to code memory by the protection of its pages, which all threads see: pages are
 //! inaccessible, then writable, then executable, then inaccessible again.
+//!
+//! Each program has whole pages of its own. Cost: three system calls a program, and mappings in
+//! proportion to the programs, of which Linux allows a process 65,530.
 
-use super::unix::map;
-use cranelift_jit::BranchProtection;
+use super::{
+    caches,
+    mapping::{Mapping, map},
+};
 use std::io;
 
-/// Protection of pages that are in no block.
-pub(super) const RESERVED: libc::c_int = libc::PROT_NONE;
+/// Protection of pages that hold nothing.
+const RESERVED: libc::c_int = libc::PROT_NONE;
 
-/// Flags of the mapping, besides those of every private one.
-pub(super) const FLAGS: libc::c_int = libc::MAP_NORESERVE;
-
-/// Makes reserved pages readable and writable: zeros.
-///
-/// # Safety
-/// The pages are of a reservation, and owned by the caller.
-pub(super) unsafe fn make_writable(address: *mut u8, bytes: usize) -> io::Result<()> {
-    // SAFETY: the caller's promise.
-    unsafe { protect(address, bytes, libc::PROT_READ | libc::PROT_WRITE) }
+/// Unit in which programs are placed, of pages of this size.
+pub(super) const fn granule(page: usize) -> usize {
+    page
 }
 
-/// Makes written pages readable and executable.
+/// How it is done, for people.
+pub(super) const WAY: &str = "private pages, writable and then executable";
+
+/// Address space for code.
+pub(super) fn reserve(len: usize) -> io::Result<Mapping> {
+    Mapping::anonymous(len, RESERVED, libc::MAP_NORESERVE)
+}
+
+/// Makes pages that hold nothing hold `code`, executable.
 ///
 /// # Safety
-/// As [`make_writable`]; nobody writes to them any more.
-pub(super) unsafe fn make_executable(
-    address: *mut u8,
-    bytes: usize,
-    branch_protection: BranchProtection,
-) -> io::Result<()> {
-    let protection = libc::PROT_READ | libc::PROT_EXEC | landing_pads(branch_protection);
+/// `address` is that of whole pages of a reservation, as many as `code` has, owned by the caller,
+/// in use by nobody.
+pub(super) unsafe fn place(address: *mut u8, code: &[u8]) -> io::Result<()> {
     // SAFETY: the caller's promise.
-    unsafe { protect(address, bytes, protection) }
+    unsafe { protect(address, code.len(), libc::PROT_READ | libc::PROT_WRITE) }?;
+    // SAFETY: the pages are writable now, and the caller's alone.
+    unsafe { address.copy_from_nonoverlapping(code.as_ptr(), code.len()) };
+    // SAFETY: the caller's promise.
+    unsafe { protect(address, code.len(), libc::PROT_READ | libc::PROT_EXEC) }?;
+    // SAFETY: the pages are readable.
+    unsafe { caches::publish(address, code.len()) }
 }
 
 /// Gives pages back to the system; their addresses stay reserved.
@@ -40,31 +48,19 @@ pub(super) unsafe fn make_executable(
 /// keeps the kernel from merging neighbouring mappings all go in one call.
 ///
 /// # Safety
-/// As [`make_writable`]; nobody executes, reads or writes them any more.
+/// As [`place`]; nobody executes or reads the pages any more.
 pub(super) unsafe fn discard(address: *mut u8, bytes: usize) -> io::Result<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
     // SAFETY: the fixed address replaces only pages that the caller owns.
-    unsafe { map(address, bytes, RESERVED, FLAGS | libc::MAP_FIXED) }.map(drop)
+    unsafe { map(address, bytes, RESERVED, flags, -1) }.map(drop)
 }
 
 /// # Safety
-/// The pages are of a reservation, and owned by the caller.
+/// As [`place`].
 unsafe fn protect(address: *mut u8, bytes: usize, protection: libc::c_int) -> io::Result<()> {
     // SAFETY: the pages are of a reservation, so no memory of Rust's is affected.
     match unsafe { libc::mprotect(address.cast(), bytes, protection) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
-}
-
-/// The protection bit that makes the processor check landing pads (aarch64's BTI), where the
-/// code has them and the processor knows them.
-fn landing_pads(branch_protection: BranchProtection) -> libc::c_int {
-    #[cfg(all(target_arch = "aarch64", target_os = "linux"))]
-    if branch_protection == BranchProtection::BTI && std::arch::is_aarch64_feature_detected!("bti")
-    {
-        // PROT_BTI of Linux's asm/mman.h, which `libc` doesn't have.
-        return 0x10;
-    }
-    let _ = branch_protection;
-    0
 }

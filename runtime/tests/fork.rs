@@ -1,0 +1,118 @@
+//! A child that is forked and doesn't exec: its parent's backend is off there and ends at once, and
+//! the parent notices nothing.
+//!
+//! A program of its own, so that no other test runs when it forks.
+
+#![cfg(all(feature = "cranelift", target_os = "linux"))]
+
+mod common;
+
+use common::{
+    LONG, PROBE, SPEC, TARGET, call, database, enabled, evm, numbered, request, summing, threads,
+};
+use cranevm::{
+    revm_evm::JitEvm,
+    runtime::{
+        InterpretReason, JitBackend, LookupDecision, ProgramStatus, RuntimeConfig, RuntimeError,
+        RuntimeTuning,
+    },
+};
+use revm::{
+    ExecuteEvm,
+    context::result::{ExecutionResult, HaltReason},
+};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// An EVM over the probe, whose halt tells who ran it.
+fn probing(backend: &JitBackend) -> impl FnMut() -> bool + use<> {
+    let mut evm = JitEvm::new(evm(database(&[(TARGET, PROBE)]), SPEC), backend.clone());
+    move || match evm.transact(call()).unwrap().result {
+        ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. } => true,
+        ExecutionResult::Halt { reason: HaltReason::InvalidFEOpcode, .. } => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A backend that would wait for its threads for longer than this test does.
+fn backend() -> JitBackend {
+    let tuning = RuntimeTuning { shutdown_timeout: 10 * LONG, ..Default::default() };
+    JitBackend::new(RuntimeConfig { single_error: true, ..enabled(tuning) }).unwrap()
+}
+
+/// Runs `work` in a child; its exit status, or `None` if it didn't end.
+fn in_a_child(work: impl FnOnce()) -> Option<i32> {
+    // SAFETY: no other thread of this program's own holds a lock that the child takes.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let result = catch_unwind(AssertUnwindSafe(work));
+        // SAFETY: ends the child without what its parent would do at its end.
+        unsafe { libc::_exit(i32::from(result.is_err())) }
+    }
+    let begin = Instant::now();
+    loop {
+        let mut status = -1;
+        // SAFETY: the child is this process's, and `status` is written to.
+        let ended = unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) };
+        if ended == child {
+            return Some(status);
+        }
+        if begin.elapsed() > LONG {
+            // SAFETY: the child is this process's, and wasn't waited for.
+            unsafe { libc::kill(child, libc::SIGKILL) };
+            return None;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// All that a child may do with its parent's backend, and one of its own.
+fn in_the_child(backend: JitBackend, mut ran_natively: impl FnMut() -> bool) {
+    assert!(!backend.enabled() && !ran_natively(), "native code in a child");
+    let request = request(PROBE);
+    assert!(backend.get_compiled(request.key.code_hash, SPEC).is_none());
+    let disabled = LookupDecision::Interpret(InterpretReason::Disabled);
+    for decision in [backend.lookup(request.clone()), backend.lookup_blocking(request.clone())] {
+        assert_eq!(format!("{decision:?}"), format!("{disabled:?}"));
+    }
+    for error in [backend.set_enabled(true), backend.compile_jit_sync(request.clone())] {
+        assert!(matches!(error.unwrap_err().downcast_ref(), Some(RuntimeError::Forked)));
+    }
+    backend.set_enabled(false).unwrap();
+    backend.compile_jit(numbered(1));
+    backend.clear_all();
+    backend.pause();
+    assert!(!backend.is_paused() && backend.wait_idle(LONG));
+    assert!(matches!(backend.status(&request.key), ProgramStatus::Unknown));
+    backend.shut_down();
+    drop((backend, ran_natively));
+    let own = self::backend();
+    own.compile_jit_sync(request).unwrap();
+    assert!(probing(&own)());
+}
+
+#[test]
+fn r13_a_child_ends_at_once_and_its_parent_runs_on() {
+    let backend = backend();
+    backend.compile_jit_sync(request(PROBE)).unwrap();
+    assert!(!threads("revmc-").is_empty(), "there are threads that a child doesn't have");
+    let mut ran_natively = probing(&backend);
+    assert!(ran_natively());
+    let before = backend.stats();
+    let (handle, of_child) = (backend.clone(), probing(&backend));
+    let status = in_a_child(move || in_the_child(handle, of_child));
+    assert_eq!(status, Some(0), "it failed, or hangs");
+    assert!(ran_natively() && backend.enabled());
+    let after = backend.stats();
+    assert_eq!(
+        (after.jit_code_bytes, after.resident_entries),
+        (before.jit_code_bytes, before.resident_entries)
+    );
+    // What comes next in the parent doesn't come where its old code is.
+    (0..50).for_each(|n| backend.compile_jit_sync(numbered(n)).unwrap());
+    backend.compile_jit_sync(request(&summing())).unwrap();
+    assert!(ran_natively());
+}
