@@ -48,6 +48,7 @@ cranevm_passes::hash_sources! {
     "code_memory/os/caches.rs",
     "code_memory/os/mapping.rs",
     "code_memory/os/mod.rs",
+    "code_memory/os/no_file.rs",
     "code_memory/os/reservation.rs",
     "code_memory/os/unsupported.rs",
     "code_memory/os/wiped_page.rs",

@@ -13,6 +13,7 @@ use crate::{
     program::Executing,
     runtime::JitBackend,
 };
+use cranevm_codegen::code_memory::ForkGuard;
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicU64, Ordering::Relaxed},
@@ -158,8 +159,18 @@ fn add(counter: &AtomicU64, n: u64) {
 }
 
 /// All counters of a backend's EVMs.
-#[derive(Debug, Default)]
-pub(crate) struct FrameRegistry(Mutex<Registered>);
+#[derive(Debug)]
+pub(crate) struct FrameRegistry {
+    registered: Mutex<Registered>,
+    /// Of the process that counts.
+    guard: ForkGuard,
+}
+
+impl Default for FrameRegistry {
+    fn default() -> Self {
+        Self { registered: Mutex::default(), guard: ForkGuard::new(false) }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Registered {
@@ -180,7 +191,7 @@ pub(crate) struct FrameSums {
 
 impl FrameRegistry {
     fn lend(&self) -> Arc<FrameCounts> {
-        let mut registered = lock(&self.0);
+        let mut registered = lock(&self.registered);
         registered.idle.pop().unwrap_or_else(|| {
             let counts = Arc::<FrameCounts>::default();
             registered.all.push(Arc::clone(&counts));
@@ -189,12 +200,15 @@ impl FrameRegistry {
     }
 
     fn take_back(&self, counts: Arc<FrameCounts>) {
-        lock(&self.0).idle.push(counts);
+        // A thread that a child doesn't have may have had the lock when it was forked.
+        if self.guard.is_owner() {
+            lock(&self.registered).idle.push(counts);
+        }
     }
 
     /// The sums of all counters. Nobody waits for them to be read.
     pub(crate) fn sums(&self) -> FrameSums {
-        let all = lock(&self.0).all.clone();
+        let all = lock(&self.registered).all.clone();
         let mut sums = FrameSums::default();
         all.iter().for_each(|counts| counts.add_to(&mut sums));
         sums
@@ -209,7 +223,7 @@ impl FrameRegistry {
     /// Counters that were made.
     #[cfg(test)]
     fn len(&self) -> usize {
-        lock(&self.0).all.len()
+        lock(&self.registered).all.len()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A child that is forked and doesn't exec: its parent's backend is off there and ends at once, and
 //! the parent notices nothing.
 //!
-//! A program of its own, so that no other test runs when it forks.
+//! A program of its own, so that no other tests run when it forks.
 
 #![cfg(all(feature = "cranelift", target_os = "linux"))]
 
@@ -23,6 +23,7 @@ use revm::{
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -45,7 +46,7 @@ fn backend() -> JitBackend {
 
 /// Runs `work` in a child; its exit status, or `None` if it didn't end.
 fn in_a_child(work: impl FnOnce()) -> Option<i32> {
-    // SAFETY: no other thread of this program's own holds a lock that the child takes.
+    // SAFETY: the child takes no lock that another thread may have, which is what is tested.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let result = catch_unwind(AssertUnwindSafe(work));
@@ -115,4 +116,39 @@ fn r13_a_child_ends_at_once_and_its_parent_runs_on() {
     (0..50).for_each(|n| backend.compile_jit_sync(numbered(n)).unwrap());
     backend.compile_jit_sync(request(&summing())).unwrap();
     assert!(ran_natively());
+}
+
+/// A lock that another thread had when a child was forked stays locked there.
+#[test]
+fn r13_no_child_waits_for_a_lock_of_its_parents() {
+    let backend = backend();
+    backend.compile_jit_sync(request(PROBE)).unwrap();
+    // So many that whoever sums up what they count has the lock for some time.
+    let mut evms: Vec<_> = (0..1000).map(|_| probing(&backend)).collect();
+    assert!(evms.iter_mut().all(|ran_natively| ran_natively()));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    backend.stats();
+                }
+            });
+        }
+        for _ in 0..100 {
+            let (handle, mut of_child) = (backend.clone(), probing(&backend));
+            assert!(of_child());
+            let status = in_a_child(move || {
+                assert!(!of_child());
+                handle.stats();
+                handle.clear_all();
+                drop((handle, of_child));
+            });
+            if status != Some(0) {
+                stop.store(true, Ordering::Relaxed);
+                panic!("it hangs, or failed: {status:?}");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
 }

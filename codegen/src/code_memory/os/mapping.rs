@@ -55,11 +55,6 @@ impl Mapping {
         self.base
     }
 
-    /// Bytes.
-    pub(in super::super) const fn len(&self) -> usize {
-        self.len
-    }
-
     /// Leaves the range mapped, or to whoever has mapped something else there.
     pub(super) const fn leave(self) {
         mem::forget(self);

@@ -21,6 +21,11 @@ pub(super) use reservation::Reservation;
 
 #[cfg(target_os = "linux")]
 mod by_file;
+#[cfg(all(unix, not(target_os = "linux")))]
+mod no_file;
+#[cfg(all(unix, not(target_os = "linux")))]
+use no_file as by_file;
+
 #[cfg(target_os = "linux")]
 mod wiped_page;
 #[cfg(target_os = "linux")]

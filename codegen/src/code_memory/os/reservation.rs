@@ -3,15 +3,14 @@
 //! What the system allows is found out when it is made: first a file, then private memory. Where
 //! neither can be made executable, that is an error of its own, and not for want of memory.
 
-#[cfg(target_os = "linux")]
-use super::by_file;
 use super::{
     super::{CodeMemoryError, fork_guard::ForkGuard},
-    Way, caches,
+    Way,
+    by_file::CodeFile,
     mapping::Mapping,
     page_size, private,
 };
-use std::{fs::File, io, mem::ManuallyDrop, ops::Range, ptr::NonNull};
+use std::{io, mem::ManuallyDrop, ops::Range, ptr::NonNull};
 
 /// Unit in which programs are placed, where the way of placing doesn't ask for whole pages: what
 /// caches hold at once. So no two programs share a line.
@@ -34,8 +33,7 @@ pub(in super::super) struct Reservation {
 #[derive(Debug)]
 enum Access {
     /// By writing to the file that is mapped.
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "Linux's way"))]
-    File(File),
+    File(CodeFile),
     /// As private memory allows it.
     Private,
 }
@@ -125,12 +123,8 @@ impl Reservation {
         debug_assert_eq!(range.len(), code.len());
         let address = self.address(range.start);
         let placed = match &self.access {
-            #[cfg(target_os = "linux")]
-            Access::File(file) => by_file::write(file, range.start, code)
-                // SAFETY: the mapping is readable, and the file has bytes there.
-                .and_then(|()| unsafe { caches::publish(address, code.len()) }),
-            #[cfg(not(target_os = "linux"))]
-            Access::File(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
+            // SAFETY: the caller's promise; the file is mapped from its start on.
+            Access::File(file) => unsafe { file.place(range.start, address, code) },
             // SAFETY: the caller's promise.
             Access::Private => unsafe { private::place(address, code) },
         };
@@ -145,10 +139,7 @@ impl Reservation {
         debug_assert_eq!(range.len(), by.len());
         match &self.access {
             // No core has to be told.
-            #[cfg(target_os = "linux")]
-            Access::File(file) => by_file::write(file, range.start, by),
-            #[cfg(not(target_os = "linux"))]
-            Access::File(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
+            Access::File(file) => file.write(range.start, by),
             // SAFETY: the caller's promise.
             Access::Private => unsafe { private::place(self.address(range.start), by) },
         }
@@ -158,10 +149,7 @@ impl Reservation {
     /// but that.
     pub(in super::super) fn bring(&self, range: Range<usize>) {
         match &self.access {
-            #[cfg(target_os = "linux")]
-            Access::File(_) => by_file::bring(self.address(range.start), range.len()),
-            #[cfg(not(target_os = "linux"))]
-            Access::File(_) => {}
+            Access::File(file) => file.bring(self.address(range.start), range.len()),
             // Whoever has written to them has them at hand.
             Access::Private => {}
         }
@@ -174,10 +162,7 @@ impl Reservation {
     /// This process [owns](Self::is_owned) the reservation.
     pub(in super::super) unsafe fn discard(&self, range: Range<usize>) -> io::Result<()> {
         match &self.access {
-            #[cfg(target_os = "linux")]
-            Access::File(file) => by_file::discard(file, range),
-            #[cfg(not(target_os = "linux"))]
-            Access::File(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
+            Access::File(file) => file.discard(range),
             // SAFETY: the caller's promise.
             Access::Private => unsafe { private::discard(self.address(range.start), range.len()) },
         }
@@ -201,7 +186,7 @@ impl Drop for Reservation {
 }
 
 /// A mapping of a file, where the system has such; or why not.
-fn reserve_file(len: usize, way: Way, guard: &ForkGuard) -> io::Result<(Mapping, File)> {
+fn reserve_file(len: usize, way: Way, guard: &ForkGuard) -> io::Result<(Mapping, CodeFile)> {
     if way != Way::Any {
         return Err(io::Error::other("no file was tried"));
     }
@@ -209,10 +194,7 @@ fn reserve_file(len: usize, way: Way, guard: &ForkGuard) -> io::Result<(Mapping,
     if !guard.is_wiped() {
         return Err(io::Error::other("no file, as children can't be told apart"));
     }
-    #[cfg(target_os = "linux")]
-    return by_file::reserve(len);
-    #[cfg(not(target_os = "linux"))]
-    return Err(io::Error::other(format!("no file of {len} bytes: not on this system")));
+    CodeFile::reserve(len)
 }
 
 /// Private memory, after making sure that a page of it can be executed.

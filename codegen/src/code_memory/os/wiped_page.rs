@@ -20,7 +20,8 @@ unsafe impl Sync for WipedPage {}
 impl WipedPage {
     pub(in super::super) fn new(flags: Flags) -> Self {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let page = page_size().ok().and_then(|len| Mapping::anonymous(len, protection, 0).ok());
+        let len = page_size().unwrap_or(0);
+        let page = Mapping::anonymous(len, protection, 0).ok();
         let Some(page) = page else {
             return Self {
                 flags: NonNull::from(Box::leak(Box::new(flags))),
@@ -29,9 +30,8 @@ impl WipedPage {
             };
         };
         // SAFETY: the page is this value's alone, and nothing is in it yet.
-        let result = unsafe {
-            libc::madvise(page.base().as_ptr().cast(), page.len(), libc::MADV_WIPEONFORK)
-        };
+        let result =
+            unsafe { libc::madvise(page.base().as_ptr().cast(), len, libc::MADV_WIPEONFORK) };
         let place = page.base().cast::<Flags>();
         // SAFETY: the page is writable, larger than flags, and aligned to more than they are.
         unsafe { place.write(flags) };

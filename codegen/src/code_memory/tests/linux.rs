@@ -131,7 +131,7 @@ fn the_last_handle_unmaps_the_region() {
 #[test]
 fn r10_small_programs_are_one_mapping() {
     const PROGRAMS: u32 = 20_000;
-    let region = CodeRegion::new(64 << 20).unwrap();
+    let region = CodeRegion::new(128 << 20).unwrap();
     let before = mappings().len();
     let mut held: Vec<_> = (0..PROGRAMS)
         .map(|n| load(&region, &[returning(n as u16), vec![0; n as usize % 900 + 1]]).unwrap())
