@@ -14,7 +14,7 @@
 //! Cost: a `pwrite` for each program, an `madvise` where it is the first of a page, so that the
 //! first frame has no page faults, and an `fallocate` where pages become empty. On an EPYC at 2.6
 //! GHz a program of 750 bytes is loaded in 2.2 us and dropped in 1.3 us (by page: 6.9 and 4.3), one
-//! of 24 KB in 16 and 9 us (21 and 6).
+//! of 24 KB in 16 and 8 us (21 and 6).
 
 use super::{
     caches,
