@@ -105,7 +105,7 @@ impl CompileService {
         // The thread that this is left to may be at a callback.
         self.compilers.space.reclaim();
         // Programs that others hold free nothing until these let go, and memory may lie scattered:
-        // few rounds, but not all that is there.
+        // a few rounds, but not all that is there.
         let mut candidates = self.cache.oldest_first();
         candidates.retain(|candidate| !candidate.is(kept));
         let mut given = 0;

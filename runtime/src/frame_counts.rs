@@ -201,9 +201,14 @@ impl FrameRegistry {
 
     fn take_back(&self, counts: Arc<FrameCounts>) {
         // A thread that a child doesn't have may have had the lock when it was forked.
-        if self.guard.is_owner() {
+        if self.is_owned() {
             lock(&self.registered).idle.push(counts);
         }
+    }
+
+    /// Whether this is the process that counts.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.guard.is_owner()
     }
 
     /// The sums of all counters. Nobody waits for them to be read.
@@ -216,7 +221,7 @@ impl FrameRegistry {
 
     /// The addresses of the entries that EVMs execute by.
     pub(crate) fn executing(&self) -> Vec<usize> {
-        let all = lock(&self.0).all.clone();
+        let all = lock(&self.registered).all.clone();
         all.iter().map(|counts| counts.executing.get()).filter(|&entry| entry != 0).collect()
     }
 

@@ -68,6 +68,11 @@ pub(crate) struct Retired {
 impl Holdings {
     /// Takes what a program leaves. Its entry was revoked.
     pub(crate) fn retire(&self, retired: Retired) {
+        if !self.frames.is_owned() {
+            // A child executes nothing of it, nor is the memory its own. A thread that it doesn't
+            // have may have had the lock when it was forked.
+            return drop(retired);
+        }
         lock(&self.backlog).fresh.push(retired);
         if self.dropping_many.load(Ordering::SeqCst) == 0 && self.reclaim_some() {
             self.ring();
