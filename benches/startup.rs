@@ -6,16 +6,20 @@
 //! compiled. `first_*` is the whole
 //! first transaction, with the compilation of every contract that it calls, beside the
 //! interpreter's time for it.
+//!
+//! `at_the_budget/N` is the time of compiling a small contract, and making its program resident,
+//! where N others take up the budget, so that one must go; `before_the_budget` where none must.
 
-use alloy_primitives::keccak256;
+use alloy_primitives::{Bytes, keccak256};
 use cranevm::{
-    OptimizationLevel,
+    OptimizationLevel, SpecId,
     runtime::{JitBackend, LookupRequest, RuntimeCacheKey, RuntimeConfig, RuntimeTuning},
 };
 use cranevm_benches::{Workload, criterion, workloads};
 use cranevm_cli::{Engine, EngineRunner, engine::EngineError};
 use cranevm_codegen::{Compiler, CompilerOptions, NativeProgram, code_memory::CodeRegion};
-use criterion::{BatchSize, BenchmarkGroup, measurement::WallTime};
+use criterion::{BatchSize, BenchmarkGroup, Criterion, measurement::WallTime};
+use revm::bytecode::opcode::{MSTORE, PUSH0, PUSH4, STOP};
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -33,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         })?;
         group.finish();
     }
+    publications(&mut criterion)?;
     criterion.final_summary();
     Ok(())
 }
@@ -117,4 +122,50 @@ fn first(
         );
     });
     Ok(())
+}
+
+/// Publications of small programs, with room and without.
+fn publications(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
+    let mut group = criterion.benchmark_group("startup");
+    let (unlimited, mut made) = (small_backend(0)?, 0);
+    compile_next(&unlimited, &mut made)?;
+    let bytes = unlimited.stats().jit_total_bytes() as usize;
+    group.bench_function("before_the_budget", |bencher| {
+        bencher.iter(|| compile_next(&unlimited, &mut made).is_ok());
+    });
+    drop(unlimited);
+    for residents in [1_000, 10_000, 100_000] {
+        let (backend, mut made) = (small_backend(residents * bytes)?, 0);
+        while made < residents {
+            compile_next(&backend, &mut made)?;
+        }
+        group.bench_function(format!("at_the_budget/{residents}"), |bencher| {
+            bencher.iter(|| compile_next(&backend, &mut made).is_ok());
+        });
+        let stats = backend.stats();
+        let is_full = stats.evictions > 0 && stats.resident_entries as usize > residents * 9 / 10;
+        if !is_full || stats.compilations_failed > 0 {
+            return Err(format!("{residents} programs don't take up the budget: {stats:?}").into());
+        }
+    }
+    Ok(())
+}
+
+/// A backend with so much room, which compiles quickly.
+fn small_backend(resident_code_cache_bytes: usize) -> Result<JitBackend, Box<dyn Error>> {
+    let tuning = RuntimeTuning {
+        resident_code_cache_bytes,
+        jit_opt_level: OptimizationLevel::None,
+        ..RuntimeTuning::default()
+    };
+    Ok(JitBackend::new(RuntimeConfig { tuning, ..RuntimeConfig::default() })?)
+}
+
+/// Compiles a contract that stores a number of its own. All take as much code.
+fn compile_next(backend: &JitBackend, made: &mut usize) -> Result<(), Box<dyn Error>> {
+    let [.., a, b, c, d] = ((1 << 30) + *made).to_be_bytes();
+    let code = Bytes::from(vec![PUSH4, a, b, c, d, PUSH0, MSTORE, STOP]);
+    let key = RuntimeCacheKey { code_hash: keccak256(&code), spec_id: SpecId::CANCUN };
+    *made += 1;
+    Ok(backend.compile_jit_sync(LookupRequest { key, code })?)
 }

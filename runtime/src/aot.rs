@@ -72,7 +72,11 @@ impl CompileService {
                     .cache
                     .get(key)
                     .filter(|program| program.kind == ProgramKind::Aot && self.has_stored(key));
-                let failure = || self.failure(CompilationKind::Aot, key);
+                // The store may have room for what the budget hasn't.
+                let failure = || {
+                    let failure = self.failure(CompilationKind::Aot, key);
+                    failure.filter(|failure| !failure.is_beyond_budget())
+                };
                 resident.map(Ok).or_else(|| failure().map(Err))
             }
         }
@@ -92,7 +96,8 @@ impl CompileService {
         }
     }
 
-    /// Loads and publishes the program of a stored artifact, if there is one that may be loaded.
+    /// Loads the program of a stored artifact, if there is one that may be loaded, and publishes
+    /// it, if it isn't beyond the budget.
     pub(crate) fn load_stored(
         &self,
         source: &Source,
@@ -116,7 +121,7 @@ impl CompileService {
         match self.with_room(load) {
             Ok(program) => {
                 let program = Arc::new(program);
-                self.cache.publish(&program, Tier::Artifact, generation);
+                self.offer(&program, Tier::Artifact, generation);
                 library.counters.loaded.bump();
                 Some(program)
             }
@@ -159,7 +164,6 @@ impl CompileService {
             }
             part();
         });
-        self.keep_within_budget();
         *preloaded = true;
         let (loaded, refused) = (library.counters.loaded.get(), library.counters.refusals());
         tracing::info!(
@@ -188,6 +192,7 @@ impl CompileService {
             let fits = |left: u64| left.checked_sub(len as u64);
             // Of several artifacts of a program the first that is good serves.
             let is_wanted = len <= LARGE
+                && !self.is_crowded()
                 && self.cache.get(&key.runtime).is_none()
                 && room.fetch_update(Relaxed, Relaxed, fits).is_ok();
             if !is_wanted {
@@ -220,7 +225,6 @@ impl CompileService {
         deadline: Instant,
     ) -> Attempt {
         if let Some(program) = self.load_stored(source, generation) {
-            self.keep_within_budget();
             return Ok(program);
         }
         let mut ticket = Ticket::always(&self.ledger, source.key()).of_kind(CompilationKind::Aot);
@@ -261,8 +265,7 @@ impl CompileService {
                 return Err(self.fail(what, failure, generation, releases));
             }
         };
-        self.cache.publish(&program, Tier::Artifact, generation);
-        self.keep_within_budget();
+        self.offer(&program, Tier::Artifact, generation);
         ticket.add_timings(&compiled.timings);
         match stored {
             Ok(Some(_)) => {

@@ -165,10 +165,8 @@ impl JitBackend {
         if let Some(program) = service.count(service.use_requested(&request)) {
             return LookupDecision::Compiled(program);
         }
-        if service.has_stored(&request.key) {
-            service.submit(request.key, request.code, Origin::Stored, None);
-        } else if !service.is_hopeless(&request.key) {
-            let cold = service.cold.get(&request.key, service.cache.generation());
+        if !service.is_hopeless(&request.key) {
+            let cold = service.watch(&request.key, || request.code.clone());
             cold.heat(self, || request.code, 1, 0);
         }
         LookupDecision::Interpret(InterpretReason::NotReady)
@@ -227,7 +225,8 @@ impl JitBackend {
     /// [`RuntimeError::Ineligible`] for code that is never compiled,
     /// [`RuntimeError::CompileFailed`] with the reason, which is
     /// [`CompileFailure::WrongHash`](crate::runtime::CompileFailure::WrongHash) if the key isn't
-    /// that of the code, [`RuntimeError::TimedOut`], [`RuntimeError::NoBackend`] on a handle from
+    /// that of the code, and [`BeyondBudget`](crate::runtime::CompileFailure::BeyondBudget) if the
+    /// program alone is larger than what may be resident, [`RuntimeError::TimedOut`], [`RuntimeError::NoBackend`] on a handle from
     /// [`disabled`](Self::disabled) that wasn't switched on.
     pub fn compile_jit_sync(&self, request: LookupRequest) -> eyre::Result<()> {
         self.compile_jit_sync_timeout(request, SYNC_LIMIT)
@@ -272,7 +271,8 @@ impl JitBackend {
 
     /// Makes an artifact on this thread, unless the store has it, which is asked; if another thread
     /// is at it, waits for that. Takes at most 30 s, and the time for one chunk of code. `Ok` means
-    /// that the artifact is stored and its program was published.
+    /// that the artifact is stored and its program was published, unless that alone is larger than
+    /// the budget of resident programs.
     ///
     /// # Errors
     /// [`RuntimeError::NoStore`], and those of [`compile_jit_sync`](Self::compile_jit_sync); where

@@ -9,14 +9,21 @@
 //!   entry says otherwise: what leaves the cache is revoked, and nothing else is asked for again.
 
 use crate::{
-    compiler_pool::Tier, config::CompilationKind, error::CompileFailure, failures::FailureLog,
-    foreign::ForeignOpcodes, locks::lock, lookup::RuntimeCacheKey, program::CompiledProgram,
+    compiler_pool::Tier,
+    config::CompilationKind,
+    error::CompileFailure,
+    failures::FailureLog,
+    foreign::ForeignOpcodes,
+    locks::lock,
+    lookup::RuntimeCacheKey,
+    program::CompiledProgram,
+    residents::{Residents, Seat},
+    usage::Clock,
 };
 use alloy_primitives::map::DefaultHashBuilder;
 use cranevm_codegen::OpcodeSet;
 use dashmap::{DashMap, Entry};
 use std::{
-    cmp::Reverse,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
@@ -24,12 +31,18 @@ use std::{
     time::Duration,
 };
 
+/// Residents that who evicts looks at, to find one that is used little: with so many, what is
+/// evicted is mostly among the tenth that is used least.
+const LOOKED_AT: usize = 16;
+
 /// A program in the cache.
 struct Resident {
     program: Arc<CompiledProgram>,
     /// In which its compilation began.
     generation: u64,
     tier: Tier,
+    /// In [`ProgramCache::residents`].
+    seat: Seat,
     /// The last use that the last sweep found.
     seen_use: AtomicU32,
     /// When a sweep found that for the first time, in milliseconds since the backend began.
@@ -54,15 +67,14 @@ pub(crate) struct Candidate {
     key: RuntimeCacheKey,
     /// Tells it from another program of that key.
     identity: *const CompiledProgram,
-    /// Bytes of code and tables.
-    pub(crate) bytes: u64,
-    last_use: u32,
+    /// How often it was used of late.
+    pub(crate) uses: u32,
 }
 
 impl Candidate {
-    /// Whether it is this very program.
-    pub(crate) fn is(&self, program: &Weak<CompiledProgram>) -> bool {
-        std::ptr::eq(self.identity, program.as_ptr())
+    /// This very program, whatever it is used.
+    pub(crate) fn of(program: &Arc<CompiledProgram>) -> Self {
+        Self { key: program.key, identity: Arc::as_ptr(program), uses: 0 }
     }
 }
 
@@ -74,20 +86,8 @@ impl Resident {
             && self.lack.compare_exchange(from, to as u8, relaxed, relaxed).is_ok()
     }
 
-    /// The program, which has left the cache.
-    fn revoked(&self) -> Arc<CompiledProgram> {
-        self.program.entry().revoke();
-        Arc::clone(&self.program)
-    }
-
-    fn candidate(&self) -> Candidate {
-        let program = &self.program;
-        Candidate {
-            key: program.key,
-            identity: Arc::as_ptr(program),
-            bytes: program.bytes(),
-            last_use: program.last_use(),
-        }
+    fn candidate(&self, now: u32) -> Candidate {
+        Candidate { uses: self.program.usage().at(now), ..Candidate::of(&self.program) }
     }
 }
 
@@ -99,7 +99,9 @@ pub(crate) struct ProgramCache {
     failures: [Mutex<FailureLog>; 2],
     generation: AtomicU64,
     epoch: AtomicU64,
-    clock: AtomicU32,
+    clock: Clock,
+    /// Those in `programs`, for who evicts.
+    pub(crate) residents: Residents,
     /// No resident program executes any of these.
     pub(crate) foreign: Arc<ForeignOpcodes>,
 }
@@ -147,16 +149,15 @@ impl ProgramCache {
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
-    /// What programs note as their last use. It goes on with each publication and each turn of
-    /// housekeeping: a difference tells what was used later, not how long ago that was.
+    /// The time that uses of programs, and of contracts without one, are noted with.
     #[inline]
     pub(crate) fn clock(&self) -> u32 {
-        self.clock.load(Ordering::Relaxed)
+        self.clock.now()
     }
 
-    /// Moves the clock on. It wraps round after some years of turns.
+    /// Moves the clock on; the time then.
     pub(crate) fn tick(&self) -> u32 {
-        self.clock.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+        self.clock.tick(self.residents.len())
     }
 
     /// Whether this very program is resident.
@@ -178,7 +179,8 @@ impl ProgramCache {
     ) -> bool {
         let replaced = match self.programs.get_mut(&better.key) {
             Some(mut resident) if is(&resident, program) && self.may_hold(better) => {
-                better.touch(resident.program.last_use());
+                better.usage().inherit(resident.program.usage());
+                self.residents.resize(resident.seat, || better.bytes());
                 resident.tier = tier;
                 // The better one may lack something else.
                 resident.lack = AtomicU8::new(Lack::No as u8);
@@ -210,20 +212,26 @@ impl ProgramCache {
         if self.generation() != generation || !self.may_hold(program) {
             return false;
         }
-        let resident = Resident {
+        let resident = |seat| Resident {
             program: Arc::clone(program),
             generation,
             tier,
-            seen_use: AtomicU32::new(program.last_use().wrapping_sub(1)),
+            seat,
+            seen_use: AtomicU32::new(program.usage().last().wrapping_sub(1)),
             seen_at: AtomicU64::new(0),
             lack: AtomicU8::new(Lack::No as u8),
         };
         // It may have left the cache before.
         program.entry().restore();
         let replaced = match entry {
-            Entry::Occupied(mut place) => Some(place.insert(resident)),
+            Entry::Occupied(mut place) => {
+                let seat = place.get().seat;
+                self.residents.resize(seat, || program.bytes());
+                Some(place.insert(resident(seat)))
+            }
             Entry::Vacant(place) => {
-                place.insert(resident);
+                let seat = self.residents.insert(program.key, program.bytes());
+                place.insert(resident(seat));
                 None
             }
         };
@@ -251,9 +259,9 @@ impl ProgramCache {
     /// Removes the program of a key.
     #[must_use = "dropping programs takes time"]
     pub(crate) fn remove(&self, key: &RuntimeCacheKey) -> Option<Arc<CompiledProgram>> {
-        let removed = self.programs.remove(key).map(|(_, resident)| resident.revoked());
+        let removed = self.programs.remove_if(key, |_, resident| self.gives_up(resident));
         self.bump_epoch();
-        removed
+        removed.map(|(_, resident)| resident.program)
     }
 
     /// Removes the programs that execute any of these opcodes, which have become foreign.
@@ -263,7 +271,8 @@ impl ProgramCache {
         self.programs.retain(|_, resident| {
             let keep = (resident.program.opcodes() & opcodes).is_zero();
             if !keep {
-                dropped.push(resident.revoked());
+                self.gives_up(resident);
+                dropped.push(Arc::clone(&resident.program));
             }
             keep
         });
@@ -271,20 +280,47 @@ impl ProgramCache {
         dropped
     }
 
-    /// The resident programs, least recently used first.
-    pub(crate) fn oldest_first(&self) -> Vec<Candidate> {
-        let mut candidates: Vec<_> =
-            self.programs.iter().map(|resident| resident.candidate()).collect();
-        let clock = self.clock();
-        candidates.sort_by_key(|candidate| Reverse(clock.wrapping_sub(candidate.last_use)));
-        candidates
+    /// Of the next residents at the hand, the one that was used least of late, but not `spared`.
+    pub(crate) fn least_used(&self, spared: *const CompiledProgram) -> Option<Candidate> {
+        let now = self.clock();
+        let mut least: Option<(Candidate, u32)> = None;
+        for (key, seat) in self.residents.next(LOOKED_AT) {
+            // Nobody holds two locks of the map; one that has left meanwhile is none.
+            let Some(resident) = self.programs.get(&key).filter(|found| found.seat == seat) else {
+                continue;
+            };
+            let (candidate, last) = (resident.candidate(now), resident.program.usage().last());
+            let unused = now.wrapping_sub(last);
+            let is_less = least.as_ref().is_none_or(|(least, least_unused)| {
+                (candidate.uses, *least_unused) < (least.uses, unused)
+            });
+            if is_less && !std::ptr::eq(candidate.identity, spared) {
+                least = Some((candidate, unused));
+            }
+        }
+        least.map(|(candidate, _)| candidate)
+    }
+
+    /// Has the hand go on to others.
+    pub(crate) fn look_elsewhere(&self) {
+        self.residents.pass(LOOKED_AT);
+    }
+
+    /// Notes that a program has grown; whether it is resident.
+    pub(crate) fn note_growth(&self, program: &Arc<CompiledProgram>) -> bool {
+        let resident = self.programs.get(&program.key);
+        let resident = resident.filter(|resident| Arc::ptr_eq(&resident.program, program));
+        resident.is_some_and(|resident| {
+            self.residents.resize(resident.seat, || program.bytes());
+            true
+        })
     }
 
     /// The programs whose last use hasn't moved for `idle`, as of a sweep at `now`.
     pub(crate) fn unused_for(&self, idle: Duration, now: Duration) -> Vec<Candidate> {
         let now_ms = now.as_millis() as u64;
         let is_idle = |resident: &Resident| {
-            let last_use = resident.program.last_use();
+            let last_use = resident.program.usage().last();
             if resident.seen_use.swap(last_use, Ordering::Relaxed) != last_use {
                 resident.seen_at.store(now_ms, Ordering::Relaxed);
                 return false;
@@ -293,19 +329,25 @@ impl ProgramCache {
             Duration::from_millis(unused_ms) >= idle
         };
         let idle = self.programs.iter().filter(|resident| is_idle(resident));
-        idle.map(|resident| resident.candidate()).collect()
+        idle.map(|resident| resident.candidate(self.clock())).collect()
     }
 
     /// Removes a program, if it is still resident.
-    pub(crate) fn evict(&self, candidate: &Candidate) -> bool {
+    #[must_use = "dropping programs takes time"]
+    pub(crate) fn evict(&self, candidate: &Candidate) -> Option<Arc<CompiledProgram>> {
         let is_it = |_: &_, resident: &Resident| {
             std::ptr::eq(Arc::as_ptr(&resident.program), candidate.identity)
+                && self.gives_up(resident)
         };
         let removed = self.programs.remove_if(&candidate.key, is_it);
-        removed.is_some_and(|(_, resident)| {
-            resident.revoked();
-            true
-        })
+        removed.map(|(_, resident)| resident.program)
+    }
+
+    /// Notes, under the lock of its shard, that a resident goes. Always `true`.
+    fn gives_up(&self, resident: &Resident) -> bool {
+        self.residents.remove(resident.seat);
+        resident.program.entry().revoke();
+        true
     }
 
     /// Marks the programs of which `lacks` is true, so that
@@ -363,7 +405,8 @@ impl ProgramCache {
             // Who saw the new generation may have published already.
             let keep = resident.generation > cleared;
             if !keep {
-                forgotten.push(resident.revoked());
+                self.gives_up(resident);
+                forgotten.push(Arc::clone(&resident.program));
             }
             keep
         });

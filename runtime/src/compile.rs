@@ -54,7 +54,9 @@ impl CompileService {
         let wrong = |failure| RuntimeError::CompileFailed { key, failure: Arc::new(failure) };
         let source = Source::proven(key, code.clone()).map_err(wrong)?;
         match self.program(goal, &source, deadline_in(limit)) {
-            Ok(_) => Ok(()),
+            // The artifact was asked for, and is there.
+            Ok(_) if goal == Goal::Artifact => Ok(()),
+            Ok(program) => self.check_size(&program).map_err(wrong),
             Err(failure) if matches!(*failure, CompileFailure::TimedOut) => {
                 Err(RuntimeError::TimedOut { key, limit })
             }
@@ -242,7 +244,6 @@ impl CompileService {
         if self.has_stored(&key)
             && let Some(program) = self.load_stored(source, generation)
         {
-            self.keep_within_budget();
             return Ok(program);
         }
         let mut ticket = Ticket::always(&self.ledger, key);
@@ -255,8 +256,7 @@ impl CompileService {
         match made {
             Ok((program, timings)) => {
                 let program = Arc::new(program);
-                self.cache.publish(&program, Tier::Full, generation);
-                self.keep_within_budget();
+                self.offer(&program, Tier::Full, generation);
                 ticket.add_timings(&timings);
                 ticket.succeed();
                 Ok(program)

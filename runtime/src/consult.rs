@@ -86,6 +86,14 @@ impl JitBackend {
         self.service().map_or(0, |service| service.cache.clock())
     }
 
+    /// Notes some frames of a contract without a program.
+    #[cold]
+    pub(crate) fn note_demand(&self) {
+        if let Some(service) = self.service() {
+            service.note_demand();
+        }
+    }
+
     /// Whether a lookup may compile.
     #[inline]
     pub(crate) fn is_blocking(&self) -> bool {
@@ -137,11 +145,21 @@ impl CompileService {
             None if self.is_hopeless(&key) => return Consultation::Interpret(RunClass::Failed),
             None => {}
         }
-        let cold = self.cold.get(&key, self.cache.generation());
-        if self.has_stored(&key) {
-            self.submit(key, code.original_bytes(), Origin::Stored, Some(Arc::clone(&cold)));
+        Consultation::Watch(self.watch(&key, || code.original_bytes()))
+    }
+
+    /// What counts the frames of a contract without a program. If the store has that, it is asked
+    /// for at once, unless it was refused: then when it got hot.
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        key: &RuntimeCacheKey,
+        code: impl FnOnce() -> Bytes,
+    ) -> Arc<Cold> {
+        let cold = self.cold.get(key, self.cache.generation(), self.cache.clock());
+        if self.has_stored(key) && !cold.is_refused() {
+            self.submit(*key, code(), Origin::Stored, Some(Arc::clone(&cold)));
         }
-        Consultation::Watch(cold)
+        cold
     }
 
     /// [`JitBackend::consult`], for eligible code, in blocking mode: the code's own program,

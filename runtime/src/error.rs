@@ -129,6 +129,18 @@ pub enum CompileFailure {
     /// The artifact couldn't be stored. The program serves all the same, until the process ends.
     #[error("compiled, but the artifact isn't stored: {0}")]
     NotStored(#[source] ArtifactProblem),
+    /// The program alone is larger than the budget of resident programs, so it isn't kept. In the
+    /// background the contract isn't tried again until the next clear.
+    #[error(
+        "the program takes {bytes} bytes, more than all programs may: \
+         raise resident_code_cache_bytes = {budget}, or set it to 0 for no limit"
+    )]
+    BeyondBudget {
+        /// Bytes of code and tables.
+        bytes: u64,
+        /// The budget.
+        budget: u64,
+    },
     /// What it was compiled to broke a rule when it ran: an error in the compiler, or memory that
     /// somebody has overwritten. The contract is interpreted until the next clear.
     #[error("its native code can't be believed: {fault}")]
@@ -165,6 +177,11 @@ impl CompileFailure {
         matches!(self, Self::Faulted { .. })
     }
 
+    /// Whether there is no room for the program, however many others go.
+    pub(crate) const fn is_beyond_budget(&self) -> bool {
+        matches!(self, Self::BeyondBudget { .. })
+    }
+
     /// Whether it may well not be the code's doing, which has a second chance then.
     pub(crate) const fn is_excusable(&self) -> bool {
         matches!(self, Self::Helper(error) if error.is_excusable())
@@ -173,7 +190,10 @@ impl CompileFailure {
     /// Whether compiling once more for a dump shows more of it, and costs no helper.
     pub(crate) fn is_explained_by_a_dump(&self) -> bool {
         !self.is_refusal()
-            && !matches!(self, Self::Compiler(CompileError::Thread { .. }))
+            && !matches!(
+                self,
+                Self::Compiler(CompileError::Thread { .. }) | Self::BeyondBudget { .. }
+            )
             && !matches!(self, Self::Helper(error) if !matches!(error, HelperError::Compiler { .. }))
     }
 
@@ -187,9 +207,11 @@ impl CompileFailure {
             Self::Compiler(CompileError::Thread { .. }) => true,
             // This is another process than the one that compiles.
             Self::Compiler(CompileError::CodeMemory(CodeMemoryError::Forked)) => true,
-            Self::Compiler(_) | Self::NotStored(_) | Self::Faulted { .. } | Self::Panic { .. } => {
-                false
-            }
+            Self::Compiler(_)
+            | Self::NotStored(_)
+            | Self::BeyondBudget { .. }
+            | Self::Faulted { .. }
+            | Self::Panic { .. } => false,
         }
     }
 }

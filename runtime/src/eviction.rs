@@ -1,25 +1,35 @@
 //! Which programs go when there are too many, or when nobody uses them.
 //!
 //! **Budget.** It bounds the bytes of code and tables of the *resident* programs, exactly, at each
-//! publication: least recently used go first, and no more of them than is needed. What callers
-//! still hold of programs that left the cache stays in the statistics until they let go, and isn't
-//! asked of other programs a second time: else one program that is held would cost all the rest.
-//! What resident and held programs can take together is bounded by the reservation of code memory;
-//! where that is exhausted, programs make room even below the budget. A program isn't evicted for
-//! a part of itself: that stays absent, and is tried once more when programs were freed.
+//! publication, from one byte on. Of the few residents that the hand comes to next, the one goes
+//! that was used least of late, and of several such the one that wasn't for longest; until there is
+//! room, and a little more, so that not each publication evicts. What callers still hold of
+//! programs that left the cache stays in the statistics until they let go, and isn't asked of other
+//! programs a second time: else one program that is held would cost all the rest. What resident
+//! and held programs can take together is bounded by the reservation of code memory; where that is
+//! exhausted, programs make room even below the budget. A program isn't evicted for a part of
+//! itself: that stays absent, and is tried once more when programs were freed.
+//!
+//! A program that alone is beyond the budget isn't kept: it serves who asked for it. In the
+//! background nobody has, so the contract isn't tried again before a clear. Who gets in at all
+//! where there is no room is decided by `admission.rs`.
 //!
 //! **Idle time.** Each sweep looks which programs' last use has moved since the sweep before. One
 //! that hasn't for the idle time goes.
 //!
-//! Cost: one pass over the resident programs, where something must go, and at each sweep. A lock
-//! keeps two threads from evicting for the same reason.
+//! Cost: for each program that goes, a look at some others, whatever their number; a sweep, a pass
+//! over all. A lock keeps two threads from evicting for the same reason; frames don't take it, and
+//! nothing is freed under it.
 
 use crate::{
-    cache::Candidate, error::CompileFailure, locks::lock, program::CompiledProgram,
-    service::CompileService,
+    aot::Goal, cache::Candidate, compiler_pool::Tier, error::CompileFailure, locks::lock,
+    lookup::RuntimeCacheKey, program::CompiledProgram, service::CompileService, source::Source,
 };
 use cranevm_codegen::{CompileError, code_memory::CodeMemoryError};
-use std::{sync::Weak, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 /// Programs that make room together.
 const EVICTED_AT_ONCE: usize = 8;
@@ -27,33 +37,116 @@ const EVICTED_AT_ONCE: usize = 8;
 /// Most bytes of programs that are evicted to make room, as a multiple of the room.
 const GIVEN_FOR_ROOM: u64 = 4;
 
+/// Looks at some residents, to find one to evict. More than admission takes, for to be wrong here
+/// costs a compilation; and where others were refused meanwhile, the hand has moved on from what
+/// was found then.
+const LOOKS: usize = 4;
+
+/// Most programs that are evicted for one publication beyond what it needs.
+const EVICTED_AHEAD: usize = 16;
+
 impl CompileService {
-    /// Evicts what the budget has no room for. To be called after a program came or grew.
-    pub(crate) fn keep_within_budget(&self) {
-        let budget = self.budget();
-        // What all programs hold is no less than what the resident ones do, and known without a
-        // look at each.
-        if budget == 0 || self.held_bytes() <= budget {
+    /// Makes a program resident, within the budget; `false` if a clear came, or an opcode that it
+    /// executes became foreign.
+    ///
+    /// # Errors
+    /// If it alone is beyond the budget.
+    pub(crate) fn publish(
+        &self,
+        program: &Arc<CompiledProgram>,
+        tier: Tier,
+        generation: u64,
+    ) -> Result<bool, CompileFailure> {
+        self.check_size(program)?;
+        let now = self.cache.clock();
+        program.usage().add(self.cold.uses(&program.key, generation, now), now);
+        let is_resident = self.cache.publish(program, tier, generation);
+        if is_resident {
+            self.keep_within_budget(program);
+        }
+        Ok(is_resident)
+    }
+
+    /// Makes a program resident, if it may be. Who asked for it has it in any case.
+    pub(crate) fn offer(&self, program: &Arc<CompiledProgram>, tier: Tier, generation: u64) {
+        if let Err(failure) = self.publish(program, tier, generation) {
+            let RuntimeCacheKey { code_hash, spec_id } = program.key;
+            tracing::debug!(%code_hash, ?spec_id, %failure, "a program isn't kept");
+        }
+    }
+
+    /// Has a contract not tried again in the background, if its program is beyond the budget.
+    pub(crate) fn give_up_beyond_budget(
+        &self,
+        source: &Source,
+        program: &CompiledProgram,
+        generation: u64,
+    ) {
+        if let Err(failure) = self.check_size(program) {
+            let releases = self.compilers.space.releases();
+            self.fail((source, self.kind_for(Goal::Program)), failure, generation, releases);
+        }
+    }
+
+    /// Notes that a program has grown.
+    ///
+    /// # Errors
+    /// If it alone is beyond the budget by now. It isn't resident any more then.
+    pub(crate) fn note_growth(&self, program: &Arc<CompiledProgram>) -> Result<(), CompileFailure> {
+        if !self.cache.note_growth(program) {
+            return Ok(());
+        }
+        let size = self.check_size(program);
+        match size {
+            Ok(()) => self.keep_within_budget(program),
+            Err(_) => {
+                let mut evicted = Evicted::default();
+                self.evict(&Candidate::of(program), &mut evicted);
+                self.tell(evicted, "size");
+            }
+        }
+        size
+    }
+
+    /// Whether the budget has room for a program.
+    ///
+    /// # Errors
+    /// If not, even without any other.
+    pub(crate) fn check_size(&self, program: &CompiledProgram) -> Result<(), CompileFailure> {
+        let (bytes, budget) = (program.bytes(), self.budget());
+        match budget == 0 || bytes <= budget {
+            true => Ok(()),
+            false => Err(CompileFailure::BeyondBudget { bytes, budget }),
+        }
+    }
+
+    /// Evicts what the budget has no room for, after a program came or grew, which stays.
+    pub(crate) fn keep_within_budget(&self, newest: &Arc<CompiledProgram>) {
+        let Some(enough) = self.free_limit() else { return };
+        let (budget, residents) = (self.budget(), &self.cache.residents);
+        if residents.bytes() <= budget {
             return;
         }
         let mut evicted = Evicted::default();
         {
             let _alone = lock(&self.evicting);
-            let candidates = self.cache.oldest_first();
-            let resident: u64 = candidates.iter().map(|candidate| candidate.bytes).sum();
-            // The newest stays: if it alone is beyond the budget, it would be compiled again and
-            // again.
-            if let Some((_newest, older)) = candidates.split_last() {
-                self.evict(older, resident.saturating_sub(budget), &mut evicted);
+            let mut ahead = 0;
+            while residents.bytes() > budget
+                || (ahead < EVICTED_AHEAD && residents.bytes() > enough)
+            {
+                ahead += usize::from(residents.bytes() <= budget);
+                if !self.evict_least(Arc::as_ptr(newest), &mut evicted) {
+                    break;
+                }
             }
         }
-        evicted.tell("budget");
+        self.tell(evicted, "budget");
     }
 
     /// Bytes that resident programs may take; 0: as many as there are. Where the system reserved
     /// less than was asked for, half of that, for the reason of
     /// [`reserve_for`](crate::code_space::reserve_for).
-    fn budget(&self) -> u64 {
+    pub(crate) fn budget(&self) -> u64 {
         let configured = self.tuning().resident_code_cache_bytes as u64;
         match self.compilers.space.cut_reserve() {
             None => configured,
@@ -92,102 +185,104 @@ impl CompileService {
         else {
             return false;
         };
-        let mut evicted = Evicted::default();
-        let helps = self.evict_for(*requested as u64, kept, &mut evicted);
-        evicted.tell("room");
-        helps
+        self.evict_for(*requested as u64, kept)
     }
 
     /// Evicts programs until so many bytes of code are free, within limits; whether any are.
-    fn evict_for(&self, wanted: u64, kept: &Weak<CompiledProgram>, evicted: &mut Evicted) -> bool {
-        let _alone = lock(&self.evicting);
+    fn evict_for(&self, wanted: u64, kept: &Weak<CompiledProgram>) -> bool {
         let before = self.compilers.space.used_bytes();
         // The thread that this is left to may be at a callback.
         self.compilers.space.reclaim();
-        // Programs that others hold free nothing until these let go, and memory may lie scattered:
-        // a few rounds, but not all that is there.
-        let mut candidates = self.cache.oldest_first();
-        candidates.retain(|candidate| !candidate.is(kept));
+        // Programs that others hold free nothing until these let go, and free memory may lie
+        // scattered: a few rounds, but not all that is there.
         let mut given = 0;
-        for round in candidates.chunks(EVICTED_AT_ONCE) {
+        loop {
             let freed = before.saturating_sub(self.compilers.space.used_bytes());
             if freed >= wanted || given >= wanted.saturating_mul(GIVEN_FOR_ROOM) {
                 break;
             }
-            self.evict(round, u64::MAX, evicted);
-            given += round.iter().map(|candidate| candidate.bytes).sum::<u64>();
+            let mut evicted = Evicted::default();
+            {
+                let _alone = lock(&self.evicting);
+                let mut evict = || self.evict_least(kept.as_ptr(), &mut evicted);
+                let _evicted = (0..EVICTED_AT_ONCE).take_while(|_| evict()).count();
+            }
+            if evicted.programs.is_empty() {
+                break;
+            }
+            given += evicted.bytes;
+            self.tell(evicted, "room");
         }
         self.compilers.space.used_bytes() < before
     }
 
     /// Evicts what hasn't been used for `idle`, as of a sweep at `now` since the backend began.
     pub(crate) fn evict_idle(&self, idle: Duration, now: Duration) {
+        // What is used from now on notes another time than what was used before.
+        self.cache.tick();
         let mut evicted = Evicted::default();
-        {
-            let _alone = lock(&self.evicting);
-            // What is used from now on notes another time than what was used before.
-            self.cache.tick();
-            let idle = self.cache.unused_for(idle, now);
-            self.evict(&idle, u64::MAX, &mut evicted);
+        for candidate in self.cache.unused_for(idle, now) {
+            self.evict(&candidate, &mut evicted);
         }
-        evicted.tell("idle");
+        self.tell(evicted, "idle");
     }
 
-    /// Evicts the first of `candidates` until they amount to `bytes`, and adds them up.
-    fn evict(&self, candidates: &[Candidate], bytes: u64, evicted: &mut Evicted) {
-        let (mut programs, mut freed) = (0, 0);
-        for candidate in candidates {
-            if freed >= bytes {
+    /// Evicts the least used of some residents, but not `spared`; `false` if there is no other.
+    fn evict_least(&self, spared: *const CompiledProgram, evicted: &mut Evicted) -> bool {
+        let mut least: Option<Candidate> = None;
+        for _ in 0..LOOKS {
+            let Some(found) = self.cache.least_used(spared) else { break };
+            self.cache.look_elsewhere();
+            if least.as_ref().is_none_or(|least| found.uses < least.uses) {
+                least = Some(found);
+            }
+            if least.as_ref().is_some_and(|least| least.uses == 0) {
                 break;
             }
-            if self.cache.evict(candidate) {
-                freed += candidate.bytes;
-                programs += 1;
-            }
         }
-        if programs > 0 {
-            self.ledger.counters.evictions.add(programs);
-        }
-        evicted.programs += programs;
-        evicted.bytes += freed;
+        let Some(least) = least else { return false };
+        self.evict(&least, evicted);
+        true
     }
 
-    /// Bytes held by all programs of this backend, wherever they are.
-    fn held_bytes(&self) -> u64 {
-        self.compilers.space.used_bytes() + self.compilers.space.data_bytes()
+    fn evict(&self, candidate: &Candidate, evicted: &mut Evicted) {
+        if let Some(program) = self.cache.evict(candidate) {
+            evicted.bytes += program.bytes();
+            evicted.programs.push(program);
+        }
+    }
+
+    /// Counts and logs what was evicted, and lets go of it. To be called without a lock: what is
+    /// logged may call the backend, and freeing takes time.
+    fn tell(&self, evicted: Evicted, why: &'static str) {
+        let Evicted { programs, bytes } = evicted;
+        if programs.is_empty() {
+            return;
+        }
+        self.ledger.counters.evictions.add(programs.len() as u64);
+        tracing::debug!(evicted = programs.len(), bytes, why, "evicted programs");
     }
 }
 
-/// What was evicted, to be told of when no lock is held: what is logged may call the backend.
+/// What was evicted.
 #[derive(Default)]
 struct Evicted {
-    programs: u64,
+    programs: Vec<Arc<CompiledProgram>>,
     bytes: u64,
-}
-
-impl Evicted {
-    fn tell(&self, why: &'static str) {
-        let Self { programs, bytes } = *self;
-        if programs > 0 {
-            tracing::debug!(evicted = programs, bytes, why, "evicted programs");
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        aot::Goal,
-        compiler_pool::{CompilerPool, Tier},
-        config::RuntimeConfig,
-        lookup::{LookupRequest, RuntimeCacheKey},
-        source::Source,
+        compiler_pool::CompilerPool,
+        config::{CompilationKind, RuntimeConfig},
+        lookup::LookupRequest,
         submission::Origin,
         tuning::RuntimeTuning,
     };
     use alloy_primitives::Bytes;
-    use cranevm_codegen::CompilerOptions;
+    use cranevm_codegen::{CompilerOptions, OptimizationLevel};
     use revm::{bytecode::opcode::*, primitives::hardfork::SpecId};
     use std::{
         sync::{
@@ -197,6 +292,11 @@ mod tests {
         thread,
         time::Instant,
     };
+
+    /// Bytes that all programs take, wherever they are.
+    fn held_bytes(service: &CompileService) -> u64 {
+        service.compilers.space.used_bytes() + service.compilers.space.data_bytes()
+    }
 
     /// Bytes of code memory that a least program takes, one of PUSH1 n, STOP.
     fn page() -> usize {
@@ -251,10 +351,114 @@ mod tests {
                 service.program(Goal::Program, &source(&code), later()).unwrap();
             }
             let limit = if configured == 4 * page { 4 * page } else { 8 * page } as u64;
-            let held = service.held_bytes();
+            let held = held_bytes(&service);
             assert!(held <= limit && held > limit - 2 * page as u64, "{held} of {limit}");
             assert_eq!(service.ledger.counters.compilations.failed.get(), 0);
         }
+    }
+
+    /// What a publication looks at where the budget is full doesn't depend on how much there is.
+    #[test]
+    fn r1_a_publication_looks_at_as_many_of_1000_as_of_20000() {
+        let publish = |service: &CompileService, n: usize| {
+            let [.., a, b, c] = n.to_be_bytes();
+            let code = [PUSH3, a, b, c, STOP];
+            let program = Arc::new(service.compilers.program(key(&code), &code).unwrap());
+            assert!(service.publish(&program, Tier::Full, 0).unwrap());
+        };
+        for programs in [1000, 20_000] {
+            let mut service =
+                CompileService::new(RuntimeConfig::default(), CompilerOptions::default());
+            service.config.tuning.resident_code_cache_bytes = 0;
+            (0..programs).for_each(|n| publish(&service, n));
+            let bytes = service.cache.residents.bytes();
+            service.config.tuning.resident_code_cache_bytes = bytes as usize;
+            let residents = &service.cache.residents;
+            assert_eq!(residents.looked_at.load(Ordering::Relaxed), 0, "there was room");
+            for n in programs..programs + 200 {
+                let before = residents.looked_at.load(Ordering::Relaxed);
+                publish(&service, n);
+                let looked_at = residents.looked_at.load(Ordering::Relaxed) - before;
+                // For the one that must go, and those that go ahead of the next publications.
+                assert!(looked_at <= 17 * 4 * 16, "{looked_at} of {programs}");
+            }
+            // On average for each publication those for one.
+            assert!(residents.looked_at.load(Ordering::Relaxed) <= 260 * 4 * 16);
+            assert!(residents.len() >= programs - 60, "{} of {programs}", residents.len());
+        }
+    }
+
+    /// Whether the table of residents says what the map holds.
+    fn check_sums(service: &CompileService, keys: &[RuntimeCacheKey]) {
+        let resident: Vec<_> = keys.iter().filter_map(|key| service.cache.get(key)).collect();
+        let residents = &service.cache.residents;
+        assert_eq!((residents.len(), service.cache.len()), (resident.len(), resident.len()));
+        let bytes: u64 = resident.iter().map(|program| program.bytes()).sum();
+        assert_eq!(residents.bytes(), bytes);
+    }
+
+    #[test]
+    fn the_sum_of_bytes_holds_whatever_happens_at_once() {
+        const PROGRAMS: usize = 40;
+        let pool = CompilerPool::new(CompilerOptions::default(), 0, 1 << 24);
+        let service = service(pool, 30 * page());
+        let programs: Vec<_> = (0..PROGRAMS as u8)
+            .map(|n| {
+                let code = [PUSH1, n, STOP];
+                Arc::new(service.compilers.program(key(&code), &code).unwrap())
+            })
+            .collect();
+        let work = |thread: usize| {
+            for step in 0..2000 {
+                let program = &programs[(step * 7 + thread * 13) % PROGRAMS];
+                let generation = service.cache.generation();
+                match (step + thread) % 16 {
+                    0 => drop(service.cache.remove(&program.key)),
+                    1 => service.note_growth(program).unwrap(),
+                    2 => drop(service.cache.replace(
+                        &Arc::downgrade(program),
+                        program,
+                        Tier::Complete,
+                    )),
+                    3 if step % 100 < 16 => service.clear(),
+                    4 => service.evict_idle(Duration::ZERO, Duration::from_secs(step as u64)),
+                    _ => service.offer(program, Tier::Full, generation),
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for n in 0..3 {
+                scope.spawn(move || work(n));
+            }
+        });
+        check_sums(&service, &programs.iter().map(|program| program.key).collect::<Vec<_>>());
+        assert!(service.cache.residents.bytes() <= 30 * page() as u64);
+    }
+
+    /// Its chunks come one by one, and then better code takes its place, if that is wanted.
+    #[test]
+    fn what_grows_is_within_the_budget() {
+        let (code, options) = (long_code(), CompilerOptions::default());
+        let compile = |opt_level, budget| {
+            let options = CompilerOptions { opt_level, ..options };
+            let service = service(CompilerPool::new(options, 0, 1 << 24), budget);
+            assert!(service.submit(key(&code), code.clone(), Origin::Explicit, None));
+            assert!(service.ledger.pending.wait_none(later()));
+            check_sums(&service, &[key(&code)]);
+            service
+        };
+        let start = CompilerPool::new(options, 0, 1 << 24).started(&code, SpecId::CANCUN).0.bytes();
+        for opt_level in [OptimizationLevel::None, OptimizationLevel::Default] {
+            let free = compile(opt_level, 0);
+            assert!(free.cache.residents.bytes() > start);
+            free.shut_down();
+        }
+        // Room for its start alone.
+        let full = compile(OptimizationLevel::Default, start as usize);
+        assert_eq!((full.cache.len(), full.ledger.counters.evictions.get()), (0, 1));
+        let failure = full.failure(CompilationKind::Jit, &key(&code)).unwrap();
+        assert!(failure.is_beyond_budget(), "{failure}");
+        full.shut_down();
     }
 
     #[test]

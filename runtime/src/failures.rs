@@ -121,7 +121,9 @@ impl CompileService {
         let key = source.key();
         self.log_failure(key, source.code().len(), &failure, generation);
         let failure = Arc::new(failure);
-        if !failure.is_circumstantial() {
+        // In blocking mode who asks has the program, so it is made for each.
+        let is_served = failure.is_beyond_budget() && self.config.blocking;
+        if !failure.is_circumstantial() && !is_served {
             self.cache.remember_failure((key, kind), &failure, generation, releases);
         }
         failure
@@ -140,6 +142,12 @@ impl CompileService {
         if failure.is_circumstantial() || failure.is_refusal() {
             // Whatever ails the helpers, or the system, was told once, where it came up.
             tracing::debug!(%code_hash, ?spec_id, code_len, %failure, "not compiled this time");
+        } else if failure.is_beyond_budget() {
+            // With a small budget, of many contracts.
+            if self.may_log() {
+                tracing::warn!(%code_hash, ?spec_id, code_len, %failure,
+                    "a contract is interpreted; told of once a minute");
+            }
         } else if !failure.is_shortage() {
             tracing::warn!(%code_hash, ?spec_id, code_len, %failure,
                 "compilation failed; the code is interpreted");

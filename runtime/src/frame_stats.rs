@@ -68,13 +68,14 @@ pub struct RunStats {
 /// What the interpreter ran, by why it did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterpretedStats {
-    /// There is no program yet: the code wasn't called often enough, or waits to be compiled, or
-    /// was evicted.
+    /// There is no program yet: the code wasn't called often enough, or not often enough to
+    /// displace what is resident, or waits to be compiled, or was evicted.
     pub cold: RunStats,
     /// The code is never compiled; see
     /// [`InterpretReason::Ineligible`](crate::runtime::InterpretReason::Ineligible).
     pub ineligible: RunStats,
-    /// Compilation failed, or native code of the contract was found to break a rule.
+    /// Compilation failed, or the program alone is beyond the budget, or native code of the
+    /// contract was found to break a rule.
     pub failed: RunStats,
     /// Init code. In [`blocking`](crate::runtime::RuntimeConfig::blocking) mode that is compiled as
     /// well, and doesn't count here.

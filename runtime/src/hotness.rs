@@ -2,26 +2,42 @@
 //!
 //! A [`Cold`] is the counter of one contract. An EVM keeps the ones it meets, so that a frame
 //! counts with one relaxed addition; the thread whose addition crosses the threshold asks for the
-//! compilation itself.
+//! compilation itself. Where there is no room for the program, that may be [refused](Cold::refuse):
+//! then the contract counts anew, and asks again, but less and less often.
+//!
+//! Beside that heat, which is what the next question needs, there are its [uses](Usage), counted as
+//! those of programs are, to be compared with these. One in a few frames moves the clock that both
+//! are counted by.
 //!
 //! The table is bounded by construction: a fixed number of buckets with a fixed number of places.
-//! In a full bucket the coldest counter makes room and the others are halved, so what ran long
-//! ago gives way to what runs now, and a flood of contracts that run once displaces nothing hot.
+//! In a full bucket the counter with the fewest uses, and of several such the coldest, makes room,
+//! and the others' heat is halved; so what ran long ago gives way to what runs now, and a flood of
+//! contracts that run once displaces nothing that is used.
 //! Lock: a bucket's, for a search among its places.
 
-use crate::{locks::lock, lookup::RuntimeCacheKey, runtime::JitBackend, submission::Origin};
+use crate::{
+    locks::lock, lookup::RuntimeCacheKey, runtime::JitBackend, submission::Origin, usage::Usage,
+};
 use alloy_primitives::{Bytes, map::DefaultHashBuilder};
 use std::{
     hash::BuildHasher,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
 
 /// Gas burnt in the interpreter that promotes a contract by itself: in one frame, or in all since
 /// it was first seen. A millisecond or two of interpretation, about what the first chunk takes.
 pub(crate) const HOT_GAS: u64 = 500_000;
+
+/// Frames of a contract of which one moves the clock. The contracts don't do so in step, for that
+/// would leave long times without a tick.
+const FRAMES_A_TICK: u32 = 8;
+
+/// Frames between two questions of a contract that was refused, at first and at most, where the
+/// threshold isn't higher. A question takes a microsecond or two.
+const FRAMES_A_QUESTION: [u32; 2] = [8, 64];
 
 /// Buckets of the table, a power of two.
 const BUCKETS: usize = 2048;
@@ -39,15 +55,30 @@ pub(crate) struct Cold {
     key: RuntimeCacheKey,
     /// Of the cache, when counting began.
     generation: u64,
-    /// Frames that make it hot.
+    /// Frames that make it hot, unless it was refused.
     threshold: u32,
     /// Frames in the upper half, gas in the lower.
     heat: AtomicU64,
+    usage: Usage,
+    /// Questions since it last had a program that were refused.
+    refusals: AtomicU32,
     /// Whether code was brought under this key that isn't of its hash.
     is_doubtful: AtomicBool,
 }
 
 impl Cold {
+    fn new(key: RuntimeCacheKey, generation: u64, threshold: u32) -> Self {
+        Self {
+            key,
+            generation,
+            threshold,
+            heat: AtomicU64::new(0),
+            usage: Usage::default(),
+            refusals: AtomicU32::new(0),
+            is_doubtful: AtomicBool::new(false),
+        }
+    }
+
     /// Counts frames that begin, and gas that frames burnt. The call that makes the contract hot
     /// asks `backend` to compile `code`. Never waits.
     #[inline]
@@ -58,12 +89,16 @@ impl Cold {
         frames: u32,
         gas: u64,
     ) {
+        self.usage.touch(backend.clock());
         if self.is_hot() {
             return;
         }
         let amount = u64::from(frames) * FRAME + gas.min(HOT_GAS);
         let before = self.heat.fetch_add(amount, Relaxed);
         let after = before.wrapping_add(amount);
+        if frames > 0 && self.is_at_tick(after) {
+            backend.note_demand();
+        }
         if !self.is_hot_at(before) && self.is_hot_at(after) {
             self.promote(backend, code(), after as u32 as u64 >= HOT_GAS);
         }
@@ -78,6 +113,27 @@ impl Cold {
     /// Begins to count anew.
     pub(crate) fn cool(&self) {
         self.heat.store(0, Relaxed);
+    }
+
+    /// How often it was used of late.
+    pub(crate) fn uses(&self, now: u32) -> u32 {
+        self.usage.at(now)
+    }
+
+    /// Notes that there is no room for its program, or none any more for who uses it so little.
+    pub(crate) fn refuse(&self) {
+        let refusals = self.refusals.load(Relaxed);
+        self.refusals.store(refusals.saturating_add(1), Relaxed);
+    }
+
+    /// Notes that there is room for its program.
+    pub(crate) fn admit(&self) {
+        self.refusals.store(0, Relaxed);
+    }
+
+    /// Whether it was refused, and wasn't admitted since.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refusals.load(Relaxed) > 0
     }
 
     /// Whether it counts for `key`.
@@ -111,7 +167,27 @@ impl Cold {
 
     #[inline]
     fn is_hot_at(&self, heat: u64) -> bool {
-        (heat >> 32) as u32 >= self.threshold || heat as u32 as u64 >= HOT_GAS
+        (heat >> 32) as u32 >= self.patience() || heat as u32 as u64 >= HOT_GAS
+    }
+
+    /// Frames that make it hot now.
+    #[inline]
+    fn patience(&self) -> u32 {
+        match self.refusals.load(Relaxed) {
+            0 => self.threshold,
+            refusals => {
+                let [first, last] = FRAMES_A_QUESTION;
+                let last = last.max(self.threshold);
+                (first << refusals.min(8)).max(self.threshold).min(last)
+            }
+        }
+    }
+
+    /// Whether the frame that has brought it to this heat moves the clock.
+    #[inline]
+    fn is_at_tick(&self, heat: u64) -> bool {
+        let [.., phase] = *self.key.code_hash;
+        ((heat >> 32) as u32).wrapping_add(phase.into()) % FRAMES_A_TICK == 0
     }
 
     fn halve(&self) {
@@ -141,7 +217,7 @@ impl ColdTable {
     }
 
     /// The counter of `key`, made if need be. Counters of another generation are forgotten.
-    pub(crate) fn get(&self, key: &RuntimeCacheKey, generation: u64) -> Arc<Cold> {
+    pub(crate) fn get(&self, key: &RuntimeCacheKey, generation: u64, now: u32) -> Arc<Cold> {
         let mut bucket = lock(self.bucket(key));
         let is_current = |cold: &Arc<Cold>| cold.generation == generation;
         let mut current = bucket.iter().flatten().filter(|cold| is_current(cold));
@@ -150,11 +226,9 @@ impl ColdTable {
         }
         let place = match bucket.iter().position(|slot| !slot.as_ref().is_some_and(is_current)) {
             Some(vacant) => vacant,
-            None => make_room(&bucket),
+            None => make_room(&bucket, now),
         };
-        let (key, threshold) = (*key, self.threshold);
-        let (heat, is_doubtful) = (AtomicU64::new(0), AtomicBool::new(false));
-        let cold = Arc::new(Cold { key, generation, threshold, heat, is_doubtful });
+        let cold = Arc::new(Cold::new(*key, generation, self.threshold));
         bucket[place] = Some(Arc::clone(&cold));
         cold
     }
@@ -162,6 +236,11 @@ impl ColdTable {
     /// Frames counted for `key`, if it is being watched.
     pub(crate) fn frames(&self, key: &RuntimeCacheKey, generation: u64) -> Option<u32> {
         self.peek(key, generation, Cold::frames)
+    }
+
+    /// How often `key` was used of late, if it is being watched.
+    pub(crate) fn uses(&self, key: &RuntimeCacheKey, generation: u64, now: u32) -> u32 {
+        self.peek(key, generation, |cold| cold.uses(now)).unwrap_or(0)
     }
 
     /// Whether it is known that who claims `key` may have other code.
@@ -189,10 +268,12 @@ impl ColdTable {
     }
 }
 
-/// The place of the coldest in a full bucket, whose others lose half their heat.
-fn make_room(bucket: &Bucket) -> usize {
-    let heat = |slot: &Option<Arc<Cold>>| slot.as_ref().map_or(0, |cold| cold.heat.load(Relaxed));
-    let coldest = (0..WAYS).min_by_key(|&place| heat(&bucket[place])).unwrap_or(0);
+/// The place of the least used in a full bucket, whose others lose half their heat.
+fn make_room(bucket: &Bucket, now: u32) -> usize {
+    let value = |place: &usize| {
+        bucket[*place].as_ref().map_or((0, 0), |cold| (cold.uses(now), cold.heat.load(Relaxed)))
+    };
+    let coldest = (0..WAYS).min_by_key(value).unwrap_or(0);
     bucket.iter().flatten().for_each(|cold| cold.halve());
     coldest
 }
@@ -216,7 +297,7 @@ mod tests {
     fn heat_is_frames_or_gas() {
         // A backend that accepts nothing, so that promotion is seen by the count starting over.
         let backend = JitBackend::disabled();
-        let cold = ColdTable::new(3).get(&key(1), 0);
+        let cold = ColdTable::new(3).get(&key(1), 0, 0);
         for frames in [1, 2, 0, 1] {
             cold.heat(&backend, no_code, 1, 10);
             assert_eq!(cold.frames(), frames);
@@ -235,9 +316,9 @@ mod tests {
     #[test]
     fn a_contract_has_one_counter_a_generation() {
         let table = ColdTable::new(8);
-        let first = table.get(&key(1), 0);
-        assert!(Arc::ptr_eq(&first, &table.get(&key(1), 0)));
-        assert!(!Arc::ptr_eq(&first, &table.get(&key(1), 1)));
+        let first = table.get(&key(1), 0, 0);
+        assert!(Arc::ptr_eq(&first, &table.get(&key(1), 0, 0)));
+        assert!(!Arc::ptr_eq(&first, &table.get(&key(1), 1, 0)));
         assert_eq!(table.frames(&key(1), 0), None);
         assert_eq!(table.frames(&key(1), 1), Some(0));
         assert_eq!(table.frames(&key(2), 1), None);
@@ -247,18 +328,18 @@ mod tests {
     fn a_flood_of_contracts_leaves_the_warm_ones_and_is_bounded() {
         let table = ColdTable::new(1000);
         let backend = JitBackend::disabled();
-        let warm = table.get(&key(0), 0);
+        let warm = table.get(&key(0), 0, 0);
         for n in 1..200_000 {
             if n % 50 == 0 {
                 warm.heat(&backend, no_code, 1, 0);
             }
-            table.get(&key(n), 0).heat(&backend, no_code, 1, 0);
+            table.get(&key(n), 0, 0).heat(&backend, no_code, 1, 0);
         }
-        assert!(Arc::ptr_eq(&warm, &table.get(&key(0), 0)));
+        assert!(Arc::ptr_eq(&warm, &table.get(&key(0), 0, 0)));
         let held: usize =
             table.buckets.get().unwrap().iter().map(|b| lock(b).iter().flatten().count()).sum();
         assert!(held <= BUCKETS * WAYS);
         // And what comes new is still learnt.
-        assert!(Arc::ptr_eq(&table.get(&key(1 << 40), 0), &table.get(&key(1 << 40), 0)));
+        assert!(Arc::ptr_eq(&table.get(&key(1 << 40), 0, 0), &table.get(&key(1 << 40), 0, 0)));
     }
 }

@@ -56,6 +56,11 @@ impl Pending {
         lock(&self.counts).admitted < limit as u64
     }
 
+    /// Those that there is a limit for.
+    pub(crate) fn admitted(&self) -> u64 {
+        lock(&self.counts).admitted
+    }
+
     /// Takes one more, if fewer than `limit` were admitted and are pending.
     fn admit(&self, limit: usize) -> bool {
         let mut counts = lock(&self.counts);

@@ -28,6 +28,7 @@
 
 #![deny(unsafe_code)]
 
+mod admission;
 mod aot;
 mod artifacts;
 mod backend;
@@ -65,6 +66,7 @@ mod panics;
 mod pool;
 mod program;
 mod reclaim;
+mod residents;
 mod service;
 mod source;
 mod stats;
@@ -72,6 +74,7 @@ mod submission;
 mod teamwork;
 mod threads;
 mod tuning;
+mod usage;
 
 pub mod revm_evm;
 

@@ -70,6 +70,7 @@ pub(crate) fn export(backend: &str, stats: &RuntimeStatsSnapshot) {
         ("cranevm_events_dropped_total", stats.events_dropped),
         ("cranevm_commands_dropped_total", stats.commands_dropped),
         ("cranevm_evictions_total", stats.evictions),
+        ("cranevm_admissions_refused_total", stats.admissions_refused),
         ("cranevm_faults_total", stats.faults),
         ("cranevm_compilations_dispatched_total", stats.compilations_dispatched),
         ("cranevm_compilations_succeeded_total", stats.compilations_succeeded),

@@ -45,6 +45,9 @@ pub struct RuntimeStatsSnapshot {
     pub jit_data_bytes: u64,
     /// Programs evicted for the budget or for idleness. `clear_*` isn't eviction.
     pub evictions: u64,
+    /// Times that a contract without a program was used often enough to ask for one, and got none,
+    /// for the budget is taken up by such that are used as much or more. It asks again.
+    pub admissions_refused: u64,
     /// Compilations begun: of contracts without a program, each once, until a clear or an eviction.
     /// Those that succeeded, those that failed, and those under way add up to this. Upgrades are
     /// counted apart.
@@ -216,6 +219,7 @@ pub(crate) struct Counters {
     pub(crate) events_dropped: Counter,
     pub(crate) commands_dropped: Counter,
     pub(crate) evictions: Counter,
+    pub(crate) admissions_refused: Counter,
     pub(crate) faults: Counter,
     pub(crate) compilations: Outcomes,
     pub(crate) upgrades: Outcomes,
@@ -245,6 +249,7 @@ impl Counters {
             events_dropped: self.events_dropped.get(),
             commands_dropped: self.commands_dropped.get(),
             evictions: self.evictions.get(),
+            admissions_refused: self.admissions_refused.get(),
             faults: self.faults.get(),
             compilations_dispatched,
             compilations_succeeded,

@@ -43,6 +43,8 @@ enum Answer {
     Accepted,
     /// The code can't be compiled, or the program is there or in the making.
     Needless,
+    /// What it would displace is used more.
+    Unworthy,
     /// No room, no workers, or no helper for them.
     Refused,
 }
@@ -79,13 +81,19 @@ impl CompileService {
         let kind = self.kind_for(goal);
         let kept_since = self.library_generation();
         let generation = self.cache.generation();
+        if let Some(cold) = &cold
+            && !self.is_worth_it(cold, origin)
+        {
+            let is_under_way = self.flights(kind).contains(key, generation);
+            return if is_under_way { Answer::Needless } else { Answer::Unworthy };
+        }
         let Boarding::Lead(lead) = self.flights(kind).board(key, generation, false) else {
             return Answer::Needless;
         };
         let rests = self.helpers.as_ref().is_some_and(Helpers::is_resting);
         let ticket = match self.start_workers() {
             // Loading takes no helper.
-            Ok(true) if rests && origin != Origin::Stored => None,
+            Ok(true) if rests && !self.has_stored(&key) => None,
             Ok(true) => Ticket::admit(&self.ledger, key, tuning.jit_max_pending_jobs),
             // A thread that couldn't be started was logged.
             Ok(false) | Err(_) => None,
@@ -108,6 +116,22 @@ impl CompileService {
             self.pool.push(band, job).is_ok()
         });
         if accepted { Answer::Accepted } else { Answer::Refused }
+    }
+
+    /// Whether a contract that asks because it is used gets a program; noted in its counter.
+    fn is_worth_it(&self, cold: &Cold, origin: Origin) -> bool {
+        let is_admitted = self.admits(cold);
+        if is_admitted {
+            cold.admit();
+        } else {
+            cold.refuse();
+            self.ledger.counters.admissions_refused.bump();
+            if origin == Origin::Gas {
+                // Long frames don't move the clock, and count all the same.
+                self.cache.tick();
+            }
+        }
+        is_admitted
     }
 
     /// Asks for an artifact, for a caller who makes it if there is no room: that isn't counted.

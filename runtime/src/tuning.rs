@@ -96,10 +96,14 @@ pub struct RuntimeTuning {
     ///
     /// Default: [`OptimizationLevel::Default`].
     pub aot_opt_level: OptimizationLevel,
-    /// Bytes of code and tables that resident programs may take together. 0 means
-    /// no limit. Beyond it, the least recently used are evicted, and no more of them than needed.
-    /// One program alone may be larger. Evicted programs that somebody still runs or holds aren't
-    /// counted here, but in the statistics.
+    /// Bytes of code and tables that resident programs may take together. 0 means no limit. Beyond
+    /// it, those that are used least of late are evicted. Where it is taken up, a contract that
+    /// gets hot is compiled, or loaded from the store, only if it is used more than what would be
+    /// evicted for it; what was asked for by name, or by a blocking lookup, always is. Evicted
+    /// programs that somebody still runs or holds aren't counted here, but in the statistics.
+    ///
+    /// A program that alone is larger isn't kept. A blocking lookup has it all the same, each time
+    /// newly compiled; in the background its contract has failed until the next clear.
     ///
     /// Default: 1 GiB. Address space for code is reserved when first enabled or compiling: twice this
     /// value, but no less than 64 MiB and no more than 8 GiB; without a limit 8 GiB. That bounds

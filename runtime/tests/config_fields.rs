@@ -273,11 +273,17 @@ fn jit_opt_level_is_reached() {
 
 #[test]
 fn resident_code_cache_bytes_is_a_budget() {
-    for (resident_code_cache_bytes, evictions) in [(1, 9), (0, 0)] {
+    let compile = |resident_code_cache_bytes| {
         let backend = backend(RuntimeTuning { resident_code_cache_bytes, ..Default::default() });
-        (0..10).for_each(|n| backend.compile_jit_sync(numbered(n)).unwrap());
-        assert_eq!(backend.stats().evictions, evictions);
-    }
+        let made = (0..10).filter(|n| backend.compile_jit_sync(numbered(*n)).is_ok()).count();
+        let stats = backend.stats();
+        (made, stats.evictions, stats.jit_total_bytes() as usize)
+    };
+    let (made, evictions, all) = compile(0);
+    assert_eq!((made, evictions), (10, 0), "no limit");
+    let one = all / 10;
+    assert_eq!(compile(one), (10, 9, one));
+    assert_eq!(compile(one - 1), (0, 0, 0), "none has room");
 }
 
 #[test]

@@ -84,18 +84,19 @@ fn a_stored_program_isnt_run_for_code_that_claims_its_hash() {
     let right = request(&returning(1));
     make(stored(&store, blocking())).compile_jit_sync(right.clone()).unwrap();
     assert_eq!(store.len(), 1);
-    // Loaded at the start, or when it is first missed.
-    let none = RuntimeTuning { resident_code_cache_bytes: 1, ..background().tuning };
-    let missing = RuntimeConfig { tuning: none, ..background() };
     let claim = right.key.code_hash;
     let [own, other] = [1, 2].map(|n| Claiming::new(&returning(n), claim));
-    for config in
-        [blocking(), background(), RuntimeConfig { blocking: true, ..missing.clone() }, missing]
+    // Loaded at the start, or when it is first missed.
+    for (config, is_missed) in
+        [blocking(), background()].into_iter().flat_map(|c| [(c.clone(), false), (c, true)])
     {
         for order in [[&own, &other, &own], [&other, &own, &other]] {
             // Without `aot`, so that the other code isn't stored.
             let config = RuntimeConfig { aot: false, ..stored(&store, config.clone()) };
             let backend = make(config);
+            if is_missed {
+                backend.clear_resident();
+            }
             for _ in 0..3 {
                 order.iter().for_each(|world| run(&backend, world));
             }

@@ -96,7 +96,7 @@ impl ArtifactJob {
     fn look(&self, service: &CompileService, source: &Source) -> Option<Attempt> {
         service.known_for(self.goal, &source.key()).or_else(|| {
             let program = service.load_stored(source, self.generation)?;
-            service.keep_within_budget();
+            service.give_up_beyond_budget(source, &program, self.generation);
             Some(Ok(program))
         })
     }

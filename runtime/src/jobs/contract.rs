@@ -51,7 +51,7 @@ impl Contract {
         if service.has_stored(&key)
             && let Some(program) = service.load_stored(&source, generation)
         {
-            service.keep_within_budget();
+            service.give_up_beyond_budget(&source, &program, generation);
             return lead.land(Ok(program));
         }
         compile(service, station, ticket, lead, source, generation);
@@ -69,12 +69,9 @@ fn compile(
 ) {
     ticket.begin();
     let releases = service.compilers.space.releases();
-    match start(service, &source) {
-        Ok((program, begun)) => {
-            let (program, tier) = (Arc::new(program), service.compilers.first_tier());
+    match start(service, &source, generation) {
+        Ok((program, begun, is_resident)) => {
             ticket.add_timings(&begun.compiled.timings);
-            let is_resident = service.cache.publish(&program, tier, generation);
-            service.keep_within_budget();
             lead.land(Ok(Arc::clone(&program)));
             if is_resident {
                 ticket.succeed();
@@ -94,15 +91,18 @@ fn compile(
     }
 }
 
-/// Compiles what a contract needs to start, and loads that.
+/// Compiles what a contract needs to start, and loads and publishes that; whether it is resident.
 fn start(
     service: &CompileService,
     source: &Source,
-) -> Result<(CompiledProgram, Begun), CompileFailure> {
+    generation: u64,
+) -> Result<(Arc<CompiledProgram>, Begun, bool), CompileFailure> {
     let tier = service.compilers.first_tier();
     let begun = Begun::new(service, tier, source)?;
     let load = || service.compilers.load(source, (ProgramKind::Jit, tier), &begun.compiled);
-    Ok((service.with_room(load)?, begun))
+    let program = Arc::new(service.with_room(load)?);
+    let is_resident = service.publish(&program, tier, generation)?;
+    Ok((program, begun, is_resident))
 }
 
 /// A contract that runs, while its chunks come in.
@@ -159,7 +159,6 @@ impl Unfinished {
 
     /// All chunks are there.
     fn finish(&self, service: &CompileService) {
-        service.keep_within_budget();
         let tier = service.compilers.first_tier();
         service.dump(&self.source, tier, Client::Worker);
         if service.compilers.first_tier() == Tier::Baseline && self.is_wanted(service) {
@@ -202,7 +201,11 @@ impl ChunkOf {
         let code = service.compilers.chunk(tier, analysed, chunk, &mut timings)?;
         lock(ticket).add_timings(&timings);
         let publish = || service.compilers.space.publish(program, &code);
-        service.with_room_beside(&Arc::downgrade(program), publish)
+        service.with_room_beside(&Arc::downgrade(program), publish)?;
+        service.note_growth(program).inspect_err(|_| {
+            let contract = &*self.contract;
+            service.give_up_beyond_budget(&contract.source, program, contract.generation);
+        })
     }
 }
 

@@ -119,6 +119,7 @@ impl Upgrade {
         }
         let load = || compilers.load(&self.source, (ProgramKind::Jit, self.tier), &work.compiled);
         let better = Arc::new(service.with_room_beside(&self.resident, load)?);
+        service.check_size(&better)?;
         let timings = work.compiled.timings;
         self.replace(service, better, &timings);
         Ok(true)
@@ -134,7 +135,7 @@ impl Upgrade {
         self.ticket.add_timings(timings);
         if service.cache.replace(&self.resident, &better, self.tier) {
             self.ticket.succeed();
-            service.keep_within_budget();
+            service.keep_within_budget(&better);
         }
         service.dump(&self.source, self.tier, Client::Worker);
     }

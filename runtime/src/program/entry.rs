@@ -6,9 +6,9 @@
 //! is executing ([`crate::reclaim`]). With the fence between the two ([`crate::barrier`]), either
 //! the code isn't entered, or it isn't freed.
 
-use crate::{barrier, frame_counts::RunClass, lookup::RuntimeCacheKey};
+use crate::{barrier, frame_counts::RunClass, lookup::RuntimeCacheKey, usage::Usage};
 use cranevm_codegen::{EvmCompilerFn, NativeProgram, OpcodeSet};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::*};
 
 /// Entries may be used as they are.
 const CURRENT: u8 = 0;
@@ -31,9 +31,8 @@ pub(crate) struct ProgramEntry {
     /// The opcodes that it executes as revm's instructions do.
     pub(crate) opcodes: OpcodeSet,
     state: AtomicU8,
-    /// The backend's clock when the program was last used; see
-    /// [`ProgramCache::clock`](crate::cache::ProgramCache::clock).
-    last_use: AtomicU32,
+    /// Its uses, by the clock of the backend.
+    pub(crate) usage: Usage,
 }
 
 impl ProgramEntry {
@@ -45,7 +44,7 @@ impl ProgramEntry {
             has_single_error: program.has_single_error(),
             opcodes: program.opcodes(),
             state: AtomicU8::new(CURRENT),
-            last_use: AtomicU32::new(0),
+            usage: Usage::default(),
         }
     }
 
@@ -73,19 +72,6 @@ impl ProgramEntry {
     /// The program is the contract's.
     pub(crate) fn restore(&self) {
         self.state.store(CURRENT, Release);
-    }
-
-    /// Notes a use: a load, and a store if the clock has gone on since the last.
-    #[inline]
-    pub(crate) fn touch(&self, clock: u32) {
-        if self.last_use.load(Relaxed) != clock {
-            self.last_use.store(clock, Relaxed);
-        }
-    }
-
-    /// The backend's clock when it was last used.
-    pub(crate) fn last_use(&self) -> u32 {
-        self.last_use.load(Relaxed)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     lookup::RuntimeCacheKey,
     reclaim::{Holdings, Retired},
     source::Source,
+    usage::Usage,
 };
 use alloy_primitives::Bytes;
 use cranevm_codegen::{
@@ -189,12 +190,12 @@ impl CompiledProgram {
 
     /// Notes a use.
     pub(crate) fn touch(&self, clock: u32) {
-        self.entry.touch(clock);
+        self.usage().touch(clock);
     }
 
-    /// The backend's clock when the program was last used.
-    pub(crate) fn last_use(&self) -> u32 {
-        self.entry.last_use()
+    /// Its uses, by the clock of the backend.
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.entry.usage
     }
 
     /// Notes that a part of it found no memory, after so many releases of programs.

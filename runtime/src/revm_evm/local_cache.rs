@@ -181,7 +181,7 @@ impl LocalCache {
             Answer::Run(known) if !is_ruled_right(Some(known.entry())) => {
                 return &Answer::Interpret(RunClass::OtherRules);
             }
-            Answer::Run(known) => known.entry().touch(backend.clock()),
+            Answer::Run(known) => known.entry().usage.touch(backend.clock()),
             Answer::Watch(cold) if begins => {
                 cold.heat(backend, || frame.code.original_bytes(), 1, 0);
             }

@@ -1,7 +1,9 @@
 //! What is loaded: by the next process, when it is missed, of which configuration.
 
 use crate::{
-    common::{PROBE, calling, eventually, is_resident, long_code, numbered, request, summing},
+    common::{
+        LONG, PROBE, calling, eventually, is_resident, long_code, numbered, request, summing,
+    },
     world::{OwnStore, aot, backend, blocking, config, interpreted, kind, run},
 };
 use cranevm::{
@@ -141,7 +143,7 @@ fn artifacts_of_another_level_are_left_alone() {
     assert_eq!(backend.stats().artifacts_loaded, 1);
 }
 
-/// What is beyond the budget is loaded when it is first missed, by a worker, and not compiled.
+/// What isn't resident is loaded when it is first missed, by a worker, and not compiled.
 #[test]
 fn what_isnt_preloaded_is_loaded_when_it_is_missed() {
     let store = OwnStore::new();
@@ -150,24 +152,44 @@ fn what_isnt_preloaded_is_loaded_when_it_is_missed() {
         run(&backend(blocking(&store)), code);
     }
     for aot in [false, true] {
-        let tuning = RuntimeTuning { resident_code_cache_bytes: 1, ..Default::default() };
-        let backend = backend(RuntimeConfig { tuning, aot, ..config(&store) });
-        assert_eq!(backend.stats().resident_entries, 0);
+        let backend = backend(RuntimeConfig { aot, ..config(&store) });
+        assert_eq!(backend.stats().artifacts_loaded, 2);
+        backend.clear_resident();
         for code in &codes {
             let request = request(code);
             assert!(matches!(backend.lookup(request.clone()), LookupDecision::Interpret(_)));
             eventually("loaded", || kind(&backend, &request) == Some(ProgramKind::Aot));
         }
-        // One at a time fits; what was evicted is loaded again, also for an EVM and in a call that
-        // waits.
-        let stats = backend.stats();
-        assert_eq!((stats.resident_entries, stats.evictions), (1, 1));
+        // Also for an EVM and in a call that waits.
+        backend.clear_resident();
         run(&backend, &codes[0]);
         eventually("loaded", || is_resident(&backend, &request(&codes[0])));
         backend.compile_jit_sync(request(&codes[1])).unwrap();
         let stats = backend.stats();
-        assert_eq!((stats.artifacts_loaded, stats.compilations_dispatched), (4, 0));
+        assert_eq!((stats.artifacts_loaded, stats.compilations_dispatched), (6, 0));
     }
+}
+
+/// What the budget has no room for isn't loaded at the start, and once in the background. The store
+/// keeps it.
+#[test]
+fn what_is_beyond_the_budget_is_loaded_once() {
+    let store = OwnStore::new();
+    let wanted = request(&summing());
+    run(&backend(blocking(&store)), &summing());
+    let tuning = RuntimeTuning { resident_code_cache_bytes: 1, ..Default::default() };
+    let backend = backend(RuntimeConfig { tuning, ..config(&store) });
+    assert_eq!(backend.stats().artifacts_loaded, 0);
+    for _ in 0..3 {
+        assert!(matches!(backend.lookup(wanted.clone()), LookupDecision::Interpret(_)));
+        assert!(backend.wait_idle(LONG));
+        let stats = backend.stats();
+        assert_eq!((stats.artifacts_loaded, stats.compilations_dispatched), (1, 0));
+        assert_eq!((stats.jit_total_bytes(), store.len()), (0, 1));
+    }
+    // Who asks for the artifact by name has it.
+    backend.prepare_aot_sync(aot(&wanted)).unwrap();
+    assert_eq!(backend.stats().compilations_dispatched, 0);
 }
 
 /// The store's word for what it has holds until it turns out wrong.
@@ -175,8 +197,8 @@ fn what_isnt_preloaded_is_loaded_when_it_is_missed() {
 fn what_isnt_there_any_more_is_compiled() {
     let store = OwnStore::new();
     run(&backend(blocking(&store)), &summing());
-    let tuning = RuntimeTuning { resident_code_cache_bytes: 1, ..Default::default() };
-    let backend = backend(RuntimeConfig { tuning, ..config(&store) });
+    let backend = backend(config(&store));
+    backend.clear_resident();
     store.clear().unwrap();
     backend.compile_jit_sync(request(&summing())).unwrap();
     assert_eq!((backend.stats().artifacts_stored, store.len()), (1, 1));

@@ -75,9 +75,11 @@ fn w15_odd_configurations_work_or_are_refused() {
                 backend.lookup(numbered(n));
                 backend.compile_jit(numbered(n));
             }
-            backend.compile_jit_sync(numbered(0)).unwrap();
+            // There is no room for it, which it says.
+            assert!(backend.compile_jit_sync(numbered(0)).is_err());
             assert!(backend.wait_idle(LONG));
-            assert_eq!(backend.stats().pending_jobs, 0);
+            let stats = backend.stats();
+            assert_eq!((stats.pending_jobs, stats.jit_total_bytes()), (0, 0));
         }
     }
     let everything = RuntimeTuning {

@@ -12,3 +12,4 @@ mod hotness;
 mod inspection;
 mod memory;
 mod outcomes;
+mod working_set;

@@ -1,7 +1,17 @@
 //! What is evicted, and what is accounted.
 
-use crate::common::{LONG, SPEC, backend, eventually, is_resident, numbered};
-use cranevm::runtime::{CompiledProgram, JitBackend, RuntimeTuning};
+use crate::common::{
+    LONG, SPEC, TARGET, backend, call, database, eventually, evm, is_resident, numbered, summing,
+};
+use cranevm::{
+    eyre::Report,
+    revm_evm::JitEvm,
+    runtime::{
+        CompileFailure, CompiledProgram, JitBackend, LookupDecision, ProgramStatus, RuntimeConfig,
+        RuntimeError, RuntimeTuning,
+    },
+};
+use revm::ExecuteEvm;
 use std::{sync::Arc, time::Duration};
 
 fn compile(backend: &JitBackend, n: usize) -> Arc<CompiledProgram> {
@@ -58,14 +68,79 @@ fn w11_held_programs_dont_empty_the_cache() {
     drop(held);
     let held = backend.stats().jit_total_bytes();
     assert!(are_held(held, 4), "{held}");
-    // One that alone is beyond the budget stays until the next comes.
-    let tiny = crate::common::backend(RuntimeTuning {
-        resident_code_cache_bytes: 1,
-        ..Default::default()
+}
+
+/// Budgets that have no room for a program hold as well: it serves who asked for it, and isn't
+/// kept.
+#[test]
+fn r9_budgets_hold_from_one_byte_on() {
+    let enough = program_bytes();
+    for budget in [1, 64, enough / 2, enough - 1, enough] {
+        let has_room = budget == enough;
+        let tuning = RuntimeTuning { resident_code_cache_bytes: budget, ..Default::default() };
+        let backend = backend(tuning);
+        for n in 0..3 {
+            let told = backend.compile_jit_sync(numbered(n));
+            let is_beyond = told.is_err_and(|error| is_beyond_budget(&error, budget));
+            assert_eq!(is_beyond, !has_room, "{budget} of {enough}");
+            let stats = backend.stats();
+            assert!(stats.jit_total_bytes() <= budget as u64, "{budget}: {stats:?}");
+            assert_eq!(stats.resident_entries, u64::from(has_room));
+        }
+        // Who has to have it runs it, and holds it as long as that takes.
+        let found = backend.lookup_blocking(numbered(3));
+        assert!(matches!(found, LookupDecision::Compiled(_)), "{budget}");
+        drop(found);
+        assert!(backend.stats().jit_total_bytes() <= budget as u64);
+    }
+}
+
+/// In the background such a contract is compiled once, to learn how large it is.
+#[test]
+fn r9_what_is_larger_than_the_budget_isnt_compiled_again_and_again() {
+    let tuning = RuntimeTuning { resident_code_cache_bytes: 1, ..Default::default() };
+    let (backend, wanted) = (backend(tuning), numbered(1));
+    let look = || {
+        for _ in 0..100 {
+            let found = backend.lookup(wanted.clone());
+            assert!(matches!(found, LookupDecision::Interpret(_)), "{found:?}");
+        }
+        assert!(backend.wait_idle(LONG));
+        backend.stats().compilations_dispatched
+    };
+    assert_eq!([look(), look()], [1, 1]);
+    assert_eq!(backend.stats().jit_total_bytes(), 0);
+    eventually("known as too large", || match backend.status(&wanted.key) {
+        ProgramStatus::Failed(failure) => {
+            matches!(*failure, CompileFailure::BeyondBudget { budget: 1, .. })
+        }
+        _ => false,
     });
-    (0..3).for_each(|n| drop(compile(&tiny, n)));
-    assert!(is_resident(&tiny, &numbered(2)));
-    assert_eq!((tiny.stats().resident_entries, tiny.stats().evictions), (1, 2));
+    backend.clear_resident();
+    assert_eq!([look(), look()], [2, 2]);
+}
+
+/// Frames in blocking mode are native all the same.
+#[test]
+fn r9_blocking_mode_needs_no_budget() {
+    let tuning = RuntimeTuning { resident_code_cache_bytes: 1, ..Default::default() };
+    let config = RuntimeConfig { blocking: true, tuning, ..Default::default() };
+    let backend = JitBackend::new(config).unwrap();
+    let mut jit = JitEvm::new(evm(database(&[(TARGET, &summing())]), SPEC), backend.clone());
+    for _ in 0..3 {
+        assert!(jit.transact(call()).unwrap().result.is_success());
+    }
+    let frames = backend.stats().frames;
+    assert_eq!((frames.native().frames, backend.stats().resident_entries), (3, 0));
+    drop(jit);
+    assert_eq!(backend.stats().jit_total_bytes(), 0);
+}
+
+fn is_beyond_budget(error: &Report, budget: usize) -> bool {
+    let Some(RuntimeError::CompileFailed { failure, .. }) = error.downcast_ref() else {
+        return false;
+    };
+    matches!(**failure, CompileFailure::BeyondBudget { budget: told, .. } if told == budget as u64)
 }
 
 /// What one backend holds is no concern of another.
