@@ -38,16 +38,19 @@ fn wanted(n: usize) -> LookupRequest {
     request(&code(n))
 }
 
-/// Bytes of one of these programs, at the larger of its levels.
+/// Bytes of one of these programs, at the larger of its levels. They take multiples of 64 bytes, so
+/// 64 of them are whole pages.
 fn program_bytes() -> usize {
     let bytes = [true, false].map(|is_sync| {
         let backend = JitBackend::new(enabled(RuntimeTuning::default())).unwrap();
-        match is_sync {
-            true => backend.compile_jit_sync(wanted(0)).unwrap(),
-            false => backend.compile_jit(wanted(0)),
+        for n in 0..64 {
+            match is_sync {
+                true => backend.compile_jit_sync(wanted(n)).unwrap(),
+                false => backend.compile_jit(wanted(n)),
+            }
+            assert!(backend.wait_idle(LONG));
         }
-        assert!(backend.wait_idle(LONG));
-        backend.stats().jit_total_bytes() as usize
+        backend.stats().jit_total_bytes() as usize / 64
     });
     bytes[0].max(bytes[1])
 }
