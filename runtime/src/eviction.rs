@@ -409,10 +409,14 @@ mod tests {
             })
             .collect();
         let work = |thread: usize| {
+            let mut random = 0x2545_f491_4f6c_dd1d_u64.wrapping_mul(2 * thread as u64 + 1);
             for step in 0..2000 {
-                let program = &programs[(step * 7 + thread * 13) % PROGRAMS];
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                let program = &programs[(random >> 20) as usize % PROGRAMS];
                 let generation = service.cache.generation();
-                match (step + thread) % 16 {
+                match random % 16 {
                     0 => drop(service.cache.remove(&program.key)),
                     1 => service.note_growth(program).unwrap(),
                     2 => drop(service.cache.replace(
@@ -421,7 +425,9 @@ mod tests {
                         Tier::Complete,
                     )),
                     3 if step % 100 < 16 => service.clear(),
-                    4 => service.evict_idle(Duration::ZERO, Duration::from_secs(step as u64)),
+                    4 if step % 100 < 50 => {
+                        service.evict_idle(Duration::ZERO, Duration::from_secs(step as u64))
+                    }
                     _ => service.offer(program, Tier::Full, generation),
                 }
             }
