@@ -4,6 +4,7 @@ use crate::common::{
     LONG, SPEC, TARGET, TestEvm, call, database, enabled, evm, is_resident, request,
 };
 use cranevm::{
+    OptimizationLevel,
     primitives::{Address, TxKind, keccak256},
     revm_evm::JitEvm,
     runtime::{
@@ -38,18 +39,18 @@ fn wanted(n: usize) -> LookupRequest {
     request(&code(n))
 }
 
-/// Bytes of one of these programs, at the larger of its levels. They take multiples of 64 bytes, so
+/// Compiles once, for a program takes another size where it is made better.
+fn tuning() -> RuntimeTuning {
+    RuntimeTuning { jit_opt_level: OptimizationLevel::None, ..Default::default() }
+}
+
+/// Bytes of one of these programs, compiled or from the store. They take multiples of 64 bytes, so
 /// 64 of them are whole pages.
 fn program_bytes() -> usize {
-    let bytes = [true, false].map(|is_sync| {
-        let backend = JitBackend::new(enabled(RuntimeTuning::default())).unwrap();
-        for n in 0..64 {
-            match is_sync {
-                true => backend.compile_jit_sync(wanted(n)).unwrap(),
-                false => backend.compile_jit(wanted(n)),
-            }
-            assert!(backend.wait_idle(LONG));
-        }
+    let bytes = [true, false].map(|is_stored| {
+        let store = is_stored.then(|| store_of(0..64));
+        let backend = JitBackend::new(RuntimeConfig { store, ..enabled(tuning()) }).unwrap();
+        (0..64).for_each(|n| backend.compile_jit_sync(wanted(n)).unwrap());
         backend.stats().jit_total_bytes() as usize / 64
     });
     bytes[0].max(bytes[1])
@@ -57,10 +58,7 @@ fn program_bytes() -> usize {
 
 /// A configuration with room for so many programs.
 fn with_room(programs: usize) -> RuntimeConfig {
-    enabled(RuntimeTuning {
-        resident_code_cache_bytes: programs * program_bytes(),
-        ..Default::default()
-    })
+    enabled(RuntimeTuning { resident_code_cache_bytes: programs * program_bytes(), ..tuning() })
 }
 
 /// A store that has the artifacts of contracts.
