@@ -226,8 +226,9 @@ impl JitBackend {
     /// [`RuntimeError::CompileFailed`] with the reason, which is
     /// [`CompileFailure::WrongHash`](crate::runtime::CompileFailure::WrongHash) if the key isn't
     /// that of the code, and [`BeyondBudget`](crate::runtime::CompileFailure::BeyondBudget) if the
-    /// program alone is larger than what may be resident, [`RuntimeError::TimedOut`], [`RuntimeError::NoBackend`] on a handle from
-    /// [`disabled`](Self::disabled) that wasn't switched on.
+    /// program alone is larger than what may be resident, [`RuntimeError::TimedOut`],
+    /// [`RuntimeError::NoBackend`] on a handle from [`disabled`](Self::disabled) that wasn't
+    /// switched on.
     pub fn compile_jit_sync(&self, request: LookupRequest) -> eyre::Result<()> {
         self.compile_jit_sync_timeout(request, SYNC_LIMIT)
     }

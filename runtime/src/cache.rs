@@ -4,9 +4,10 @@
 //! - The **generation** grows with each clear. A compilation remembers the generation it began in,
 //!   and its result enters the cache only if that is still the current one.
 //! - The **epoch** grows with everything that may change the answer to a lookup that found no
-//!   program: a publication, a clear, switching on or off. Such an answer, in an EVM's own cache, is
-//!   valid as long as the epoch is the one it was given in. One that is a program holds until its
-//!   entry says otherwise: what leaves the cache is revoked, and nothing else is asked for again.
+//!   program: a publication, a clear, switching on or off. Such an answer, in an EVM's own cache,
+//!   is valid as long as the epoch is the one it was given in. One that is a program holds until
+//!   its entry says otherwise: what leaves the cache is revoked, and nothing else is asked for
+//!   again.
 
 use crate::{
     compiler_pool::Tier,

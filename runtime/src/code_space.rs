@@ -1,9 +1,9 @@
 //! The memory of a backend's compiled code.
 //!
-//! Its address space is reserved when the backend is first enabled, or by the first compilation: one
-//! that never is costs none. Programs in it are counted, wherever they are held. Where the system
-//! lets nothing be executed, that is found out then, told once, and nothing is compiled from then
-//! on.
+//! Its address space is reserved when the backend is first enabled, or by the first compilation:
+//! one that never is costs none. Programs in it are counted, wherever they are held. Where the
+//! system lets nothing be executed, that is found out then, told once, and nothing is compiled from
+//! then on.
 
 use crate::{
     barrier,

@@ -45,11 +45,11 @@ impl JitBackend {
     /// Switching on a handle from [`disabled`](Self::disabled) starts a default backend.
     ///
     /// # Errors
-    /// [`RuntimeError::Store`](crate::runtime::RuntimeError::Store) if the artifact store can't say
-    /// what it has; [`RuntimeError::Thread`](crate::runtime::RuntimeError::Thread) if no worker can
-    /// be started. The backend stays off then.
-    /// [`RuntimeError::Forked`](crate::runtime::RuntimeError::Forked) in a child process. On a handle from [`disabled`](Self::disabled), those
-    /// of [`new`](Self::new).
+    /// [`RuntimeError::Store`](crate::runtime::RuntimeError::Store) if the artifact store
+    /// can't say what it has; [`RuntimeError::Thread`](crate::runtime::RuntimeError::Thread) if no
+    /// worker can be started. The backend stays off then.
+    /// [`RuntimeError::Forked`](crate::runtime::RuntimeError::Forked) in a child process. On a
+    /// handle from [`disabled`](Self::disabled), those of [`new`](Self::new).
     pub fn set_enabled(&self, enabled: bool) -> eyre::Result<()> {
         if enabled && self.service().is_none() {
             self.start_default()?;

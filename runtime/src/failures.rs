@@ -1,10 +1,10 @@
 //! Failures: told, and remembered, so that code which can't be compiled isn't tried again and
 //! again.
 //!
-//! Bounded maps that forget the oldest entry first: one for code that was denied because its program
-//! broke a rule, and one for all other failures, so that no number of these ends a denial. A failure
-//! for want of code memory holds only until a program is freed; one that may not be the code's doing
-//! holds from the second on.
+//! Bounded maps that forget the oldest entry first: one for code that was denied because its
+//! program broke a rule, and one for all other failures, so that no number of these ends a denial.
+//! A failure for want of code memory holds only until a program is freed; one that may not be the
+//! code's doing holds from the second on.
 
 use crate::{
     config::CompilationKind, error::CompileFailure, lookup::RuntimeCacheKey,
@@ -16,7 +16,8 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-/// Failures remembered of either sort. Beyond that the oldest is forgotten, and its code may be tried again.
+/// Failures remembered of either sort. Beyond that the oldest is forgotten, and its code may be
+/// tried again.
 const MAX_FAILURES: usize = 16 * 1024;
 
 /// What failed, and why.

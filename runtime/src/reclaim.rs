@@ -3,8 +3,8 @@
 //! A program that is dropped leaves its code here, for an EVM may just be executing it: EVMs keep
 //! entries and no programs ([`crate::program::ProgramEntry`]), so an idle one holds nothing back,
 //! and one that executes for long holds back what it executes. Who drops a program frees what it
-//! can, a few programs at most: no frame does, for none holds one. Who drops many leaves them to the
-//! housekeeping thread, and so does whoever finds code that is executed.
+//! can, a few programs at most: no frame does, for none holds one. Who drops many leaves them to
+//! the housekeeping thread, and so does whoever finds code that is executed.
 //!
 //! Cost: freeing takes a system call for all that there is (see [`crate::barrier`]), a look at each
 //! EVM, and what the memory takes.

@@ -37,8 +37,8 @@ pub struct RuntimeStatsSnapshot {
     /// of a helper process, or of room in their queue. Those aren't counted until there may be
     /// some.
     pub pending_jobs: u64,
-    /// Bytes of executable memory held for this backend's programs, resident or kept by callers: whole
-    /// pages, which programs share.
+    /// Bytes of executable memory held for this backend's programs, resident or kept by callers:
+    /// whole pages, which programs share.
     pub jit_code_bytes: u64,
     /// Bytes of tables held by this backend's programs, resident or kept by callers, and of the
     /// bytecode that they keep to compare others with.

@@ -105,9 +105,10 @@ pub struct RuntimeTuning {
     /// A program that alone is larger isn't kept. A blocking lookup has it all the same, each time
     /// newly compiled; in the background its contract has failed until the next clear.
     ///
-    /// Default: 1 GiB. Address space for code is reserved when first enabled or compiling: twice this
-    /// value, but no less than 64 MiB and no more than 8 GiB; without a limit 8 GiB. That bounds
-    /// the code of all programs, held ones too; where it is exhausted, resident programs make room.
+    /// Default: 1 GiB. Address space for code is reserved when first enabled or compiling: twice
+    /// this value, but no less than 64 MiB and no more than 8 GiB; without a limit 8 GiB. That
+    /// bounds the code of all programs, held ones too; where it is exhausted, resident programs
+    /// make room.
     pub resident_code_cache_bytes: usize,
     /// Time without use after which a program is evicted. `None` means never. Use and idleness are
     /// noticed at sweeps, so it may take up to two of their intervals longer.

@@ -6,8 +6,8 @@
 //!
 //! On Linux the guard is in a page that the kernel wipes in a child (`MADV_WIPEONFORK`): both
 //! answers are one load, so the switch may be looked at before each frame. Where the kernel doesn't
-//! do that, ownership is a comparison of process ids, a system call, and the switch stays as it was;
-//! then no mapping is shared with a child either.
+//! do that, ownership is a comparison of process ids, a system call, and the switch stays as it
+//! was; then no mapping is shared with a child either.
 
 #[cfg(all(target_os = "linux", feature = "cranelift"))]
 use super::os::WipedPage as Home;

@@ -2,10 +2,10 @@
 //!
 //! `cranelift-jit` puts the functions together: a `JITModule` a contract, over a
 //! [`StagingProvider`]. The module lives during the load only, as nothing of it is needed
-//! afterwards but where the functions are: so the handle is a block and a list of offsets, is `Send`
-//! and `Sync` by construction, and holds no allocation of the module's. A module panics where it
-//! can't write the file of a profiler, which it does if `PERF_BUILDID_DIR` is set; that is contained
-//! here.
+//! afterwards but where the functions are: so the handle is a block and a list of offsets, is
+//! `Send` and `Sync` by construction, and holds no allocation of the module's. A module panics
+//! where it can't write the file of a profiler, which it does if `PERF_BUILDID_DIR` is set; that is
+//! contained here.
 
 use super::{
     CodeMemoryError, CodeRegion,

@@ -6,8 +6,8 @@
 //!
 //! Giving a page back is a system call, so it is made without the lock that this is behind:
 //! [`take_empty`](Space::take_empty) takes empty pages out of what is free, and
-//! [`settle`](Space::settle) puts them there again, given back or, if the system refused, still held.
-//! Refused ones are as free as others, and tried again later.
+//! [`settle`](Space::settle) puts them there again, given back or, if the system refused, still
+//! held. Refused ones are as free as others, and tried again later.
 //!
 //! Cost: each operation is some of [`FreeRuns`]'.
 

@@ -1,9 +1,9 @@
 //! A compiled contract together with what keeps its code alive.
 //!
-//! [`CompiledProgram`] is made only by the compilation path, which compiles a [`Source`], whose hash
-//! was computed, and loads the result; so the code behind [`func`](CompiledProgram::func) belongs to
-//! the key, and lives as long as the program. Frames run on a [`Verified`] program, one whose
-//! bytecode was compared with the frame's, or by what an EVM has kept of one: [`Known`].
+//! [`CompiledProgram`] is made only by the compilation path, which compiles a [`Source`], whose
+//! hash was computed, and loads the result; so the code behind [`func`](CompiledProgram::func)
+//! belongs to the key, and lives as long as the program. Frames run on a [`Verified`] program, one
+//! whose bytecode was compared with the frame's, or by what an EVM has kept of one: [`Known`].
 //!
 //! - `entry`: what outlives a program.
 //! - `verified`: entering compiled code, which this crate does nowhere else.

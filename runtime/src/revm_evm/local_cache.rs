@@ -6,9 +6,9 @@
 //! that it claims, and then compared.
 //!
 //! What it keeps of programs keeps none of them alive, and holds until the program is revoked or
-//! there is something to be told. The other answers hold for one epoch of the backend: anything that
-//! may change one (a publication, a clear, switching on or off) begins another, and it is asked for
-//! again.
+//! there is something to be told. The other answers hold for one epoch of the backend: anything
+//! that may change one (a publication, a clear, switching on or off) begins another, and it is
+//! asked for again.
 
 use super::finder::claimed_key;
 use crate::{
@@ -53,7 +53,8 @@ pub(super) enum Answer {
     Interpret(RunClass),
 }
 
-/// An answer, and the epoch that it is of; [`ANY`] for a program, which says itself whether it holds.
+/// An answer, and the epoch that it is of; [`ANY`] for a program, which says itself whether it
+/// holds.
 #[derive(Clone)]
 struct Dated {
     epoch: u64,
@@ -129,8 +130,8 @@ impl LocalCache {
     /// couldn't run. A frame that is to be watched is counted, if it `begins`.
     ///
     /// A program that the backend was asked for is `pinned`: it may be gone without that, for one
-    /// that there is no room for is there for who asked alone. Another may have been revoked, as who
-    /// enters it is told; then the answer is to be [forgotten](Self::forget).
+    /// that there is no room for is there for who asked alone. Another may have been revoked, as
+    /// who enters it is told; then the answer is to be [forgotten](Self::forget).
     #[inline]
     pub(super) fn answer(
         &mut self,
