@@ -32,7 +32,8 @@ use std::{
 
 /// Compiles contracts and keeps their programs. A cheap handle: clones share everything.
 ///
-/// In a child process that was forked and doesn't exec, a handle and its clones are off for good:
+/// In a child process that was forked and doesn't exec, a handle and its clones are off for good
+/// (on Linux since 4.14; elsewhere they go on executing what there is):
 /// EVMs interpret, what would compile is [`RuntimeError::Forked`], and dropping it waits for
 /// nothing. The child's own backends are like any other. (A program's `func` mustn't be called
 /// there, nor may a host that compiled code calls return in a child that it has forked.)

@@ -17,7 +17,9 @@ pub(crate) fn prepare() {
     if !IS_ONE_SIDED.load(Relaxed) {
         use rustix::thread::{MembarrierCommand, membarrier};
         let is_registered = membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok();
-        IS_ONE_SIDED.store(is_registered && all_threads().is_ok(), SeqCst);
+        if is_registered && all_threads().is_ok() {
+            IS_ONE_SIDED.store(true, SeqCst);
+        }
     }
 }
 

@@ -145,7 +145,7 @@ impl ProgramCache {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Makes every EVM's own cache look again.
+    /// Has every EVM look again for what it found no program of.
     pub(crate) fn bump_epoch(&self) {
         self.epoch.fetch_add(1, Ordering::Release);
     }
@@ -185,15 +185,14 @@ impl ProgramCache {
                 resident.tier = tier;
                 // The better one may lack something else.
                 resident.lack = AtomicU8::new(Lack::No as u8);
+                resident.program.entry().revoke();
+                better.entry().restore();
                 Some(std::mem::replace(&mut resident.program, Arc::clone(better)))
             }
             _ => None,
         };
         // The map's lock was released by the end of the statement above; freeing code comes after.
-        replaced.is_some_and(|replaced| {
-            replaced.entry().revoke();
-            true
-        })
+        replaced.is_some()
     }
 
     /// Makes a program resident, unless the cache was cleared since `generation`, or an opcode that
@@ -222,25 +221,26 @@ impl ProgramCache {
             seen_at: AtomicU64::new(0),
             lack: AtomicU8::new(Lack::No as u8),
         };
-        // It may have left the cache before.
-        program.entry().restore();
-        let replaced = match entry {
+        let _replaced = match entry {
             Entry::Occupied(mut place) => {
-                let seat = place.get().seat;
+                let Resident { seat, program: old, .. } = place.get();
+                let (seat, now) = (*seat, self.clock());
+                old.entry().revoke();
+                if !Arc::ptr_eq(old, program) {
+                    program.usage().add(old.usage().at(now), now);
+                }
                 self.residents.resize(seat, || program.bytes());
+                program.entry().restore();
                 Some(place.insert(resident(seat)))
             }
             Entry::Vacant(place) => {
                 let seat = self.residents.insert(program.key, program.bytes());
+                program.entry().restore();
                 place.insert(resident(seat));
                 None
             }
         };
         // The lock was released by the end of the statement above; freeing code comes after.
-        if let Some(replaced) = replaced.filter(|replaced| !Arc::ptr_eq(&replaced.program, program))
-        {
-            replaced.program.entry().revoke();
-        }
         self.bump_epoch();
         true
     }
@@ -290,8 +290,8 @@ impl ProgramCache {
             let Some(resident) = self.programs.get(&key).filter(|found| found.seat == seat) else {
                 continue;
             };
-            let (candidate, last) = (resident.candidate(now), resident.program.usage().last());
-            let unused = now.wrapping_sub(last);
+            let (candidate, unused) =
+                (resident.candidate(now), resident.program.usage().unused(now));
             let is_less = least.as_ref().is_none_or(|(least, least_unused)| {
                 (candidate.uses, *least_unused) < (least.uses, unused)
             });
@@ -463,6 +463,31 @@ mod tests {
         cache.publish(&late, Tier::Full, generation);
         assert!(cache.get(&own_key()).is_none());
         assert_eq!(cache.len(), 0);
+    }
+
+    /// EVMs go by that.
+    #[test]
+    fn entries_are_current_as_long_as_their_programs_are_resident() {
+        let cache = ProgramCache::default();
+        let pool = CompilerPool::new(CompilerOptions::default(), 0, reserve_for(1));
+        let programs = [(); 3].map(|()| Arc::new(pool.program(own_key(), &CODE).unwrap()));
+        let current = || programs.each_ref().map(|program| program.entry().is_current());
+        assert_eq!(current(), [false; 3], "nobody has published them");
+        let [first, second, third] = &programs;
+        let publish = |program| cache.publish(program, Tier::Full, cache.generation());
+        assert!(publish(first));
+        assert_eq!(current(), [true, false, false]);
+        assert!(publish(first) && publish(second));
+        assert_eq!(current(), [false, true, false]);
+        assert!(cache.replace(&Arc::downgrade(second), third, Tier::Full));
+        assert_eq!(current(), [false, false, true]);
+        assert!(cache.replace(&Arc::downgrade(third), third, Tier::Full));
+        assert_eq!(current(), [false, false, true]);
+        drop(cache.clear());
+        assert_eq!(current(), [false; 3]);
+        assert!(publish(third));
+        drop(cache.remove(&own_key()));
+        assert_eq!(current(), [false; 3]);
     }
 
     /// Bytecode that notes, when it is freed, whether its key could be looked up.

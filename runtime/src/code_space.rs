@@ -20,7 +20,10 @@ use cranevm_codegen::{
     CompileError, CompiledChunk, CompiledCode, NativeProgram,
     code_memory::{CodeMemoryError, CodeRegion},
 };
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 /// Address space reserved for code if there is no budget, in bytes.
 const UNLIMITED_RESERVE: usize = 8 << 30;
@@ -33,6 +36,8 @@ pub(crate) const MIN_RESERVE: usize = 64 << 20;
 pub(crate) struct CodeSpace {
     reserve_bytes: usize,
     memory: Mutex<Memory>,
+    /// Bytes that were reserved, for who asks often; 0: none yet.
+    reserved_bytes: AtomicUsize,
     holdings: Arc<Holdings>,
 }
 
@@ -60,7 +65,8 @@ impl CodeSpace {
     /// Room for at most `reserve_bytes` of code.
     pub(crate) fn new(reserve_bytes: usize) -> Self {
         barrier::prepare();
-        Self { reserve_bytes, memory: Mutex::default(), holdings: Arc::default() }
+        let (memory, reserved_bytes) = (Mutex::default(), AtomicUsize::new(0));
+        Self { reserve_bytes, memory, reserved_bytes, holdings: Arc::default() }
     }
 
     /// Finds out whether code can be executed, for whoever reads the log. Who needs it asks again.
@@ -154,8 +160,8 @@ impl CodeSpace {
 
     /// Bytes of the reservation, if the system gave less than was asked for.
     pub(crate) fn cut_reserve(&self) -> Option<u64> {
-        let reserved = lock(&self.memory).region()?.reserved_bytes();
-        (reserved < self.reserve_bytes).then_some(reserved as u64)
+        let reserved = self.reserved_bytes.load(Relaxed);
+        (1..self.reserve_bytes).contains(&reserved).then_some(reserved as u64)
     }
 
     /// The same memory, of which `wanted_bytes` were asked for.
@@ -183,7 +189,10 @@ impl CodeSpace {
             }
             let reserved = reserve(self.reserve_bytes);
             match &reserved {
-                Ok(region) => *memory = Memory::Reserved(Arc::clone(region)),
+                Ok(region) => {
+                    self.reserved_bytes.store(region.reserved_bytes(), Relaxed);
+                    *memory = Memory::Reserved(Arc::clone(region));
+                }
                 Err(CodeMemoryError::NotExecutable { why }) => {
                     *memory = Memory::Refused(Arc::clone(why));
                 }

@@ -38,7 +38,7 @@ pub(crate) enum Consultation {
 
 impl JitBackend {
     /// How to run frames of `code`, whose key is claimed to be `claimed`. Holds for one
-    /// [`epoch`](Self::epoch). Never waits, except in blocking mode. Counts nothing: lookups and
+    /// [`epoch`](Self::epoch), or until the program is revoked. Never waits, except in blocking mode. Counts nothing: lookups and
     /// heat are for each frame, by [`FrameCounts`](crate::frame_counts) and [`Cold::heat`].
     pub(crate) fn consult(&self, claimed: &RuntimeCacheKey, code: &Bytecode) -> Consultation {
         let Some(service) = self.service().filter(|service| service.is_enabled()) else {
@@ -56,7 +56,7 @@ impl JitBackend {
     /// Notes which opcodes are foreign to an EVM; answers of the epoch before don't hold any more
     /// if that is news.
     pub(crate) fn meet_foreign(&self, opcodes: OpcodeSet) {
-        if let Some(service) = self.service() {
+        if let Some(service) = self.owned() {
             service.meet_foreign(opcodes);
         }
     }
@@ -70,7 +70,7 @@ impl JitBackend {
         origin: Origin,
         cold: Option<Arc<Cold>>,
     ) -> bool {
-        self.service().is_some_and(|service| service.submit(key, code, origin, cold))
+        self.owned().is_some_and(|service| service.submit(key, code, origin, cold))
     }
 
     /// Validates an EVM's own cache; see
@@ -89,7 +89,7 @@ impl JitBackend {
     /// Notes some frames of a contract without a program.
     #[cold]
     pub(crate) fn note_demand(&self) {
-        if let Some(service) = self.service() {
+        if let Some(service) = self.owned() {
             service.note_demand();
         }
     }

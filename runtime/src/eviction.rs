@@ -213,7 +213,7 @@ impl CompileService {
             given += evicted.bytes;
             self.tell(evicted, "room");
         }
-        self.compilers.space.used_bytes() < before
+        given > 0 || self.compilers.space.used_bytes() < before
     }
 
     /// Evicts what hasn't been used for `idle`, as of a sweep at `now` since the backend began.

@@ -35,8 +35,9 @@ pub(crate) const HOT_GAS: u64 = 500_000;
 /// would leave long times without a tick.
 const FRAMES_A_TICK: u32 = 8;
 
-/// Frames between two questions of a contract that was refused, at first and at most, where the
-/// threshold isn't higher. A question takes a microsecond or two.
+/// Frames between two questions of a contract that was refused: twice the first of these after its
+/// first refusal, and twice as many after each further one, up to the second, where the threshold
+/// isn't higher. A question takes a microsecond or two.
 const FRAMES_A_QUESTION: [u32; 2] = [8, 64];
 
 /// Buckets of the table, a power of two.

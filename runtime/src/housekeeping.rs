@@ -4,6 +4,7 @@
 //! that leave out what runs. Nobody waits for it, and while nothing is resident it sleeps.
 
 use crate::{
+    code_space::CodeSpace,
     helper::Helpers,
     locks::{lock, wait_for},
     service::CompileService,
@@ -47,7 +48,7 @@ pub(crate) fn run(service: &Arc<CompileService>) {
     #[cfg(feature = "metrics")]
     crate::metrics_export::guarded(crate::metrics_export::describe);
     let space = &service.compilers.space;
-    space.keep(Some(&service.bell));
+    let _keeping = Keeping::begin(space, &service.bell);
     while !service.pool.is_stopping() {
         let events = &service.ledger.events;
         let delivered =
@@ -81,7 +82,22 @@ pub(crate) fn run(service: &Arc<CompileService>) {
             service.bell.wait(if watches { next } else { NEVER });
         }
     }
-    space.keep(None);
+}
+
+/// Until it is dropped, also by a panic of a log's subscriber, this thread frees code.
+struct Keeping<'a>(&'a CodeSpace);
+
+impl<'a> Keeping<'a> {
+    fn begin(space: &'a CodeSpace, bell: &Arc<Bell>) -> Self {
+        space.keep(Some(bell));
+        Self(space)
+    }
+}
+
+impl Drop for Keeping<'_> {
+    fn drop(&mut self) {
+        self.0.keep(None);
+    }
 }
 
 /// Longer than anything; the bell rings earlier.

@@ -3,11 +3,12 @@
 //! A program that is dropped leaves its code here, for an EVM may just be executing it: EVMs keep
 //! entries and no programs ([`crate::program::ProgramEntry`]), so an idle one holds nothing back,
 //! and one that executes for long holds back what it executes. Who drops a program frees what it
-//! can, a few programs at most: no frame does, for none holds one. Who drops many leaves them to
-//! the housekeeping thread, and so does whoever finds code that is executed.
+//! can, a few programs at most: of frames only such as were the last to hold one, which had just
+//! been found or made for them. Who drops many leaves them to the housekeeping thread, and so does
+//! whoever finds code that is executed.
 //!
-//! Cost: freeing takes a system call for all that there is (see [`crate::barrier`]), a look at each
-//! EVM, and what the memory takes.
+//! Cost: each time that something is freed, a system call (see [`crate::barrier`]), a look at each
+//! EVM, and what the memory takes. Who comes meanwhile waits for a few programs to be freed.
 
 use crate::{
     barrier,
@@ -24,6 +25,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
 };
 
 /// What the programs of a backend hold together, wherever they are.
@@ -48,7 +50,8 @@ pub(crate) struct Holdings {
 #[derive(Debug, Default)]
 struct Backlog {
     fresh: Vec<Retired>,
-    /// Found to be executed: as many as there are EVMs, at most.
+    /// Found to be executed: as many as there are EVMs, at most; or, should the system begin to
+    /// refuse the fence, all that there are, for nothing is known of them.
     executed: Vec<Retired>,
 }
 
@@ -85,9 +88,10 @@ impl Holdings {
         if programs.len() <= FREED_AT_ONCE {
             return drop(programs);
         }
-        self.dropping_many.fetch_add(1, Ordering::SeqCst);
-        drop(programs);
-        self.dropping_many.fetch_sub(1, Ordering::SeqCst);
+        {
+            let _many = DroppingMany::begin(&self.dropping_many);
+            drop(programs);
+        }
         if !self.ring() {
             self.reclaim();
         }
@@ -100,6 +104,8 @@ impl Holdings {
             if lock(&self.backlog).fresh.is_empty() {
                 return is_executed;
             }
+            // Who waits to free something has a turn.
+            thread::yield_now();
         }
     }
 
@@ -146,5 +152,21 @@ impl Holdings {
     fn ring(&self) -> bool {
         let keeper = lock(&self.keeper).clone();
         keeper.inspect(|bell| bell.ring()).is_some()
+    }
+}
+
+/// Until it is dropped, also by a panic in what a client's bytecode does when it is freed.
+struct DroppingMany<'a>(&'a AtomicUsize);
+
+impl<'a> DroppingMany<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for DroppingMany<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }

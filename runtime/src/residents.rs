@@ -8,7 +8,7 @@
 //!
 //! Beside that, the bytes that all of them hold, kept as they come, grow and go.
 //!
-//! Lock: one, for a few loads and stores; no other is taken below it. Frames take it only where
+//! Lock: one, for a few loads and stores; below it that of a program's list of chunks. Frames take it only where
 //! they ask for a compilation.
 
 use crate::{locks::lock, lookup::RuntimeCacheKey};

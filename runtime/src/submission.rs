@@ -179,7 +179,8 @@ impl CompileService {
     pub(crate) fn find_lacking(&self) {
         let releases = self.compilers.space.releases();
         let rests = self.helpers.as_ref().is_some_and(Helpers::is_resting);
-        // Marks that come to nothing would be taken back, and EVMs look again for each.
+        // Marks that come to nothing would be taken back, and who runs such a program looks again for
+        // each.
         if rests || !self.pool.has_room(Band::Upgrade) {
             return;
         }
@@ -272,7 +273,7 @@ mod tests {
         service.shut_down();
     }
 
-    /// Each turn of housekeeping would make all EVMs look again, and none of them find room.
+    /// Each turn of housekeeping would make EVMs look again, and none of them find room.
     #[test]
     fn nothing_is_marked_while_there_is_no_room() {
         let service = paused(1, 1);

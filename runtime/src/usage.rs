@@ -74,13 +74,31 @@ impl Usage {
 
     #[cold]
     fn count(&self, now: u32) {
+        if self.is_later(now) {
+            // Somebody who read the clock after this thread has counted.
+            return;
+        }
         self.count.store(self.at(now).saturating_add(1), Relaxed);
         self.last.store(now, Relaxed);
     }
 
+    /// Whether it was used after this time, of somebody who read the clock before others did.
+    fn is_later(&self, now: u32) -> bool {
+        // Two eras at most: what seems later still was used long ago.
+        (1..=2 << ERA).contains(&self.last().wrapping_sub(now))
+    }
+
+    /// Time since the last use.
+    pub(crate) fn unused(&self, now: u32) -> u32 {
+        if self.is_later(now) { 0 } else { now.wrapping_sub(self.last()) }
+    }
+
     /// The uses, as they count now.
     pub(crate) fn at(&self, now: u32) -> u32 {
-        let eras = (now >> ERA).wrapping_sub(self.last() >> ERA) & TICKS;
+        let eras = match self.is_later(now) {
+            true => 0,
+            false => (now >> ERA).wrapping_sub(self.last() >> ERA) & TICKS,
+        };
         self.count.load(Relaxed).checked_shr(eras).unwrap_or(0)
     }
 
@@ -105,6 +123,21 @@ impl Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Who looks, or counts, may have read the clock before others did: also over the start of an
+    /// era.
+    #[test]
+    fn what_was_used_after_one_has_read_the_clock_was_used() {
+        for now in [7, (1 << ERA) | 1, u32::MAX - 1] {
+            let usage = Usage::default();
+            usage.add(9, now);
+            for before in [now.wrapping_sub(1), now.wrapping_sub(1 << ERA)] {
+                assert_eq!((usage.at(before), usage.unused(before)), (9, 0));
+                usage.touch(before);
+                assert_eq!((usage.at(now), usage.last()), (9, now));
+            }
+        }
+    }
 
     #[test]
     fn uses_count_once_a_tick_and_half_an_era_later() {

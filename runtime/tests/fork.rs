@@ -1,7 +1,8 @@
 //! A child that is forked and doesn't exec: its parent's backend is off there and ends at once, and
 //! the parent notices nothing.
 //!
-//! A program of its own, so that no other tests run when it forks.
+//! A program of its own, whose tests run one by one, so that no other thread initialises anything
+//! when it forks.
 
 #![cfg(all(feature = "cranelift", target_os = "linux"))]
 
@@ -23,10 +24,19 @@ use revm::{
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
+
+/// Held by the test that runs.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// An EVM over the probe, whose halt tells who ran it.
 fn probing(backend: &JitBackend) -> impl FnMut() -> bool + use<> {
@@ -97,6 +107,7 @@ fn in_the_child(backend: JitBackend, mut ran_natively: impl FnMut() -> bool) {
 
 #[test]
 fn r13_a_child_ends_at_once_and_its_parent_runs_on() {
+    let _alone = alone();
     let backend = backend();
     backend.compile_jit_sync(request(PROBE)).unwrap();
     assert!(!threads("revmc-").is_empty(), "there are threads that a child doesn't have");
@@ -121,6 +132,7 @@ fn r13_a_child_ends_at_once_and_its_parent_runs_on() {
 /// A lock that another thread had when a child was forked stays locked there.
 #[test]
 fn r13_no_child_waits_for_a_lock_of_its_parents() {
+    let _alone = alone();
     let backend = backend();
     backend.compile_jit_sync(request(PROBE)).unwrap();
     // So many that whoever sums up what they count has the lock for some time.

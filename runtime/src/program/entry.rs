@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::*};
 const CURRENT: u8 = 0;
 /// Whoever uses an entry is to ask the backend again: there is something to be told.
 const ASK: u8 = 1;
-/// The program isn't the contract's any more, and may be gone.
+/// The program isn't the contract's, not yet or not any more, and may be gone.
 const REVOKED: u8 = 2;
 
 /// The way into a program.
@@ -43,7 +43,7 @@ impl ProgramEntry {
             class,
             has_single_error: program.has_single_error(),
             opcodes: program.opcodes(),
-            state: AtomicU8::new(CURRENT),
+            state: AtomicU8::new(REVOKED),
             usage: Usage::default(),
         }
     }
@@ -91,7 +91,8 @@ impl Executing {
                 self.0.0.store(0, Release);
             }
         }
-        self.0.store(address(entry), Relaxed);
+        // Released as what it replaces is: who finds this one sees all that was done by the last.
+        self.0.store(address(entry), Release);
         barrier::light();
         Guard(self)
     }

@@ -6,6 +6,7 @@
 //!
 //! - *Fork.* The mapping is shared, so it isn't inherited (`MADV_DONTFORK`): a child would execute
 //!   what its parent puts there next.
+//! - *Core dumps* leave the code out (`MADV_DONTDUMP`).
 //! - *Limits.* `RLIMIT_FSIZE` counts for such files, and going beyond it is a signal that ends the
 //!   process. So it is looked at before each write, which costs a twentieth of the write.
 //! - *Huge pages.* The mapping is aligned for them, and that is all: collapsing a unit takes
@@ -47,14 +48,18 @@ impl CodeFile {
         let bytes = u64::try_from(len).map_err(io::Error::other)?;
         within_limit(bytes)?;
         let file = create()?;
-        file.set_len(bytes)?;
         let mapping = Mapping::aligned(len, UNIT)?;
         let base = mapping.base().as_ptr();
         let protection = libc::PROT_READ | libc::PROT_EXEC;
         let flags = libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE;
         // SAFETY: it replaces what was just mapped, of which nobody has an address.
         unsafe { map(base, len, protection, flags, file.as_raw_fd()) }?;
+        // After that: a process that locks all its memory (`mlockall`) would have all of it.
+        file.set_len(bytes)?;
+        // A core dump would have all of it, too, holes filled. Where it can't be left out, it is.
         // SAFETY: the mapping is whole, and holds nothing yet.
+        let _left_out = unsafe { libc::madvise(base.cast(), len, libc::MADV_DONTDUMP) };
+        // SAFETY: as above.
         match unsafe { libc::madvise(base.cast(), len, libc::MADV_DONTFORK) } {
             0 => Ok((mapping, Self(file))),
             _ => Err(io::Error::last_os_error()),

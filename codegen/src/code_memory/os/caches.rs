@@ -1,7 +1,9 @@
 //! What a processor has to be told before code that was just written is executed.
 //!
 //! x86-64 sees to it by itself: its instruction caches go by physical addresses and follow writes,
-//! through whatever address. On aarch64:
+//! through whatever address. (Intel's manual asks for a serialising instruction where that isn't
+//! the address fetched from; what was fetched ahead there is code that nobody executes by then.) On
+//! aarch64:
 //!
 //! 1. *Clean* the lines from the data caches to where instructions are fetched from. Data caches go
 //!    by physical addresses (PIPT, by the architecture), so this is right by any address of the

@@ -179,7 +179,8 @@ impl Drop for Reservation {
         // block is left.
         let mapping = unsafe { ManuallyDrop::take(&mut self.mapping) };
         if !self.is_owned() {
-            // A child doesn't have it, and may have something else there.
+            // A child doesn't have it, and may have something else there; or, of private memory, has
+            // a copy, which may be being executed.
             mapping.leave();
         }
     }
