@@ -6,8 +6,11 @@
 
 #![cfg(all(feature = "cranelift", target_os = "linux"))]
 
+#[path = "common/child.rs"]
+mod child;
 mod common;
 
+use child::in_a_child;
 use common::{
     LONG, PROBE, SPEC, TARGET, call, database, enabled, evm, numbered, request, summing, threads,
 };
@@ -23,13 +26,11 @@ use revm::{
     context::result::{ExecutionResult, HaltReason},
 };
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
 };
 
 /// Held by the test that runs.
@@ -52,32 +53,6 @@ fn probing(backend: &JitBackend) -> impl FnMut() -> bool + use<> {
 fn backend() -> JitBackend {
     let tuning = RuntimeTuning { shutdown_timeout: 10 * LONG, ..Default::default() };
     JitBackend::new(RuntimeConfig { single_error: true, ..enabled(tuning) }).unwrap()
-}
-
-/// Runs `work` in a child; its exit status, or `None` if it didn't end.
-fn in_a_child(work: impl FnOnce()) -> Option<i32> {
-    // SAFETY: the child takes no lock that another thread may have, which is what is tested.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let result = catch_unwind(AssertUnwindSafe(work));
-        // SAFETY: ends the child without what its parent would do at its end.
-        unsafe { libc::_exit(i32::from(result.is_err())) }
-    }
-    let begin = Instant::now();
-    loop {
-        let mut status = -1;
-        // SAFETY: the child is this process's, and `status` is written to.
-        let ended = unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) };
-        if ended == child {
-            return Some(status);
-        }
-        if begin.elapsed() > LONG {
-            // SAFETY: the child is this process's, and wasn't waited for.
-            unsafe { libc::kill(child, libc::SIGKILL) };
-            return None;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// All that a child may do with its parent's backend, and one of its own.

@@ -2,11 +2,17 @@
 //! results, within the budget, and nothing leaks.
 //!
 //! Runs two seconds; `CRANEVM_SOAK_SECONDS` says how many instead, with a contract more for each
-//! hundredth of a second.
+//! hundredth of a second, up to [`MOST_CONTRACTS`]. A run of a minute or more also holds that
+//! looking up and publishing take as long at its end as at its beginning.
 
+#[cfg(target_os = "linux")]
+#[path = "common/child.rs"]
+mod child;
 mod common;
 
-use common::{LONG, SPEC, TestEvm, database, eventually, evm, request};
+#[cfg(target_os = "linux")]
+use child::in_a_child;
+use common::{LONG, SPEC, TestEvm, database, eventually, evm, numbered, request};
 use cranevm::{
     OptimizationLevel,
     primitives::{Address, Bytes, TxKind, keccak256},
@@ -27,6 +33,15 @@ use std::{
 };
 
 const THREADS: u64 = 8;
+
+/// Each EVM has a database of its own with all of them.
+const MOST_CONTRACTS: usize = 10_000;
+
+/// A budget that is taken up within seconds.
+const MOST_BYTES: usize = 4 << 20;
+
+/// Parts of a run whose times are compared.
+const PARTS: usize = 10;
 
 /// A generator of numbers that look random (xorshift).
 struct Random(u64);
@@ -99,18 +114,21 @@ struct World {
 }
 
 impl World {
-    fn new(contracts: usize) -> Self {
+    /// A world for a run of so many seconds. The longer it is, the longer is what nobody uses kept,
+    /// so that a long run is at the budget.
+    fn new(seconds: u64) -> Self {
+        let contracts = (100 * seconds as usize).min(MOST_CONTRACTS);
         let address = |n: usize| Address::from_word(keccak256(n.to_be_bytes()));
         let contracts: Vec<_> = (0..contracts)
             .map(|n| (address(n), contract(n as u64 + 1, address((n + 1) % contracts))))
             .collect();
         // Room for a part of the contracts.
-        let budget = contracts.len() * 1024;
+        let budget = (contracts.len() * 1024).min(MOST_BYTES);
         let tuning = RuntimeTuning {
             jit_hot_threshold: 3,
             jit_worker_count: 3,
             resident_code_cache_bytes: budget,
-            idle_evict_duration: Some(Duration::from_millis(100)),
+            idle_evict_duration: Some(Duration::from_millis(50 * seconds)),
             eviction_sweep_interval: Duration::from_millis(10),
             event_drain_interval: Duration::from_millis(10),
             compiler_recycle_threshold: 50,
@@ -171,30 +189,89 @@ impl World {
         }
     }
 
-    /// Changes whatever can be changed.
-    fn meddle(&self) {
+    /// Changes whatever can be changed, and measures on the way.
+    fn meddle(&self, length: Duration) -> [Part; PARTS] {
         let random = &mut Random(0x5eed);
         let backend = &self.backend;
+        let (begin, mut parts, mut published) =
+            (Instant::now(), [(); PARTS].map(|()| Part::default()), 0);
         while !self.stop.load(Ordering::Relaxed) {
             let (_, code) = &self.contracts[random.below(self.contracts.len())];
+            let at = begin.elapsed().as_secs_f64() / length.as_secs_f64() * PARTS as f64;
+            let part = &mut parts[(at as usize).min(PARTS - 1)];
+            let request = request(code);
+            let lookup = Instant::now();
+            drop(backend.lookup(request.clone()));
+            part.lookups.push(lookup.elapsed());
             match random.below(60) {
-                0 => backend.clear_resident(),
+                0 if random.below(1 + length.as_secs() as usize / 2) == 0 => {
+                    backend.clear_resident();
+                }
                 1 => backend.set_enabled(false).unwrap(),
                 2..10 => backend.set_enabled(true).unwrap(),
                 10..14 => backend.pause(),
                 14..24 => backend.resume(),
-                24..28 => backend.compile_jit_sync(request(code)).unwrap(),
-                28..32 => drop(backend.status(&request(code).key)),
-                _ => backend.compile_jit(request(code)),
+                24..28 => backend.compile_jit_sync(request).unwrap(),
+                28..32 => drop(backend.status(&request.key)),
+                32..36 => {
+                    published += 1;
+                    let publication = Instant::now();
+                    backend.compile_jit_sync(numbered(published)).unwrap();
+                    part.publications.push(publication.elapsed());
+                }
+                #[cfg(target_os = "linux")]
+                36 => assert_eq!(in_a_child(|| assert!(!backend.enabled())), Some(0)),
+                _ => backend.compile_jit(request),
             }
             thread::sleep(Duration::from_micros(random.next() % 3000));
             let held = backend.stats().jit_total_bytes();
             assert!(held <= self.limit(), "{held} bytes are held, of {}", self.limit());
+            part.held = part.held.max(held);
         }
         while backend.is_paused() {
             backend.resume();
         }
         backend.set_enabled(true).unwrap();
+        parts
+    }
+}
+
+/// What was measured in one part of a run.
+#[derive(Default)]
+struct Part {
+    lookups: Vec<Duration>,
+    publications: Vec<Duration>,
+    /// Most bytes that were held.
+    held: u64,
+}
+
+impl Part {
+    /// The times of a look-up and a publication, undisturbed by other threads: what one in ten
+    /// falls below.
+    fn times(&mut self) -> Option<[Duration; 2]> {
+        let low = |times: &mut Vec<Duration>| {
+            let at = times.len() / 10;
+            (!times.is_empty()).then(|| *times.select_nth_unstable(at).1)
+        };
+        Some([low(&mut self.lookups)?, low(&mut self.publications)?])
+    }
+}
+
+/// Shows what was measured, and if a run was long, makes sure that nothing got slower.
+fn compare(mut parts: [Part; PARTS], length: Duration) {
+    let times: Vec<_> = parts.iter_mut().filter_map(Part::times).collect();
+    println!("part   look-up  publication      held");
+    for (at, (part, [lookup, publication])) in parts.iter().zip(&times).enumerate() {
+        let (lookup, publication) = (lookup.as_nanos(), publication.as_micros());
+        println!("{at:4} {lookup:6} ns {publication:9} us {:6} KiB", part.held >> 10);
+    }
+    if length < Duration::from_secs(60) {
+        return;
+    }
+    for which in 0..2 {
+        let least = |parts: &[[Duration; 2]]| parts.iter().map(|times| times[which]).min().unwrap();
+        let (early, late) = (least(&times[..3]), least(&times[PARTS - 3..]));
+        assert!(late < early * 3 / 2, "{early:?} at first, {late:?} at last");
     }
 }
 
@@ -202,10 +279,11 @@ impl World {
 fn soak() {
     let seconds = env::var("CRANEVM_SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
     let seconds: u64 = seconds.unwrap_or(2);
+    let length = Duration::from_secs(seconds);
     #[cfg(target_os = "linux")]
     let before = mapped_code();
-    let world = World::new(100 * seconds as usize);
-    thread::scope(|scope| {
+    let world = World::new(seconds);
+    let parts = thread::scope(|scope| {
         let runners: Vec<_> = (0..THREADS)
             .map(|n| {
                 scope.spawn({
@@ -214,17 +292,19 @@ fn soak() {
                 })
             })
             .collect();
-        let meddler = scope.spawn(|| world.meddle());
+        let meddler = scope.spawn(|| world.meddle(length));
         let start = Instant::now();
         // A runner that ended found a difference: no need to wait for the rest.
-        while start.elapsed() < Duration::from_secs(seconds)
+        while start.elapsed() < length
+            && !meddler.is_finished()
             && !runners.iter().any(|runner| runner.is_finished())
         {
             thread::sleep(Duration::from_millis(20));
         }
         world.stop.store(true, Ordering::Relaxed);
-        meddler.join().unwrap();
+        meddler.join().unwrap()
     });
+    compare(parts, length);
     let backend = &world.backend;
     assert!(backend.wait_idle(LONG));
     let stats = backend.stats();
