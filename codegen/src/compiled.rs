@@ -90,6 +90,8 @@ pub(crate) struct CompiledEntry {
     pub(crate) pc: u32,
     /// Index in [`CompiledCode::functions`] of the chunk it is in.
     pub(crate) function: u32,
+    /// Where in the function's code it is: not at its begin if that is of stencils.
+    pub(crate) offset: u32,
     /// Whether a jump may go here.
     pub(crate) is_jumpdest: bool,
     /// Whether a suspended frame resumes here.

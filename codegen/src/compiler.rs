@@ -9,7 +9,12 @@ use crate::{
     artifact::Identity,
     compiled::{CompiledEntry, FIRST_CHUNK},
     isa::{builder_for, finish_isa, host_builder, needed_machine},
-    translate::{Scratch, entry, translate_chunk},
+    stencils::FirstTier,
+    translate::{
+        Scratch,
+        entry::{self, EnterBy},
+        translate_chunk,
+    },
 };
 use alloy_primitives::B256;
 use cranelift_codegen::{
@@ -31,7 +36,10 @@ use revm_primitives::hardfork::SpecId;
 use std::{
     fmt,
     ops::Deref,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 use target_lexicon::Triple;
@@ -106,6 +114,8 @@ pub struct Compiler {
     control_plane: ControlPlane,
     scratch: Scratch,
     trampoline: Vec<u8>,
+    /// If the options ask for stencils.
+    first_tier: Option<Arc<FirstTier>>,
     absent_stub: Vec<u8>,
     /// Instructions built for the contract at hand.
     clif_instructions: u32,
@@ -150,9 +160,12 @@ impl Compiler {
     }
 
     fn with_isa(options: CompilerOptions, builder: isa::Builder) -> Result<Self, CompileError> {
+        let isa = finish_isa(&options, builder)?;
+        let first_tier = options.stencils.then(|| FirstTier::of(&*isa)).transpose()?;
         let mut compiler = Self {
             options,
-            isa: finish_isa(&options, builder)?,
+            first_tier,
+            isa,
             context: Context::new(),
             registers: regalloc2::Ctx::default(),
             control_plane: ControlPlane::default(),
@@ -163,7 +176,12 @@ impl Compiler {
         };
         let mut unused = CompileTimings::default();
         let target = compiler.isa.frontend_config();
-        entry::trampoline(target, &mut compiler.context.func, &mut compiler.scratch.builder);
+        entry::trampoline(
+            target,
+            EnterBy::Chunk,
+            &mut compiler.context.func,
+            &mut compiler.scratch.builder,
+        );
         compiler.trampoline = compiler.finish((0, 0), &mut unused)?.code_buffer().to_vec();
         compiler.context.clear();
         entry::absent_stub(target, &mut compiler.context.func, &mut compiler.scratch.builder);
@@ -219,6 +237,10 @@ impl Compiler {
         code: &[u8],
         spec_id: SpecId,
     ) -> Result<(Analysed, CompiledCode), CompileError> {
+        if let Some(first_tier) = &self.first_tier {
+            let first_tier = Arc::clone(first_tier);
+            return self.assemble(&first_tier, code, spec_id);
+        }
         let mut timings = CompileTimings::default();
         let start = Instant::now();
         let (program, pass_times) = analyze_timed(code, &self.pass_options(spec_id))?;
@@ -249,6 +271,41 @@ impl Compiler {
                 pass_times,
             },
         };
+        Ok((Analysed { program, id, made_by: self.identifies_as() }, compiled))
+    }
+
+    /// Puts a contract together from stencils: whole, without chunks to come.
+    fn assemble(
+        &self,
+        first_tier: &FirstTier,
+        code: &[u8],
+        spec_id: SpecId,
+    ) -> Result<(Analysed, CompiledCode), CompileError> {
+        let start = Instant::now();
+        let (assembled, functions) =
+            first_tier.compile(&self.absent_stub, code, spec_id, &self.options)?;
+        let timings = CompileTimings { codegen: start.elapsed(), ..CompileTimings::default() };
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let compiled = CompiledCode {
+            id,
+            spec_id,
+            code_len: code.len() as u32,
+            single_error: self.options.single_error,
+            force_hand_over: self.options.force_hand_over,
+            opcodes: compiled_opcodes(code, spec_id, self.options.foreign),
+            foreign: self.options.foreign,
+            functions,
+            entries: assembled.entries.iter().map(Into::into).collect(),
+            initial_memory: 0,
+            emulator: self.options.emulator,
+            timings,
+            report: CompileReport {
+                opcodes: assembled.opcodes,
+                blocks: assembled.blocks,
+                ..CompileReport::default()
+            },
+        };
+        let program = Program::without_blocks(spec_id, code.len() as u32, assembled.opcodes);
         Ok((Analysed { program, id, made_by: self.identifies_as() }, compiled))
     }
 
@@ -442,12 +499,14 @@ fn compiled_entries(program: &Program) -> Vec<CompiledEntry> {
     let of_chunks = program.entries.values().map(|entry| CompiledEntry {
         pc: entry.pc,
         function: CompiledCode::function_of(program.blocks[entry.block].chunk.index()),
+        offset: 0,
         is_jumpdest: entry.is_jumpdest,
         is_continuation: entry.is_continuation,
     });
     let absent = program.absent_targets().map(|block| CompiledEntry {
         pc: block.pc,
         function: CompiledCode::ABSENT_STUB,
+        offset: 0,
         is_jumpdest: true,
         is_continuation: false,
     });

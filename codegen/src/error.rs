@@ -18,6 +18,9 @@ pub enum CompileError {
     #[cfg(feature = "cranelift")]
     #[error(transparent)]
     Analysis(#[from] cranevm_passes::AnalysisError),
+    /// The first tier can't put contracts together on this machine, or not this one.
+    #[error("no code of stencils: {0}; an optimising level compiles it")]
+    Stencils(String),
     /// Cranelift refused a function: an error of the translator.
     #[error("chunk {chunk} (pc {pc:#x}): Cranelift refused its code: {message}")]
     Cranelift {

@@ -53,6 +53,34 @@ pub(crate) fn host_isa() -> Result<OwnedTargetIsa, CompileError> {
     finish_isa(&CompilerOptions::default(), host_builder()?)
 }
 
+/// Cranelift's code generator for stencils, for the machine of another one. Return addresses aren't
+/// signed: stencils run in a frame that was set up before.
+pub(crate) fn stencil_isa(frames: &dyn TargetIsa) -> Result<OwnedTargetIsa, CompileError> {
+    let unsupported = |error: &dyn fmt::Display| CompileError::UnsupportedTarget(error.to_string());
+    let mut builder = isa::lookup(frames.triple().clone()).map_err(|error| unsupported(&error))?;
+    let of_frames = ["sign_return_address", "sign_return_address_all", "use_bti"];
+    for flag in frames.isa_flags() {
+        if flag.as_bool() == Some(true) && !of_frames.contains(&flag.name) {
+            builder.enable(flag.name).map_err(|error| unsupported(&error))?;
+        }
+    }
+    let mut flags = settings::builder();
+    for (name, value) in [
+        ("opt_level", "none"),
+        ("regalloc_algorithm", "backtracking"),
+        ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+        ("preserve_frame_pointers", "true"),
+        ("enable_pinned_reg", "true"),
+        ("unwind_info", "false"),
+        ("machine_code_cfg_info", "true"),
+        ("enable_table_access_spectre_mitigation", "false"),
+        ("enable_heap_access_spectre_mitigation", "false"),
+    ] {
+        flags.set(name, value).map_err(|error| unsupported(&error))?;
+    }
+    builder.finish(settings::Flags::new(flags)).map_err(|error| unsupported(&error))
+}
+
 /// Cranelift's code generator for a machine, with the flags of an optimisation level.
 pub(crate) fn finish_isa(
     options: &CompilerOptions,

@@ -41,7 +41,12 @@ mod options;
 #[cfg(feature = "cranelift")]
 mod sources;
 #[cfg(feature = "cranelift")]
+#[allow(dead_code)]
+mod stencils;
+#[cfg(feature = "cranelift")]
 mod translate;
+#[cfg(feature = "cranelift")]
+mod words;
 
 #[cfg(feature = "cranelift")]
 pub use abi::NativeProgram;

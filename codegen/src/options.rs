@@ -32,6 +32,9 @@ impl OptimizationLevel {
 pub struct CompilerOptions {
     /// How much work goes into the code.
     pub opt_level: OptimizationLevel,
+    /// Put contracts together from stencils, whatever the level: in microseconds, whole, without
+    /// the passes. The options of passes and chunks have no effect then.
+    pub stencils: bool,
     /// Report every halt of a compiled frame as `OutOfGas`.
     pub single_error: bool,
     /// Don't merge identical basic blocks: the same as `PassSet::DEDUP` in `skip_passes`.

@@ -70,9 +70,7 @@ cranevm_passes::hash_sources! {
     "lib.rs",
     "options.rs",
     "sources.rs",
-    "translate/arithmetic.rs",
     "translate/assertions.rs",
-    "translate/bitwise.rs",
     "translate/calls.rs",
     "translate/chaos.rs",
     "translate/control.rs",
@@ -87,7 +85,11 @@ cranevm_passes::hash_sources! {
     "translate/regions.rs",
     "translate/shared.rs",
     "translate/state.rs",
-    "translate/word.rs",
+    "words/access.rs",
+    "words/arithmetic.rs",
+    "words/bitwise.rs",
+    "words/mod.rs",
+    "words/word.rs",
 }
 
 /// Hash of all sources that compiled code depends on.

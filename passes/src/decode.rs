@@ -32,7 +32,7 @@ pub struct Instruction {
 
 impl Instruction {
     /// Whether a jump may lead here, also where the opcode is foreign.
-    pub(crate) fn is_jumpdest(&self) -> bool {
+    pub fn is_jumpdest(&self) -> bool {
         self.opcode == Opcode::JUMPDEST
     }
 }
@@ -111,6 +111,20 @@ impl JumpDests {
         (word & bit != 0).then(|| (self.before[pc / 64] + below) as usize)
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        let last = self.words.len().wrapping_sub(1);
+        match (self.before.get(last), self.words.get(last)) {
+            (Some(before), Some(word)) => (before + word.count_ones()) as usize,
+            _ => 0,
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Whether `pc` is a target.
     pub fn contains(&self, pc: usize) -> bool {
         self.number(pc).is_some()
@@ -118,7 +132,7 @@ impl JumpDests {
 }
 
 /// Decodes `code` for a fork. The caller bounds the length of `code` to `u32`.
-pub(crate) fn decode(code: &[u8], spec: SpecId, foreign: OpcodeSet) -> Decoded {
+pub fn decode(code: &[u8], spec: SpecId, foreign: OpcodeSet) -> Decoded {
     let mut instructions = Vec::with_capacity(code.len() / 2 + 1);
     let mut words = vec![0u64; code.len().div_ceil(64)];
     let mut pc = 0;

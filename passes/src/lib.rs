@@ -27,7 +27,7 @@ pub mod decode;
 pub mod ir;
 pub mod pass_set;
 pub mod pipeline;
-mod sections;
+pub mod sections;
 pub mod sources;
 pub mod timing;
 mod transform;

@@ -54,6 +54,7 @@ impl Engine {
     /// If the backend can't be made.
     pub fn native(mut settings: NativeSettings) -> Self {
         settings.chaos = settings.chaos.map(chaos::reseeded);
+        settings.stencils |= are_stencils_asked_for();
         let settings = emulated_machine().map_or(settings, |machine| settings.on(machine));
         Self::with_backend(settings, settings.backend(true))
     }
@@ -142,6 +143,12 @@ impl Engine {
             backend.clear_resident();
         }
     }
+}
+
+/// Whether contracts are put together from stencils, whatever an engine's settings:
+/// `CRANEVM_STENCILS` is set.
+pub fn are_stencils_asked_for() -> bool {
+    std::env::var_os("CRANEVM_STENCILS").is_some()
 }
 
 /// The machine that compiled code is for, if it is emulated: `CRANEVM_ENGINE`, which is `aarch64`,

@@ -18,6 +18,8 @@ use std::{fmt, sync::Arc, time::Duration};
 pub struct NativeSettings {
     /// How much work goes into the code.
     pub opt_level: OptimizationLevel,
+    /// Contracts are put together from stencils.
+    pub stencils: bool,
     /// Each basic block is a chunk of its own.
     pub one_block_per_chunk: bool,
     /// Most basic blocks that run natively at a time.
@@ -57,6 +59,7 @@ impl NativeSettings {
     /// The baseline.
     pub const BASELINE: Self = Self {
         opt_level: OptimizationLevel::None,
+        stencils: false,
         one_block_per_chunk: false,
         force_hand_over: None,
         compile_all: true,
@@ -212,6 +215,7 @@ impl NativeSettings {
 
     /// Sets what isn't part of a backend's configuration.
     const fn adjust(self, options: &mut CompilerOptions) {
+        options.stencils = self.stencils;
         options.one_block_per_chunk = self.one_block_per_chunk;
         options.force_hand_over = self.force_hand_over;
         options.compile_all = self.compile_all;
@@ -232,6 +236,7 @@ impl fmt::Display for NativeSettings {
         }
         write!(f, "-{}", format!("{:?}", self.opt_level).to_lowercase())?;
         for (is_set, name) in [
+            (self.stencils, "stencils"),
             (self.one_block_per_chunk, "one-block-per-chunk"),
             (!self.compile_all, "likely"),
             (self.debug_assertions, "asserting"),

@@ -14,6 +14,8 @@ use std::fmt;
 pub enum Policy {
     /// All of them, at their first call, by the thread that calls.
     Blocking,
+    /// The same, of stencils.
+    Stencils,
     /// Those that are called often or burn much gas, in the background, in tiers: as in a node.
     Background,
 }
@@ -33,14 +35,20 @@ impl NativeEngine {
     /// # Errors
     /// Those of [`JitBackend::new`].
     pub fn start(&self) -> cranevm::Result<JitBackend> {
-        let blocking = self.policy == Policy::Blocking;
-        JitBackend::new(RuntimeConfig {
+        let blocking = !self.is_background();
+        let config = RuntimeConfig {
             enabled: true,
             blocking,
             single_error: false,
             tuning: RuntimeTuning { jit_opt_level: self.opt_level, ..RuntimeTuning::default() },
             ..RuntimeConfig::default()
-        })
+        };
+        match self.policy {
+            Policy::Stencils => {
+                JitBackend::with_compiler_options(config, |options| options.stencils = true)
+            }
+            Policy::Blocking | Policy::Background => JitBackend::new(config),
+        }
     }
 
     /// Whether contracts are compiled beside the thread that executes.
@@ -54,6 +62,7 @@ impl fmt::Display for NativeEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.policy {
             Policy::Blocking => "native",
+            Policy::Stencils => return f.write_str("stencils"),
             Policy::Background => "defaults",
         })?;
         match self.opt_level {

@@ -68,7 +68,10 @@ impl ProgramTables {
         let addresses = code
             .entries
             .iter()
-            .map(|entry| AtomicPtr::new(address(entry.function as usize).cast_mut()))
+            .map(|entry| {
+                let function = address(entry.function as usize);
+                AtomicPtr::new(function.wrapping_add(entry.offset as usize).cast_mut())
+            })
             .collect();
         Self {
             spec_id: code.spec_id,

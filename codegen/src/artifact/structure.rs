@@ -29,7 +29,7 @@ const MAX_CODE_LEN: usize = 0;
 const MAX_ENTRIES: usize = 0;
 
 /// Bytes of an entry point.
-const ENTRY_LEN: usize = 9;
+const ENTRY_LEN: usize = 13;
 /// Bytes of a function's length.
 const LENGTH_LEN: usize = 4;
 
@@ -53,9 +53,10 @@ pub(super) fn write(code: &CompiledCode, out: &mut Vec<u8>) {
     for set in [code.opcodes, code.foreign] {
         out.extend_from_slice(&set.to_le_bytes::<SET_LEN>());
     }
-    for &CompiledEntry { pc, function, is_jumpdest, is_continuation } in &code.entries {
+    for &CompiledEntry { pc, function, offset, is_jumpdest, is_continuation } in &code.entries {
         out.extend_from_slice(&pc.to_le_bytes());
         out.extend_from_slice(&function.to_le_bytes());
+        out.extend_from_slice(&offset.to_le_bytes());
         let jumpdest = if is_jumpdest { IS_JUMPDEST } else { 0 };
         let continuation = if is_continuation { IS_CONTINUATION } else { 0 };
         out.push(jumpdest | continuation);
@@ -85,7 +86,7 @@ pub(super) fn read(
     let lengths = reader.items(header.functions, LENGTH_LEN)?;
     let functions = read_functions(lengths, &mut reader)?;
     reader.finish()?;
-    let entries = read_entries(entries, header.code_len, functions.len())?;
+    let entries = read_entries(entries, header.code_len, &functions)?;
     Ok(CompiledCode {
         id: 0,
         spec_id: expected.spec_id,
@@ -133,23 +134,30 @@ fn read_functions(lengths: &[u8], code: &mut Reader<'_>) -> Result<Vec<Vec<u8>>,
 fn read_entries(
     bytes: &[u8],
     code_len: u32,
-    functions: usize,
+    functions: &[Vec<u8>],
 ) -> Result<Vec<CompiledEntry>, ArtifactError> {
     let malformed = |what| Err(ArtifactError::Malformed(what));
     let mut seen = Seen { jumpdests: Places::new(code_len), continuations: Places::new(code_len) };
     let mut entries = Vec::with_capacity(bytes.len() / ENTRY_LEN);
-    for &[p0, p1, p2, p3, f0, f1, f2, f3, flags] in bytes.as_chunks::<ENTRY_LEN>().0 {
+    for &[p0, p1, p2, p3, f0, f1, f2, f3, o0, o1, o2, o3, flags] in bytes.as_chunks::<ENTRY_LEN>().0
+    {
         let entry = CompiledEntry {
             pc: u32::from_le_bytes([p0, p1, p2, p3]),
             function: u32::from_le_bytes([f0, f1, f2, f3]),
+            offset: u32::from_le_bytes([o0, o1, o2, o3]),
             is_jumpdest: flags & IS_JUMPDEST != 0,
             is_continuation: flags & IS_CONTINUATION != 0,
         };
         if flags & !(IS_JUMPDEST | IS_CONTINUATION) != 0 {
             return malformed("an entry point with unknown flags");
         }
-        if entry.function < CompiledCode::ABSENT_STUB || entry.function as usize >= functions {
+        if entry.function < CompiledCode::ABSENT_STUB || entry.function as usize >= functions.len()
+        {
             return malformed("an entry point in no chunk");
+        }
+        let len = functions[entry.function as usize].len();
+        if entry.offset > 0 && entry.offset as usize >= len {
+            return malformed("an entry point beyond its function");
         }
         seen.add(&entry, code_len)?;
         entries.push(entry);

@@ -1,14 +1,32 @@
 //! Calls out of compiled code: builtins under the stack-call convention, and delegated opcodes.
 
-use super::{Translator, bitwise, trusted, word::Word};
+use super::{Translator, trusted};
 use crate::{
     abi::offsets,
     builtins::{Builtin, Signature},
+    words::{self, Word},
 };
-use cranelift_codegen::ir::{self, AbiParam, BlockArg, InstBuilder, types};
+use cranelift_codegen::{
+    ir::{self, AbiParam, BlockArg, InstBuilder, types},
+    isa::CallConv,
+};
 use cranelift_frontend::FunctionBuilder;
 use cranevm_passes::ir::{entities::Inst, opcode::Opcode, program::Output};
 use revm_primitives::U256;
+
+/// The signature of a builtin in Cranelift's IR.
+pub(crate) fn builtin_signature(signature: Signature, call_conv: CallConv) -> ir::Signature {
+    let mut clif = ir::Signature::new(call_conv);
+    let (params, returns) = match signature {
+        Signature::Words => (1, 0),
+        Signature::Calldata => (3, 1),
+        Signature::Memory => (5, 2),
+        Signature::Delegate => (4, 1),
+    };
+    clif.params = vec![AbiParam::new(types::I64); params];
+    clif.returns = vec![AbiParam::new(types::I64); returns];
+    clif
+}
 
 impl Translator<'_, '_> {
     /// Calls a builtin; its result, if it has one.
@@ -43,15 +61,7 @@ impl Translator<'_, '_> {
         if let Some(known) = self.signatures[signature as usize] {
             return known;
         }
-        let mut clif = ir::Signature::new(self.default_call_conv);
-        let (params, returns) = match signature {
-            Signature::Words => (1, 0),
-            Signature::Calldata => (3, 1),
-            Signature::Memory => (5, 2),
-            Signature::Delegate => (4, 1),
-        };
-        clif.params = vec![AbiParam::new(types::I64); params];
-        clif.returns = vec![AbiParam::new(types::I64); returns];
+        let clif = builtin_signature(signature, self.default_call_conv);
         *self.signatures[signature as usize].insert(self.b.import_signature(clif))
     }
 
@@ -137,9 +147,9 @@ impl Translator<'_, '_> {
         match divisor {
             Some(divisor) if divisor.is_power_of_two() => self.binary(inst, |x, _, b| {
                 if is_div {
-                    bitwise::shr(U256::from(divisor.trailing_zeros()), x, b)
+                    words::shr(U256::from(divisor.trailing_zeros()), x, b)
                 } else {
-                    bitwise::and(x, Word::constant(divisor - U256::from(1)), b)
+                    words::and(x, Word::constant(divisor - U256::from(1)), b)
                 }
             }),
             _ => self.call_words(inst),

@@ -18,13 +18,11 @@
 //! Cost: what is decided on and done at an instruction is in proportion to the words of its block,
 //! of which there is a bounded number.
 
-use super::{
-    STACK_WORD, Translator, trusted,
-    word::{Limb, Word},
-};
+use super::{STACK_WORD, Translator, trusted};
 use crate::{
     abi::offsets,
     chaos::{Chaos, Dice, Perturbation, Roll},
+    words::{Limb, Word},
 };
 use cranelift_codegen::ir::{InstBuilder, condcodes::IntCC, types};
 use cranevm_passes::{

@@ -4,8 +4,8 @@
 //! program's map and enters by ordinal, through comparisons or one jump table for this chunk's
 //! entry points and through the entry table for all others.
 
-use super::{Translator, chunk_signature, trusted, word::Limb};
-use crate::abi::offsets;
+use super::{Translator, chunk_signature, trusted};
+use crate::{abi::offsets, words::Limb};
 use cranelift_codegen::ir::{
     self, BlockArg, BlockCall, InstBuilder, JumpTableData, condcodes::IntCC, types,
 };

@@ -5,7 +5,10 @@
 use super::chunk_signature;
 use crate::abi::{STATUS_ABSENT_ENTRY, offsets};
 use cranelift_codegen::{
-    ir::{AbiParam, Block, Function, InstBuilder, MemFlagsData, Signature, types},
+    ir::{
+        AbiParam, Block, ExtFuncData, ExternalName, Function, InstBuilder, MemFlagsData, Signature,
+        UserExternalName, types,
+    },
     isa::{CallConv, TargetFrontendConfig},
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -32,10 +35,20 @@ pub(crate) fn begin<'a>(
     (b, block)
 }
 
+/// How a program is entered with what was loaded.
+pub(crate) enum EnterBy {
+    /// By calling the chunk, which has a frame of its own.
+    Chunk,
+    /// By calling what follows the entry, with a function's signature: it takes the address of the
+    /// code in place of the ordinal.
+    Call(Signature),
+}
+
 /// The entry from Rust: `extern "C" fn(context) -> status`. Loads what chunks keep in
 /// registers, and enters through the entry table.
 pub(crate) fn trampoline(
     target: TargetFrontendConfig,
+    enter: EnterBy,
     func: &mut Function,
     scratch: &mut FunctionBuilderContext,
 ) {
@@ -50,11 +63,23 @@ pub(crate) fn trampoline(
     let offset = b.ins().ishl_imm_s(index, 3);
     let slot = b.ins().iadd(table, offset);
     let chunk = b.ins().load(types::I64, flags, slot, 0);
-    let signature = b.import_signature(chunk_signature());
     // For the caller, the pinned register is one like any other that a callee saves.
     let saved = b.ins().get_pinned_reg(types::I64);
     b.ins().set_pinned_reg(context);
-    let call = b.ins().call_indirect(signature, chunk, &[stack, gas, ordinal]);
+    let call = match enter {
+        EnterBy::Chunk => {
+            let signature = b.import_signature(chunk_signature());
+            b.ins().call_indirect(signature, chunk, &[stack, gas, ordinal])
+        }
+        EnterBy::Call(signature) => {
+            let signature = b.import_signature(signature);
+            let name = UserExternalName { namespace: 0, index: 0 };
+            let name = ExternalName::user(b.func.declare_imported_user_function(name));
+            let data = ExtFuncData { name, signature, colocated: true, patchable: false };
+            let callee = b.import_function(data);
+            b.ins().call(callee, &[stack, gas, chunk])
+        }
+    };
     let status = b.inst_results(call)[0];
     b.ins().set_pinned_reg(saved);
     b.ins().return_(&[status]);

@@ -1,11 +1,11 @@
 //! Opcodes that read a word of the frame: from the context, or from revm's own frame input.
 
-use super::{
-    Translator, trusted, unaligned,
-    word::{Limb, Word},
+use super::Translator;
+use crate::{
+    abi::offsets,
+    words::{Word, address, call_value},
 };
-use crate::abi::offsets;
-use cranelift_codegen::ir::{self, InstBuilder, types};
+use cranelift_codegen::ir::{InstBuilder, types};
 use cranevm_passes::ir::{entities::Inst, opcode::Opcode};
 
 /// Bits that bound a length in bytes: no buffer is longer.
@@ -20,9 +20,18 @@ impl Translator<'_, '_> {
             Opcode::CALLDATASIZE => self.length(offsets::CALLDATA_LEN),
             Opcode::RETURNDATASIZE => self.length(offsets::RETURN_DATA_LEN),
             Opcode::GAS => self.exact_gas(self.gas_after(inst)),
-            Opcode::ADDRESS => self.address(offsets::INPUT_TARGET),
-            Opcode::CALLER => self.address(offsets::INPUT_CALLER),
-            Opcode::CALLVALUE => self.call_value(),
+            Opcode::ADDRESS => {
+                let input = self.load_context(types::I64, offsets::INPUT);
+                address(input, offsets::INPUT_TARGET, &mut self.b)
+            }
+            Opcode::CALLER => {
+                let input = self.load_context(types::I64, offsets::INPUT);
+                address(input, offsets::INPUT_CALLER, &mut self.b)
+            }
+            Opcode::CALLVALUE => {
+                let input = self.load_context(types::I64, offsets::INPUT);
+                call_value(input, &mut self.b)
+            }
             opcode => unreachable!("{opcode:?} isn't read from the frame"),
         };
         self.define(result, word);
@@ -38,26 +47,5 @@ impl Translator<'_, '_> {
         let exact =
             if gas_after == 0 { gas } else { self.b.ins().iadd_imm_s(gas, gas_after as i64) };
         Word::narrow(exact, 64)
-    }
-
-    /// An address of the frame input: 20 bytes, big-endian.
-    fn address(&mut self, at: i32) -> Word {
-        let input = self.load_context(types::I64, offsets::INPUT);
-        let mut part = |ty: ir::Type, offset: i32| {
-            let bytes = self.b.ins().load(ty, unaligned(), input, at + offset);
-            self.b.ins().bswap(bytes)
-        };
-        let (l0, l1, top) = (part(types::I64, 12), part(types::I64, 4), part(types::I32, 0));
-        let l2 = self.b.ins().uextend(types::I64, top);
-        Word::new([Limb::Value(l0), Limb::Value(l1), Limb::Value(l2), Limb::ZERO], 160)
-    }
-
-    fn call_value(&mut self) -> Word {
-        let input = self.load_context(types::I64, offsets::INPUT);
-        let limbs = std::array::from_fn(|limb| {
-            let offset = offsets::INPUT_VALUE + 8 * limb as i32;
-            Limb::Value(self.b.ins().load(types::I64, trusted(), input, offset))
-        });
-        Word::new(limbs, 256)
     }
 }

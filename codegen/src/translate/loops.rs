@@ -6,7 +6,8 @@
 //! from it writes them back ([`Translator::write_back`]), so nobody outside needs to know. What is
 //! saved is the way of each word through memory from one iteration to the next, and the check.
 
-use super::{Translator, word::Limb, word::Word};
+use super::Translator;
+use crate::words::{Limb, Word};
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, types};
 use cranevm_passes::{
     analysis::regions::Kind,

@@ -3,13 +3,11 @@
 //! An access is inline if it lies within memory as it is; else a cold path grows memory, charging
 //! gas as revm does, or fails. Once an offset has passed the check it is known to be narrow.
 
-use super::{
-    Translator, unaligned,
-    word::{Limb, Word},
-};
+use super::{Translator, unaligned};
 use crate::{
     abi::offsets,
     builtins::{Buffer, Builtin, MAX_MEMORY},
+    words::{Limb, Word, load_big_endian},
 };
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, condcodes::IntCC, types};
 use cranevm_passes::ir::{
@@ -56,7 +54,7 @@ impl Translator<'_, '_> {
         let offset = self.program.args(inst)[0];
         let (pointer, at) = self.memory_pointer(inst, offset, Access::Word);
         if let Some(result) = self.wanted(inst) {
-            let word = self.load_big_endian(pointer, at);
+            let word = load_big_endian(pointer, at, &mut self.b);
             self.define(result, word);
         }
     }
@@ -98,15 +96,6 @@ impl Translator<'_, '_> {
         let (pointer, at) = self.memory_pointer(inst, offset, Access::Byte);
         let byte = word.limbs[0].value(&mut self.b);
         self.b.ins().istore8(unaligned(), byte, pointer, at);
-    }
-
-    fn load_big_endian(&mut self, pointer: ir::Value, at: i32) -> Word {
-        let limbs = std::array::from_fn(|limb| {
-            let offset = at + 24 - 8 * limb as i32;
-            let part = self.b.ins().load(types::I64, unaligned(), pointer, offset);
-            Limb::Value(self.b.ins().bswap(part))
-        });
-        Word::new(limbs, 256)
     }
 
     /// Makes sure that the accessed bytes are in memory; where they are.
@@ -237,7 +226,7 @@ impl Translator<'_, '_> {
         self.b.ins().jump(go_on, &[BlockArg::Value(scratch)]);
 
         self.b.switch_to_block(go_on);
-        let word = self.load_big_endian(pointer, 0);
+        let word = load_big_endian(pointer, 0, &mut self.b);
         self.define(result, word);
     }
 }

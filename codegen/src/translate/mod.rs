@@ -6,9 +6,7 @@
 //! them or the only successor takes them off. What only one opcode needs is in the file of its
 //! family.
 
-mod arithmetic;
 mod assertions;
-mod bitwise;
 mod calls;
 mod chaos;
 mod control;
@@ -22,13 +20,14 @@ mod refine;
 mod regions;
 mod shared;
 mod state;
-mod word;
 
 use crate::{
     builtins::{Builtin, Signature},
     chaos::{Decision, Dice},
     options::CompilerOptions,
+    words::{Computation, Word, computation},
 };
+pub(crate) use calls::builtin_signature;
 use cranelift_codegen::{
     ir::{self, AbiParam, MemFlagsData, types},
     isa::{CallConv, TargetFrontendConfig},
@@ -52,7 +51,6 @@ use gas::Exits;
 use regions::Known;
 use shared::Shared;
 use state::{BlockState, Content};
-use word::Word;
 
 /// Bytes of a stack word.
 const STACK_WORD: i32 = 32;
@@ -346,35 +344,19 @@ impl Translator<'_, '_> {
     }
 
     fn native(&mut self, inst: Inst, opcode: Opcode) {
-        match opcode {
-            Opcode::ADD => self.binary(inst, arithmetic::add),
-            Opcode::SUB => self.binary(inst, arithmetic::sub),
-            Opcode::MUL => self.binary(inst, arithmetic::mul),
-            Opcode::AND => self.binary(inst, bitwise::and),
-            Opcode::OR => self.binary(inst, bitwise::or),
-            Opcode::XOR => self.binary(inst, bitwise::xor),
-            Opcode::NOT => self.unary(inst, bitwise::not),
-            Opcode::ISZERO => self.unary(inst, bitwise::is_zero),
-            Opcode::CLZ => self.unary(inst, bitwise::leading_zeros),
-            Opcode::EQ => self.binary(inst, bitwise::equal),
-            Opcode::LT => self.binary(inst, bitwise::less_than),
-            Opcode::GT => self.binary(inst, |x, y, b| bitwise::less_than(y, x, b)),
-            Opcode::SLT => self.binary(inst, bitwise::signed_less_than),
-            Opcode::SGT => self.binary(inst, |x, y, b| bitwise::signed_less_than(y, x, b)),
-            Opcode::CALLDATALOAD => self.calldataload(inst),
+        match computation(opcode) {
+            Some(Computation::Unary(op)) => self.unary(inst, op),
+            Some(Computation::Binary(op)) => self.binary(inst, op),
+            _ if opcode == Opcode::CALLDATALOAD => self.calldataload(inst),
             _ => self.environment(inst),
         }
     }
 
     /// Natively, where a constant operand allows it, else by a builtin.
     fn words(&mut self, inst: Inst, opcode: Opcode) {
-        match opcode {
-            Opcode::DIV | Opcode::MOD => self.division(inst),
-            Opcode::SHL => self.by_constant(inst, bitwise::shl),
-            Opcode::SHR => self.by_constant(inst, bitwise::shr),
-            Opcode::SAR => self.by_constant(inst, bitwise::sar),
-            Opcode::BYTE => self.by_constant(inst, bitwise::byte),
-            Opcode::SIGNEXTEND => self.by_constant(inst, bitwise::sign_extend),
+        match computation(opcode) {
+            Some(Computation::ByConstant(op)) => self.by_constant(inst, op),
+            _ if matches!(opcode, Opcode::DIV | Opcode::MOD) => self.division(inst),
             _ => self.call_words(inst),
         }
     }

@@ -7,7 +7,8 @@
 //!
 //! Cost: a few comparisons of words for each branch.
 
-use super::{Translator, word::Word};
+use super::Translator;
+use crate::words::Word;
 use cranevm_passes::{
     analysis::regions::Kind,
     ir::{

@@ -7,7 +7,8 @@
 //! A block with one predecessor starts with all that is known at that one's end. Where several
 //! meet, what they agree on is known, unless one of them is still to be translated.
 
-use super::{Translator, word::Word};
+use super::Translator;
+use crate::words::Word;
 use cranelift_codegen::ir;
 use cranevm_passes::{
     analysis::regions::{Kind, position},

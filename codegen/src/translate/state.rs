@@ -4,7 +4,8 @@
 //! then, so a word that only moves through a block is never loaded. Before a slot is
 //! overwritten, whoever still needs its content is loaded ([`Translator::clobber`]).
 
-use super::{STACK_WORD, Translator, trusted, unaligned, word::Limb, word::Word};
+use super::{STACK_WORD, Translator, trusted, unaligned};
+use crate::words::{Limb, Word};
 use cranelift_codegen::ir::{self, InstBuilder, types};
 use cranelift_entity::EntityRef;
 use cranevm_passes::ir::{

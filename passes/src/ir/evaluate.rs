@@ -5,7 +5,7 @@ use alloy_primitives::U256;
 
 /// The result of an opcode that computes it from its arguments alone; `None` for any other. EXP
 /// isn't among them, for it charges gas by its exponent.
-pub(crate) fn evaluate(opcode: Opcode, args: &[U256]) -> Option<U256> {
+pub fn evaluate(opcode: Opcode, args: &[U256]) -> Option<U256> {
     Some(match *args {
         [x] => match opcode {
             Opcode::ISZERO => U256::from(x.is_zero()),

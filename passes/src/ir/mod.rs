@@ -1,7 +1,7 @@
 //! The intermediate representation: a program of blocks whose stack is lifted to values.
 
 pub mod entities;
-pub(crate) mod evaluate;
+pub mod evaluate;
 pub mod implementation;
 pub mod opcode;
 pub mod program;

@@ -52,6 +52,25 @@ pub struct Program {
     pub opcode_count: u32,
 }
 
+impl Program {
+    /// What is said of a contract that was compiled without an analysis: nothing is in it.
+    pub fn without_blocks(spec_id: SpecId, code_len: u32, opcode_count: u32) -> Self {
+        Self {
+            spec_id,
+            code_len,
+            blocks: PrimaryMap::new(),
+            insts: PrimaryMap::new(),
+            values: PrimaryMap::new(),
+            arg_pool: Vec::new(),
+            output_pool: Vec::new(),
+            target_pool: Vec::new(),
+            entries: PrimaryMap::new(),
+            chunks: PrimaryMap::new(),
+            opcode_count,
+        }
+    }
+}
+
 /// A half-open range of keys or pool indices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {

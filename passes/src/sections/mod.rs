@@ -1,4 +1,4 @@
 //! Checks and charges combined for a whole block.
 
 pub(crate) mod gas;
-pub(crate) mod stack;
+pub mod stack;

@@ -34,7 +34,7 @@ fn stack_effect<'a>(instructions: impl Iterator<Item = &'a Instruction>) -> Stac
 }
 
 /// Words that an instruction needs on the stack, and by how many it changes the height.
-fn touched_and_change(instruction: &Instruction) -> (i32, i32) {
+pub fn touched_and_change(instruction: &Instruction) -> (i32, i32) {
     match instruction.form {
         Form::JumpDest | Form::Stop | Form::HandOver | Form::Foreign => (0, 0),
         Form::Push => (0, 1),

@@ -12,6 +12,7 @@ pub(super) fn write(frame: FrameWriter, options: &CompilerOptions) -> FrameWrite
     // Exhaustive, so that no option is forgotten.
     let CompilerOptions {
         opt_level,
+        stencils,
         single_error,
         no_dedup,
         no_dse,
@@ -35,6 +36,7 @@ pub(super) fn write(frame: FrameWriter, options: &CompilerOptions) -> FrameWrite
     let Chaos { seed, from, until } = chaos.unwrap_or(Chaos::new(0));
     frame
         .u8(opt_level as u8)
+        .bool(stencils)
         .bool(single_error)
         .bool(no_dedup)
         .bool(no_dse)
@@ -67,6 +69,7 @@ pub(super) fn read(fields: &mut FrameReader<'_>) -> Result<CompilerOptions, Wire
     let opt_level = levels.into_iter().find(|&known| known as u8 == level);
     Ok(CompilerOptions {
         opt_level: opt_level.ok_or(WireError::BadValue { field: "opt_level" })?,
+        stencils: fields.bool("stencils")?,
         single_error: fields.bool("single_error")?,
         no_dedup: fields.bool("no_dedup")?,
         no_dse: fields.bool("no_dse")?,

@@ -16,6 +16,7 @@ fn setup() -> Setup {
 /// Every option differs from its default.
 fn options() -> CompilerOptions {
     CompilerOptions {
+        stencils: true,
         opt_level: OptimizationLevel::Aggressive,
         single_error: true,
         no_dedup: true,

@@ -14,7 +14,7 @@ use revm_primitives::U256;
 
 /// 64 bits of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Limb {
+pub(crate) enum Limb {
     /// Known at compile time.
     Const(u64),
     /// An `i64`.
@@ -25,18 +25,18 @@ pub(super) enum Limb {
 
 /// A 256-bit word.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Word {
+pub(crate) struct Word {
     /// Least significant limb first.
-    pub(super) limbs: [Limb; 4],
+    pub(crate) limbs: [Limb; 4],
     /// The word is less than `2^bits`.
-    pub(super) bits: u16,
+    pub(crate) bits: u16,
 }
 
 impl Limb {
-    pub(super) const ZERO: Self = Self::Const(0);
+    pub(crate) const ZERO: Self = Self::Const(0);
 
     /// The limb as an `i64`.
-    pub(super) fn value(self, b: &mut FunctionBuilder<'_>) -> ir::Value {
+    pub(crate) fn value(self, b: &mut FunctionBuilder<'_>) -> ir::Value {
         match self {
             Self::Const(bits) => b.ins().iconst(types::I64, bits as i64),
             Self::Value(value) => value,
@@ -44,11 +44,11 @@ impl Limb {
         }
     }
 
-    pub(super) fn is_zero(self) -> bool {
+    pub(crate) fn is_zero(self) -> bool {
         self == Self::ZERO
     }
 
-    pub(super) fn and(self, other: Self, b: &mut FunctionBuilder<'_>) -> Self {
+    pub(crate) fn and(self, other: Self, b: &mut FunctionBuilder<'_>) -> Self {
         match (self, other) {
             (Self::Const(x), Self::Const(y)) => Self::Const(x & y),
             (Self::Const(0), _) | (_, Self::Const(0)) => Self::ZERO,
@@ -62,7 +62,7 @@ impl Limb {
         }
     }
 
-    pub(super) fn or(self, other: Self, b: &mut FunctionBuilder<'_>) -> Self {
+    pub(crate) fn or(self, other: Self, b: &mut FunctionBuilder<'_>) -> Self {
         match (self, other) {
             (Self::Const(x), Self::Const(y)) => Self::Const(x | y),
             (Self::Const(0), limb) | (limb, Self::Const(0)) => limb,
@@ -76,7 +76,7 @@ impl Limb {
         }
     }
 
-    pub(super) fn xor(self, other: Self, b: &mut FunctionBuilder<'_>) -> Self {
+    pub(crate) fn xor(self, other: Self, b: &mut FunctionBuilder<'_>) -> Self {
         match (self, other) {
             (Self::Const(x), Self::Const(y)) => Self::Const(x ^ y),
             (Self::Const(0), limb) | (limb, Self::Const(0)) => limb,
@@ -89,7 +89,7 @@ impl Limb {
         }
     }
 
-    pub(super) fn not(self, b: &mut FunctionBuilder<'_>) -> Self {
+    pub(crate) fn not(self, b: &mut FunctionBuilder<'_>) -> Self {
         match self {
             Self::Const(x) => Self::Const(!x),
             limb => {
@@ -100,7 +100,7 @@ impl Limb {
     }
 
     /// Shifted left by less than 64.
-    pub(super) fn shl(self, amount: u32, b: &mut FunctionBuilder<'_>) -> Self {
+    pub(crate) fn shl(self, amount: u32, b: &mut FunctionBuilder<'_>) -> Self {
         match self {
             limb if amount == 0 => limb,
             Self::Const(x) => Self::Const(x << amount),
@@ -112,7 +112,7 @@ impl Limb {
     }
 
     /// Shifted right by less than 64, zeros coming in.
-    pub(super) fn shr(self, amount: u32, b: &mut FunctionBuilder<'_>) -> Self {
+    pub(crate) fn shr(self, amount: u32, b: &mut FunctionBuilder<'_>) -> Self {
         match self {
             limb if amount == 0 => limb,
             Self::Const(x) => Self::Const(x >> amount),
@@ -122,7 +122,7 @@ impl Limb {
     }
 
     /// Shifted right by less than 64, copies of the sign coming in.
-    pub(super) fn sar(self, amount: u32, b: &mut FunctionBuilder<'_>) -> Self {
+    pub(crate) fn sar(self, amount: u32, b: &mut FunctionBuilder<'_>) -> Self {
         match self {
             limb if amount == 0 => limb,
             Self::Const(x) => Self::Const(((x as i64) >> amount) as u64),
@@ -133,26 +133,26 @@ impl Limb {
 }
 
 impl Word {
-    pub(super) fn constant(word: U256) -> Self {
+    pub(crate) fn constant(word: U256) -> Self {
         Self { limbs: word.as_limbs().map(Limb::Const), bits: word.bit_len() as u16 }
     }
 
     /// A comparison's result.
-    pub(super) fn flag(flag: ir::Value) -> Self {
+    pub(crate) fn flag(flag: ir::Value) -> Self {
         Self { limbs: [Limb::Flag(flag), Limb::ZERO, Limb::ZERO, Limb::ZERO], bits: 1 }
     }
 
-    pub(super) fn bool(value: bool) -> Self {
+    pub(crate) fn bool(value: bool) -> Self {
         Self::constant(U256::from(value))
     }
 
     /// A word of one limb.
-    pub(super) fn narrow(value: ir::Value, bits: u16) -> Self {
+    pub(crate) fn narrow(value: ir::Value, bits: u16) -> Self {
         Self { limbs: [Limb::Value(value), Limb::ZERO, Limb::ZERO, Limb::ZERO], bits }
     }
 
     /// A word of any limbs; limbs beyond `bits` become the constant zero.
-    pub(super) fn new(mut limbs: [Limb; 4], bits: u16) -> Self {
+    pub(crate) fn new(mut limbs: [Limb; 4], bits: u16) -> Self {
         for (index, limb) in limbs.iter_mut().enumerate() {
             if index as u16 * 64 >= bits {
                 *limb = Limb::ZERO;
@@ -162,7 +162,7 @@ impl Word {
     }
 
     /// The constant that the word is, if all its limbs are known.
-    pub(super) fn as_const(&self) -> Option<U256> {
+    pub(crate) fn as_const(&self) -> Option<U256> {
         let mut limbs = [0; 4];
         for (slot, limb) in limbs.iter_mut().zip(self.limbs) {
             match limb {
@@ -174,29 +174,29 @@ impl Word {
     }
 
     /// Whether the word fits one limb.
-    pub(super) fn is_narrow(&self) -> bool {
+    pub(crate) fn is_narrow(&self) -> bool {
         self.bits <= 64
     }
 
     /// The union of the upper three limbs: zero if the word fits 64 bits.
-    pub(super) fn high_union(&self, b: &mut FunctionBuilder<'_>) -> Limb {
+    pub(crate) fn high_union(&self, b: &mut FunctionBuilder<'_>) -> Limb {
         let [_, l1, l2, l3] = self.limbs;
         l1.or(l2, b).or(l3, b)
     }
 
     /// A value that is zero exactly if the word is: for `brif` and comparisons with zero.
-    pub(super) fn union(&self, b: &mut FunctionBuilder<'_>) -> Limb {
+    pub(crate) fn union(&self, b: &mut FunctionBuilder<'_>) -> Limb {
         let high = self.high_union(b);
         self.limbs[0].or(high, b)
     }
 
     /// Limbs 0 and 1 as an `i128`.
-    pub(super) fn low128(&self, b: &mut FunctionBuilder<'_>) -> ir::Value {
+    pub(crate) fn low128(&self, b: &mut FunctionBuilder<'_>) -> ir::Value {
         concat(self.limbs[0], self.limbs[1], b)
     }
 
     /// Limbs 2 and 3 as an `i128`.
-    pub(super) fn high128(&self, b: &mut FunctionBuilder<'_>) -> ir::Value {
+    pub(crate) fn high128(&self, b: &mut FunctionBuilder<'_>) -> ir::Value {
         concat(self.limbs[2], self.limbs[3], b)
     }
 }
@@ -211,13 +211,13 @@ fn concat(low: Limb, high: Limb, b: &mut FunctionBuilder<'_>) -> ir::Value {
 }
 
 /// The two limbs of an `i128`.
-pub(super) fn split(value: ir::Value, b: &mut FunctionBuilder<'_>) -> [Limb; 2] {
+pub(crate) fn split(value: ir::Value, b: &mut FunctionBuilder<'_>) -> [Limb; 2] {
     let (low, high) = b.ins().isplit(value);
     [Limb::Value(low), Limb::Value(high)]
 }
 
 /// The flag of a limb being zero or not.
-pub(super) fn compare_zero(cc: IntCC, limb: Limb, b: &mut FunctionBuilder<'_>) -> Limb {
+pub(crate) fn compare_zero(cc: IntCC, limb: Limb, b: &mut FunctionBuilder<'_>) -> Limb {
     match limb {
         Limb::Const(bits) => Limb::Const(u64::from((bits == 0) == (cc == IntCC::Equal))),
         Limb::Flag(flag) if cc == IntCC::NotEqual => Limb::Flag(flag),

@@ -3,14 +3,14 @@
 //! The sequences are the shortest measured for Cranelift (see `docs/architecture.md`): `i128`
 //! inside one operation, 64-bit limbs between operations.
 
-use super::word::{Limb, Word, split};
+use super::{
+    Builder,
+    word::{Limb, Word, split},
+};
 use cranelift_codegen::ir::{self, InstBuilder, condcodes::IntCC, types};
-use cranelift_frontend::FunctionBuilder;
-
-type Builder<'a, 'f> = &'a mut FunctionBuilder<'f>;
 
 /// `x + y` mod 2^256.
-pub(super) fn add(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn add(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
     if let (Some(x), Some(y)) = (x.as_const(), y.as_const()) {
         return Word::constant(x.wrapping_add(y));
     }
@@ -55,7 +55,7 @@ fn add_high(x: &Word, y: &Word, b: Builder<'_, '_>) -> Option<ir::Value> {
 }
 
 /// `x - y` mod 2^256.
-pub(super) fn sub(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn sub(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
     if let (Some(x), Some(y)) = (x.as_const(), y.as_const()) {
         return Word::constant(x.wrapping_sub(y));
     }
@@ -84,7 +84,7 @@ pub(super) fn sub(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
 }
 
 /// `x * y` mod 2^256: the products of limbs row by row, those of known-zero limbs left out.
-pub(super) fn mul(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn mul(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
     if let (Some(x), Some(y)) = (x.as_const(), y.as_const()) {
         return Word::constant(x.wrapping_mul(y));
     }

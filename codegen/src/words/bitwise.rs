@@ -1,11 +1,11 @@
 //! Logic, comparisons and shifts by constants on words.
 
-use super::word::{Limb, Word, compare_zero};
+use super::{
+    Builder,
+    word::{Limb, Word, compare_zero},
+};
 use cranelift_codegen::ir::{InstBuilder, condcodes::IntCC, types};
-use cranelift_frontend::FunctionBuilder;
 use revm_primitives::U256;
-
-type Builder<'a, 'f> = &'a mut FunctionBuilder<'f>;
 
 fn limbwise(
     x: &Word,
@@ -17,22 +17,22 @@ fn limbwise(
 }
 
 /// `x & y`
-pub(super) fn and(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn and(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
     Word::new(limbwise(&x, &y, b, |x, y, b| x.and(y, b)), x.bits.min(y.bits))
 }
 
 /// `x | y`
-pub(super) fn or(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn or(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
     Word::new(limbwise(&x, &y, b, |x, y, b| x.or(y, b)), x.bits.max(y.bits))
 }
 
 /// `x ^ y`
-pub(super) fn xor(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn xor(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
     Word::new(limbwise(&x, &y, b, |x, y, b| x.xor(y, b)), x.bits.max(y.bits))
 }
 
 /// `!x`
-pub(super) fn not(x: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn not(x: Word, b: Builder<'_, '_>) -> Word {
     Word::new(x.limbs.map(|limb| limb.not(b)), 256)
 }
 
@@ -42,13 +42,13 @@ fn from_flag(limb: Limb) -> Word {
 }
 
 /// `x == 0`
-pub(super) fn is_zero(x: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn is_zero(x: Word, b: Builder<'_, '_>) -> Word {
     let union = x.union(b);
     from_flag(compare_zero(IntCC::Equal, union, b))
 }
 
 /// `x == y`
-pub(super) fn equal(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn equal(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
     if x.is_narrow() && y.is_narrow() {
         if let (Limb::Const(x), Limb::Const(y)) = (x.limbs[0], y.limbs[0]) {
             return Word::bool(x == y);
@@ -61,7 +61,7 @@ pub(super) fn equal(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
 }
 
 /// `x < y`, unsigned.
-pub(super) fn less_than(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn less_than(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
     if let (Some(x), Some(y)) = (x.as_const(), y.as_const()) {
         return Word::bool(x < y);
     }
@@ -113,7 +113,7 @@ fn wide_less_than(high_cc: IntCC, x: &Word, y: &Word, b: Builder<'_, '_>) -> Wor
 }
 
 /// `x < y`, two's complement.
-pub(super) fn signed_less_than(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn signed_less_than(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
     if x.bits < 256 && y.bits < 256 {
         return less_than(x, y, b);
     }
@@ -136,7 +136,7 @@ pub(super) fn signed_less_than(x: Word, y: Word, b: Builder<'_, '_>) -> Word {
 }
 
 /// `BYTE` with a constant index: 0 is the most significant byte.
-pub(super) fn byte(index: U256, x: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn byte(index: U256, x: Word, b: Builder<'_, '_>) -> Word {
     let Some(index) = usize::try_from(index).ok().filter(|&index| index < 32) else {
         return Word::bool(false);
     };
@@ -146,7 +146,7 @@ pub(super) fn byte(index: U256, x: Word, b: Builder<'_, '_>) -> Word {
 }
 
 /// `SHL` by a constant.
-pub(super) fn shl(amount: U256, x: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn shl(amount: U256, x: Word, b: Builder<'_, '_>) -> Word {
     let Some(amount) = usize::try_from(amount).ok().filter(|&amount| amount < 256) else {
         return Word::bool(false);
     };
@@ -163,7 +163,7 @@ pub(super) fn shl(amount: U256, x: Word, b: Builder<'_, '_>) -> Word {
 }
 
 /// `SHR` by a constant.
-pub(super) fn shr(amount: U256, x: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn shr(amount: U256, x: Word, b: Builder<'_, '_>) -> Word {
     match usize::try_from(amount) {
         Ok(amount) if amount < usize::from(x.bits) => {
             Word::new(shift_right(amount, &x, Limb::ZERO, b), x.bits - amount as u16)
@@ -173,7 +173,7 @@ pub(super) fn shr(amount: U256, x: Word, b: Builder<'_, '_>) -> Word {
 }
 
 /// `SAR` by a constant.
-pub(super) fn sar(amount: U256, x: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn sar(amount: U256, x: Word, b: Builder<'_, '_>) -> Word {
     if x.bits < 256 {
         return shr(amount, x, b);
     }
@@ -206,7 +206,7 @@ fn shift_right(amount: usize, x: &Word, fill: Limb, b: Builder<'_, '_>) -> [Limb
 }
 
 /// `SIGNEXTEND` of the byte at a constant index, 0 the least significant.
-pub(super) fn sign_extend(index: U256, x: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn sign_extend(index: U256, x: Word, b: Builder<'_, '_>) -> Word {
     let Some(index) = usize::try_from(index).ok().filter(|&index| index < 31) else {
         return x;
     };
@@ -222,7 +222,7 @@ pub(super) fn sign_extend(index: U256, x: Word, b: Builder<'_, '_>) -> Word {
 }
 
 /// `CLZ` (EIP-7939).
-pub(super) fn leading_zeros(x: Word, b: Builder<'_, '_>) -> Word {
+pub(crate) fn leading_zeros(x: Word, b: Builder<'_, '_>) -> Word {
     if let Some(x) = x.as_const() {
         return Word::constant(U256::from(x.leading_zeros()));
     }

@@ -1,0 +1,267 @@
+//! What each stencil does, in Cranelift's IR: moves of words, branches, heads of blocks, ways out.
+//! Opcodes are in [`opcodes`](super::opcodes).
+
+use super::{
+    key::{Action, Key, Leave, Top},
+    opcodes,
+    writer::{Symbol, WORD, Writer},
+};
+use crate::{
+    abi::{STATUS_HAND_OVER, offsets},
+    builtins::Builtin,
+    words::{Limb, Word},
+};
+use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, condcodes::IntCC, types};
+use revm_interpreter::InstructionResult;
+
+/// Writes the stencil of a key.
+pub(super) fn write(key: Key, w: &mut Writer<'_>) {
+    match key.action {
+        Action::Load
+        | Action::Store
+        | Action::Keep
+        | Action::Widen
+        | Action::Dup(_)
+        | Action::DupDeep
+        | Action::Swap(_)
+        | Action::Exchange
+        | Action::Drop(_) => move_words(key.action, w),
+        Action::Zero => w.next_with(w.stack, &Word::constant(Default::default())),
+        Action::Small => {
+            let word = Word::narrow(w.word_hole(0), 31);
+            w.next_with(w.stack, &word);
+        }
+        Action::Limbs(limbs) => push_limbs(limbs, w),
+        Action::Opcode(opcode) => opcodes::write(opcode, w),
+        Action::WithSmall(opcode) => {
+            let first = Word::narrow(w.word_hole(0), 31);
+            opcodes::write_with(opcode, first, w);
+        }
+        Action::WithLimb(opcode) => {
+            let first = Word::narrow(w.limb_hole(0), 64);
+            opcodes::write_with(opcode, first, w);
+        }
+        Action::WithExact(at) => opcodes::write_exact(at, w),
+        Action::Branch { .. } | Action::BranchIfSecond => branch(key.action, w),
+        Action::FindTarget => find_target(w),
+        Action::Pay(size) => {
+            let left = take_gas(size, w);
+            w.gas = left;
+            let short = w.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
+            let (out, go_on) = w.unlikely(short);
+            w.b.switch_to_block(out);
+            w.leave(Leave::OutOfGas);
+            w.b.switch_to_block(go_on);
+            w.next(w.stack);
+        }
+        Action::Charge(size) => {
+            w.gas = take_gas(size, w);
+            let word = w.word(0);
+            w.next_as(Top::Wide, w.stack, &word);
+        }
+        Action::CheckStack | Action::CheckDepth | Action::CheckRoom => check(key.action, w),
+        Action::CountBlock => {
+            let budget = w.load_context(offsets::BLOCK_BUDGET);
+            let left = w.b.ins().iadd_imm_s(budget, -1);
+            w.store_context(left, offsets::BLOCK_BUDGET);
+            let is_over = w.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
+            w.refuse_if(is_over);
+            w.next(w.stack);
+        }
+        Action::Assert => assert_invariants(w),
+        Action::Leave(leave) => self::leave(leave, w),
+    }
+}
+
+fn move_words(action: Action, w: &mut Writer<'_>) {
+    match action {
+        Action::Load => {
+            let (word, stack) = (w.word(0), w.popped(1));
+            w.next_as(Top::Wide, stack, &word);
+        }
+        Action::Store => {
+            let word = w.word(0);
+            w.store_at(&word, w.stack, 0);
+            let stack = w.moved(1);
+            w.next(stack);
+        }
+        Action::Keep => {
+            let word = w.word(0);
+            w.store_at(&word, w.stack, 0);
+            let stack = w.moved(1);
+            w.next_with(stack, &word);
+        }
+        Action::Widen => {
+            let word = w.word(0);
+            w.next_as(Top::Wide, w.stack, &word);
+        }
+        Action::Dup(depth) => {
+            let word = w.load_at(w.stack, -WORD * i32::from(depth));
+            w.next_as(Top::Wide, w.stack, &word);
+        }
+        Action::DupDeep => {
+            let distance = w.low();
+            let from = w.b.ins().isub(w.stack, distance);
+            let word = w.load_at(from, 0);
+            w.next_as(Top::Wide, w.stack, &word);
+        }
+        Action::Swap(depth) => {
+            let at = -WORD * i32::from(depth);
+            let (top, other) = (w.word(0), w.load_at(w.stack, at));
+            w.store_at(&top, w.stack, at);
+            w.next_as(Top::Wide, w.stack, &other);
+        }
+        Action::Exchange => exchange(w),
+        Action::Drop(words) => {
+            let stack = w.popped(words.into());
+            w.next(stack);
+        }
+        _ => unreachable!("{action:?} moves no words"),
+    }
+}
+
+/// The distances are the halves of the top's lower 32 bits. Limb by limb, so that all is in
+/// registers.
+fn exchange(w: &mut Writer<'_>) {
+    let low = w.low();
+    let first = w.b.ins().band_imm_u(low, 0xffff);
+    let second = w.b.ins().ushr_imm_s(low, 16);
+    let places = [first, second].map(|distance| w.b.ins().isub(w.stack, distance));
+    let flags = MemFlagsData::trusted();
+    for at in (0..WORD).step_by(8) {
+        let [first, second] = places.map(|place| w.b.ins().load(types::I64, flags, place, at));
+        w.b.ins().store(flags, second, places[0], at);
+        w.b.ins().store(flags, first, places[1], at);
+    }
+    w.next(w.stack);
+}
+
+fn push_limbs(limbs: u8, w: &mut Writer<'_>) {
+    let mut word = Word::constant(Default::default());
+    for index in 0..limbs {
+        word.limbs[usize::from(index)] = Limb::Value(w.limb_hole(index));
+    }
+    word.bits = u16::from(limbs) * 64;
+    w.next_with(w.stack, &word);
+}
+
+fn branch(action: Action, w: &mut Writer<'_>) {
+    let (condition, stack, if_zero, top) = match action {
+        Action::Branch { if_zero } => (w.word(0), w.popped(1), if_zero, Top::Memory),
+        // The target stays the top, in the condition's place.
+        _ => (w.word(1), w.popped(2), false, Top::Wide),
+    };
+    let target = w.word(0);
+    let condition = match condition.union(&mut w.b) {
+        Limb::Flag(flag) => flag,
+        limb => limb.value(&mut w.b),
+    };
+    let [taken, go_on] = [(); 2].map(|()| w.b.create_block());
+    // So that going on comes last, and is no jump.
+    w.b.set_cold_block(taken);
+    let (yes, no) = if if_zero { (go_on, taken) } else { (taken, go_on) };
+    w.b.ins().brif(condition, yes, &[], no, &[]);
+    w.b.switch_to_block(taken);
+    let limbs: Vec<_> =
+        target.limbs[..top.limbs()].iter().map(|limb| limb.value(&mut w.b)).collect();
+    w.exit(Symbol::Taken, top, stack, w.gas, &limbs);
+    w.b.switch_to_block(go_on);
+    w.next(stack);
+}
+
+/// The address of the code at a pc: by the jump map and the entry table, as the optimising tier
+/// finds it.
+fn find_target(w: &mut Writer<'_>) {
+    let (target, stack) = (w.word(0), w.popped(1));
+    let low = target.limbs[0].value(&mut w.b);
+    let nowhere = w.b.create_block();
+    w.b.set_cold_block(nowhere);
+    let require = |w: &mut Writer<'_>, failure: ir::Value| {
+        let go_on = w.b.create_block();
+        w.b.ins().brif(failure, nowhere, &[], go_on, &[]);
+        w.b.switch_to_block(go_on);
+    };
+    let high = target.high_union(&mut w.b);
+    if !high.is_zero() {
+        let high = high.value(&mut w.b);
+        require(w, high);
+    }
+    let len = w.word_hole(0);
+    let is_beyond = w.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, low, len);
+    require(w, is_beyond);
+    let map = w.load_context(offsets::JUMP_MAP);
+    let offset = w.b.ins().ishl_imm_s(low, 1);
+    let slot = w.b.ins().iadd(map, offset);
+    let number = w.b.ins().uload16(types::I64, MemFlagsData::trusted(), slot, 0);
+    let is_none = w.b.ins().icmp_imm_s(IntCC::Equal, number, 0);
+    require(w, is_none);
+    let table = w.load_context(offsets::ENTRY_TABLE);
+    let offset = w.b.ins().ishl_imm_s(number, 3);
+    let slot = w.b.ins().iadd(table, offset);
+    let address = w.b.ins().load(types::I64, MemFlagsData::trusted(), slot, -8);
+    w.exit(Symbol::Next, Top::Narrow, stack, w.gas, &[address]);
+    w.b.switch_to_block(nowhere);
+    w.leave(Leave::InvalidJump);
+}
+
+fn take_gas(size: super::key::Size, w: &mut Writer<'_>) -> ir::Value {
+    let price = match size {
+        super::key::Size::Byte => w.byte_hole(),
+        super::key::Size::Word => w.word_hole(0),
+    };
+    w.b.ins().isub(w.gas, price)
+}
+
+/// Bounds of the stack's height in bytes.
+fn check(action: Action, w: &mut Writer<'_>) {
+    let base = w.load_context(offsets::STACK_BASE);
+    let height = w.b.ins().isub(w.stack, base);
+    let bound = w.word_hole(0);
+    let outside = match action {
+        Action::CheckDepth => w.b.ins().icmp(IntCC::UnsignedLessThan, height, bound),
+        Action::CheckRoom => w.b.ins().icmp(IntCC::UnsignedGreaterThan, height, bound),
+        _ => {
+            let above = w.b.ins().isub(height, bound);
+            let room = w.word_hole(1);
+            w.b.ins().icmp(IntCC::UnsignedGreaterThan, above, room)
+        }
+    };
+    w.refuse_if(outside);
+    w.next(w.stack);
+}
+
+/// With the pc and the length of the code.
+fn assert_invariants(w: &mut Writer<'_>) {
+    w.save();
+    let (pc, len) = (w.word_hole(0), w.word_hole(1));
+    let len = w.b.ins().ishl_imm_s(len, 32);
+    let place = w.b.ins().bor(pc, len);
+    let memory = w.b.ins().iconst(types::I64, 0);
+    let args = [w.context(), w.stack, w.gas, place, memory];
+    let results = w.call(Builtin::CheckInvariants, &args);
+    w.restore();
+    w.check_status(results[0]);
+    w.next(w.stack);
+}
+
+fn leave(leave: Leave, w: &mut Writer<'_>) {
+    let status = match leave {
+        // Gas is where the builtin left it.
+        Leave::Status => {
+            let status = w.low();
+            w.b.ins().return_(&[status]);
+            return;
+        }
+        Leave::OutOfGas => InstructionResult::OutOfGas as u64,
+        Leave::InvalidJump => InstructionResult::InvalidJump as u64,
+        Leave::HandOver => STATUS_HAND_OVER,
+        Leave::Stop => InstructionResult::Stop as u64,
+    };
+    w.save();
+    if leave.top() == Top::Narrow {
+        let pc = w.low();
+        w.store_context(pc, offsets::PC);
+    }
+    let status = w.b.ins().iconst(types::I64, status.cast_signed());
+    w.b.ins().return_(&[status]);
+}

@@ -1,0 +1,528 @@
+//! Puts a contract together from stencils.
+//!
+//! One walk over the instructions. What is known on the way is where the top word is, and constants
+//! that were pushed and aren't anywhere yet. At the begin of each block all words are on the stack.
+//!
+//! Gas is taken where it has to be exact: at a block's head for all up to the first instruction that
+//! charges by its operands or tells the gas, and behind each of these for what follows up to the
+//! next. Only the head looks whether it was there; the others may leave less than nothing, which
+//! whoever charges next finds, or who leaves the frame. So no stencil needs to know what was charged
+//! ahead.
+
+use super::{
+    blocks::{bounds, ends_block, gas_until_settled, settles},
+    key::{Action, DEPTHS, DROPS, Leave, Size, Top, tops_of},
+    layout::{Layout, Target},
+    machine::TooFar,
+    set::{Number, StencilSet},
+};
+use cranevm_passes::{
+    decode::{Decoded, Form, Instruction, decode},
+    ir::{
+        evaluate::evaluate,
+        opcode::{Opcode, OpcodeSet, gas_table},
+    },
+};
+use revm_interpreter::interpreter::STACK_LIMIT;
+use revm_primitives::{U256, hardfork::SpecId};
+
+/// Most constants that are kept back.
+const MOST_CONSTANTS: usize = 16;
+
+/// Longest stencil with holes that is copied in place of passing the number in a register.
+const MOST_WITH_HOLE: usize = 32;
+
+/// What to assemble for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) spec_id: SpecId,
+    /// Opcodes that are left to the interpreter.
+    pub(crate) foreign: OpcodeSet,
+    /// Whether blocks count down the context's budget.
+    pub(crate) counts_blocks: bool,
+    /// Whether blocks check what they take for granted.
+    pub(crate) asserts: bool,
+}
+
+/// Where frames may come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EntryPoint {
+    pub(crate) pc: u32,
+    /// From the begin of the code.
+    pub(crate) offset: u32,
+    pub(crate) is_jumpdest: bool,
+    pub(crate) is_continuation: bool,
+}
+
+/// A contract's machine code.
+#[derive(Clone, Debug)]
+pub(crate) struct Assembled {
+    pub(crate) code: Vec<u8>,
+    pub(crate) entries: Vec<EntryPoint>,
+    /// Opcodes in the bytecode.
+    pub(crate) opcodes: u32,
+    /// Basic blocks that code was made for.
+    pub(crate) blocks: u32,
+}
+
+/// Assembles a contract of at most [`MAX_CODE_LEN`](cranevm_passes::MAX_CODE_LEN) bytes.
+pub(crate) fn assemble(
+    set: &StencilSet,
+    code: &[u8],
+    settings: Settings,
+) -> Result<Assembled, TooFar> {
+    let decoded = decode(code, settings.spec_id, settings.foreign);
+    let mut assembler = Assembler {
+        set,
+        bytecode: code,
+        decoded: &decoded,
+        prices: gas_table(settings.spec_id),
+        settings,
+        layout: Layout::new(set, code.len(), decoded.jumpdests.len()),
+        entries: Vec::new(),
+        blocks: 0,
+        top: Top::Memory,
+        constants: Vec::with_capacity(MOST_CONSTANTS),
+        drops: 0,
+        negates: false,
+    };
+    assembler.walk();
+    let Assembler { layout, entries, blocks, .. } = assembler;
+    let opcodes = decoded.instructions.len() as u32;
+    Ok(Assembled { code: layout.finish(code.len() as u32)?, entries, opcodes, blocks })
+}
+
+struct Assembler<'a> {
+    set: &'a StencilSet,
+    bytecode: &'a [u8],
+    decoded: &'a Decoded,
+    prices: &'static [u16; 256],
+    settings: Settings,
+    layout: Layout<'a>,
+    entries: Vec<EntryPoint>,
+    blocks: u32,
+    /// Where the topmost word is that isn't one of `constants`.
+    top: Top,
+    /// What was pushed last, and isn't in registers or on the stack yet.
+    constants: Vec<U256>,
+    /// Words that were dropped, and that the stack pointer is still above.
+    drops: u8,
+    /// Whether the condition of the next branch is negated.
+    negates: bool,
+}
+
+/// How a block is come to from the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Not at all.
+    None,
+    /// From outside alone.
+    Outside,
+    /// By the untaken branch alone: what its run needs was checked.
+    Untaken,
+    /// Without a branch.
+    Falls,
+}
+
+impl Assembler<'_> {
+    fn walk(&mut self) {
+        let instructions = &self.decoded.instructions;
+        let (mut at, mut way) = (0, Way::Outside);
+        while at < instructions.len() {
+            let is_jumpdest = instructions[at].is_jumpdest();
+            if way == Way::None && !is_jumpdest {
+                at += 1;
+                continue;
+            }
+            let rest = &instructions[at..];
+            let inner = rest.iter().skip(1).position(Instruction::is_jumpdest);
+            let before = inner.map_or(rest.len(), |inner| inner + 1);
+            let last = rest.iter().position(|instruction| ends_block(instruction.form));
+            let len = last.map_or(before, |last| before.min(last + 1));
+            self.head(rest, way);
+            self.body(&rest[..len]);
+            way = match rest[len - 1].form {
+                Form::Suspend | Form::Foreign => Way::Outside,
+                Form::Branch => Way::Untaken,
+                form if ends_block(form) => Way::None,
+                _ => Way::Falls,
+            };
+            at += len;
+            if way == Way::Falls {
+                self.to_memory();
+            }
+        }
+        if instructions.is_empty() {
+            let (pc, offset) = (0, self.layout.here());
+            let entry = EntryPoint { pc, offset, is_jumpdest: false, is_continuation: true };
+            self.entries.push(entry);
+        }
+        if way != Way::None {
+            // The interpreter goes on with a STOP there.
+            self.to_memory();
+            self.leave_at(Leave::Stop, self.decoded.end + 1);
+        }
+    }
+
+    /// Begins a block.
+    fn head(&mut self, rest: &[Instruction], way: Way) {
+        let first = &rest[0];
+        self.blocks += 1;
+        debug_assert!(self.constants.is_empty() && self.top == Top::Memory);
+        self.flush_drops();
+        let is_jumpdest = first.is_jumpdest();
+        if is_jumpdest || way == Way::Outside {
+            let offset = self.layout.here();
+            let is_continuation = way == Way::Outside;
+            let entry = EntryPoint { pc: first.pc, offset, is_jumpdest, is_continuation };
+            self.entries.push(entry);
+            if let Some(number) = self.decoded.jumpdests.number(first.pc as usize) {
+                self.layout.label(number);
+            }
+        }
+        let place = [i64::from(first.pc), self.bytecode.len() as i64];
+        if self.settings.counts_blocks {
+            self.put_checked(Action::CountBlock, [0; 2], first.pc);
+        }
+        if self.settings.asserts {
+            self.put(Action::Assert, place);
+        }
+        if is_jumpdest || way != Way::Untaken {
+            self.check_stack(rest);
+        }
+        let gas = gas_until_settled(rest, self.prices);
+        if gas > 0 {
+            self.put(Action::Pay(Size::of(gas)), [gas as i64, 0]);
+        }
+    }
+
+    fn check_stack(&mut self, rest: &[Instruction]) {
+        const WORD: i64 = 32;
+        let limit = STACK_LIMIT as i64;
+        let bounds = bounds(rest);
+        let (lowest, highest) = (bounds.needed, limit - bounds.growth);
+        let pc = rest[0].pc;
+        if lowest > highest {
+            self.leave_at(Leave::HandOver, pc);
+        } else if lowest == 0 && highest < limit {
+            self.put_checked(Action::CheckRoom, [highest * WORD, 0], pc);
+        } else if lowest > 0 && highest == limit {
+            self.put_checked(Action::CheckDepth, [lowest * WORD, 0], pc);
+        } else if lowest > 0 {
+            let numbers = [lowest * WORD, (highest - lowest) * WORD];
+            self.put_checked(Action::CheckStack, numbers, pc);
+        }
+    }
+
+    fn body(&mut self, block: &[Instruction]) {
+        for (at, instruction) in block.iter().enumerate() {
+            let rest = &block[at + 1..];
+            if self.is_negation(instruction, rest) {
+                self.negates = true;
+                continue;
+            }
+            self.instruction(instruction);
+            if settles(instruction) && !ends_block(instruction.form) {
+                let gas = gas_until_settled(rest, self.prices);
+                if gas > 0 {
+                    self.put(Action::Charge(Size::of(gas)), [gas as i64, 0]);
+                }
+            }
+        }
+    }
+
+    /// Whether an instruction is ISZERO of a condition that is branched on right away.
+    fn is_negation(&self, instruction: &Instruction, rest: &[Instruction]) -> bool {
+        let forms = (rest.first().map(|next| next.form), rest.get(1).map(|next| next.form));
+        instruction.opcode == Opcode::ISZERO
+            && matches!(instruction.form, Form::Compute)
+            && self.constants.is_empty()
+            && forms == (Some(Form::Push), Some(Form::Branch))
+    }
+
+    fn instruction(&mut self, instruction: &Instruction) {
+        match instruction.form {
+            Form::JumpDest => {}
+            Form::Push => self.push(instruction),
+            Form::Pop => self.pop(),
+            Form::Dup(depth) => self.dup(depth.into()),
+            Form::Exchange(upper, lower) => self.exchange(upper.into(), lower.into()),
+            Form::Compute => self.compute(instruction.opcode),
+            Form::Jump => self.jump(),
+            Form::Branch => self.branch(),
+            Form::Stop => {
+                self.to_memory();
+                self.leave_at(Leave::Stop, instruction.pc + 1);
+            }
+            Form::Exit | Form::Suspend => {
+                self.to_memory();
+                self.put_constant(U256::from(instruction.pc + 1));
+                self.put(Action::Opcode(instruction.opcode), [0; 2]);
+            }
+            Form::HandOver | Form::Foreign => {
+                self.to_memory();
+                self.leave_at(Leave::HandOver, instruction.pc);
+            }
+        }
+    }
+
+    fn push(&mut self, instruction: &Instruction) {
+        let pc = instruction.pc as usize;
+        let word = match instruction.opcode {
+            Opcode::PC => U256::from(pc),
+            Opcode::CODESIZE => U256::from(self.bytecode.len()),
+            opcode => {
+                let len = opcode.info().map_or(0, |info| usize::from(info.immediate));
+                let mut bytes = [0; 32];
+                let there = self.bytecode.get(pc + 1..).unwrap_or_default();
+                let there = &there[..len.min(there.len())];
+                // What the code lacks is zero.
+                let begin = 32 - len;
+                bytes[begin..begin + there.len()].copy_from_slice(there);
+                U256::from_be_bytes(bytes)
+            }
+        };
+        if self.constants.len() == MOST_CONSTANTS {
+            self.flush_constants();
+        }
+        self.constants.push(word);
+    }
+
+    fn pop(&mut self) {
+        if self.constants.pop().is_some() {
+            return;
+        }
+        if self.top == Top::Memory {
+            self.drops += 1;
+            if self.drops == DROPS {
+                self.flush_drops();
+            }
+        }
+        self.top = Top::Memory;
+    }
+
+    /// `depth` is from 0.
+    fn dup(&mut self, depth: usize) {
+        if let Some(at) = self.constants.len().checked_sub(depth + 1) {
+            let constant = self.constants[at];
+            if self.constants.len() == MOST_CONSTANTS {
+                self.flush_constants();
+            }
+            self.constants.push(constant);
+            return;
+        }
+        self.flush_constants();
+        if depth == 0 && self.top != Top::Memory {
+            self.put(Action::Keep, [0; 2]);
+            return;
+        }
+        self.to_memory();
+        match u8::try_from(depth + 1) {
+            Ok(depth @ ..=DEPTHS) => self.put(Action::Dup(depth), [0; 2]),
+            _ => {
+                self.put_constant(U256::from(32 * (depth + 1)));
+                self.put(Action::DupDeep, [0; 2]);
+            }
+        }
+    }
+
+    /// Depths are from 0, the lesser first.
+    fn exchange(&mut self, upper: usize, lower: usize) {
+        if let Some(last) = self.constants.len().checked_sub(1)
+            && lower <= last
+        {
+            self.constants.swap(last - upper, last - lower);
+            return;
+        }
+        self.flush_constants();
+        match u8::try_from(lower) {
+            Ok(depth @ ..=DEPTHS) if upper == 0 => {
+                if self.top == Top::Memory {
+                    self.put(Action::Load, [0; 2]);
+                }
+                self.put(Action::Swap(depth), [0; 2]);
+            }
+            _ => {
+                self.to_memory();
+                self.put_constant(U256::from(32 * (upper + 1) | 32 * (lower + 1) << 16));
+                self.put(Action::Exchange, [0; 2]);
+            }
+        }
+    }
+
+    fn compute(&mut self, opcode: Opcode) {
+        let inputs = opcode.info().map_or(0, |info| usize::from(info.inputs));
+        if self.fold(opcode, inputs) || self.with_constant(opcode) {
+            return;
+        }
+        self.flush_constants();
+        let tops = tops_of(opcode);
+        if !tops.contains(&self.top) {
+            self.to_memory();
+        }
+        self.put(Action::Opcode(opcode), [0; 2]);
+    }
+
+    /// Computes with constants now, if all operands are.
+    fn fold(&mut self, opcode: Opcode, inputs: usize) -> bool {
+        let Some(from) = self.constants.len().checked_sub(inputs) else { return false };
+        if inputs == 0 || !opcode.implementation().computes() {
+            return false;
+        }
+        let mut args = [U256::ZERO; 3];
+        let args = &mut args[..inputs.min(3)];
+        for (arg, constant) in args.iter_mut().zip(self.constants[from..].iter().rev()) {
+            *arg = *constant;
+        }
+        let Some(word) = evaluate(opcode, args) else { return false };
+        self.constants.truncate(from);
+        self.constants.push(word);
+        true
+    }
+
+    /// Takes the stencil for an opcode whose first operand is the only constant, if there is one.
+    fn with_constant(&mut self, opcode: Opcode) -> bool {
+        let &[constant] = &self.constants[..] else { return false };
+        let top = if self.drops > 0 { Top::Memory } else { self.top };
+        let small = u32::try_from(constant).ok().filter(|&small| small < 1 << 31);
+        let limb = u64::try_from(constant).ok();
+        let is_short = |number: &Number| self.set.stencil(*number).code.len() <= MOST_WITH_HOLE;
+        let exact = self.set.find_exact(opcode, constant, top);
+        let with_small =
+            || small.and_then(|_| self.set.find(Action::WithSmall(opcode), top)).filter(is_short);
+        let with_limb =
+            || limb.and_then(|_| self.set.find(Action::WithLimb(opcode), top)).filter(is_short);
+        let Some(number) = exact.or_else(with_small).or_else(with_limb) else { return false };
+        self.constants.clear();
+        self.put_number(number, [limb.unwrap_or(0).cast_signed(), 0, 0, 0], None);
+        true
+    }
+
+    fn jump(&mut self) {
+        let Some(target) = self.constants.pop() else {
+            self.flush_drops();
+            let number = self.set.find(Action::FindTarget, self.top);
+            self.layout.jump(Target::Body(self.known(number)));
+            self.top = Top::Memory;
+            return;
+        };
+        self.to_memory();
+        let target = self.target(target);
+        self.layout.jump(target);
+    }
+
+    fn branch(&mut self) {
+        let negates = std::mem::take(&mut self.negates);
+        let Some(target) = self.constants.pop() else {
+            if self.top == Top::Memory {
+                self.put(Action::Load, [0; 2]);
+            } else if self.top == Top::Narrow {
+                self.put(Action::Widen, [0; 2]);
+            }
+            let find = self.set.find(Action::FindTarget, Top::Wide);
+            let number = self.set.find(Action::BranchIfSecond, Top::Wide);
+            let (find, number) = (self.known(find), self.known(number));
+            self.put_number(number, [0; 4], Some(Target::Body(find)));
+            return;
+        };
+        self.flush_constants();
+        if self.top == Top::Memory {
+            self.put(Action::Load, [0; 2]);
+        }
+        let target = self.target(target);
+        let number = self.set.find(Action::Branch { if_zero: negates }, self.top);
+        self.put_number(self.known(number), [0; 4], Some(target));
+    }
+
+    /// Where a jump to a constant leads.
+    fn target(&self, pc: U256) -> Target {
+        let number = usize::try_from(pc).ok().and_then(|pc| self.decoded.jumpdests.number(pc));
+        match number {
+            Some(number) => Target::Label(number as u32),
+            None => Target::Body(self.known(self.set.leave(Leave::InvalidJump))),
+        }
+    }
+
+    /// Leaves the frame with a pc. The words are on the stack.
+    fn leave_at(&mut self, leave: Leave, pc: u32) {
+        self.put_constant(U256::from(pc));
+        self.layout.jump(Target::Body(self.known(self.set.leave(leave))));
+        self.top = Top::Memory;
+    }
+
+    /// Writes the stack but for the top word.
+    fn flush_constants(&mut self) {
+        for at in 0..self.constants.len() {
+            let constant = self.constants[at];
+            self.store_top();
+            self.put_constant(constant);
+        }
+        self.constants.clear();
+    }
+
+    /// Writes the whole stack.
+    fn to_memory(&mut self) {
+        self.flush_constants();
+        self.store_top();
+        self.flush_drops();
+    }
+
+    fn store_top(&mut self) {
+        if self.top != Top::Memory {
+            self.put(Action::Store, [0; 2]);
+        }
+    }
+
+    fn flush_drops(&mut self) {
+        let drops = std::mem::take(&mut self.drops);
+        if drops > 0 {
+            self.put(Action::Drop(drops), [0; 2]);
+        }
+    }
+
+    /// Pushes a constant, in registers.
+    fn put_constant(&mut self, constant: U256) {
+        let limbs = constant.as_limbs().map(u64::cast_signed);
+        let action = match constant.bit_len() {
+            0 => Action::Zero,
+            1..32 => Action::Small,
+            bits => Action::Limbs(bits.div_ceil(64) as u8),
+        };
+        self.flush_drops();
+        let number = self.set.find(action, Top::Memory);
+        self.put_number(self.known(number), limbs, None);
+    }
+
+    /// Puts a stencil that may refuse its block, whose pc this is.
+    fn put_checked(&mut self, action: Action, numbers: [i64; 2], pc: u32) {
+        let refused = self.layout.refusal(pc);
+        let number = self.known(self.set.find(action, self.top));
+        let [first, second] = numbers;
+        self.top = self.layout.put(number, [first, second, 0, 0], Some(refused));
+    }
+
+    fn put(&mut self, action: Action, numbers: [i64; 2]) {
+        // Gas is taken as if the top were in registers, wherever it is.
+        let top = if matches!(action, Action::Charge(_)) { Top::Wide } else { self.top };
+        if !matches!(action, Action::Drop(_)) {
+            self.flush_drops();
+        }
+        let number = self.known(self.set.find(action, top));
+        let [first, second] = numbers;
+        if matches!(action, Action::Charge(_)) {
+            self.layout.put(number, [first, second, 0, 0], None);
+        } else {
+            self.put_number(number, [first, second, 0, 0], None);
+        }
+    }
+
+    fn put_number(&mut self, number: Number, numbers: [i64; 4], taken: Option<Target>) {
+        self.flush_drops();
+        self.top = self.layout.put(number, numbers, taken);
+    }
+
+    /// A stencil that the list has for sure: all that are asked for so.
+    fn known(&self, number: Option<Number>) -> Number {
+        number.expect("the list of stencils has all that are put")
+    }
+}

@@ -1,0 +1,130 @@
+//! The first tier's compiler: stencils and entry for one machine, shared by all who compile for it.
+
+use super::{
+    assemble::{Assembled, EntryPoint, Settings, assemble},
+    key::{Action, Key, Leave},
+    machine::Machine,
+    make::Maker,
+    set::StencilSet,
+    stencil::{Link, LinkKind, StencilError},
+    writer,
+};
+use crate::{
+    CompileError, CompilerOptions,
+    compiled::{CompiledCode, CompiledEntry},
+    isa::stencil_isa,
+    translate::entry::{EnterBy, trampoline},
+};
+use cranelift_codegen::{Context, control::ControlPlane, isa::TargetIsa};
+use cranelift_frontend::FunctionBuilderContext;
+use cranevm_passes::{AnalysisError, MAX_CODE_LEN, MAX_ENTRIES};
+use revm_primitives::hardfork::SpecId;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Puts contracts together for one machine.
+pub(crate) struct FirstTier {
+    set: StencilSet,
+    /// How a program is entered from Rust: sets up the frame that all stencils run in.
+    entry: Vec<u8>,
+}
+
+impl fmt::Debug for FirstTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FirstTier").field("machine", &self.set.machine).finish_non_exhaustive()
+    }
+}
+
+/// What has been made in this process, by machine and what its processor has: as many as there are
+/// machines that somebody compiles for.
+static MADE: Mutex<Vec<(String, Arc<FirstTier>)>> = Mutex::new(Vec::new());
+
+impl FirstTier {
+    /// The first tier for the machine of `frames`. The first time it is made, which takes some ten milliseconds.
+    ///
+    /// # Errors
+    /// If the machine isn't known, or Cranelift's code for it isn't of the shape that stencils have.
+    pub(crate) fn of(frames: &dyn TargetIsa) -> Result<Arc<Self>, CompileError> {
+        let isa = stencil_isa(frames)?;
+        let flags = isa.isa_flags().into_iter().chain(frames.isa_flags());
+        let flags: Vec<_> = flags.map(|flag| flag.to_string()).collect();
+        let name = format!("{} {}", isa.triple(), flags.join(" "));
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = made.iter().find(|(known, _)| *known == name) {
+            return Ok(Arc::clone(known));
+        }
+        let machine = Machine::of(isa.triple())
+            .ok_or_else(|| CompileError::UnsupportedTarget(isa.triple().to_string()))?;
+        let stencils = |error: StencilError| CompileError::Stencils(error.to_string());
+        let set = StencilSet::make(&*isa, frames, machine).map_err(stencils)?;
+        let entry = make_entry(frames, machine).map_err(stencils)?;
+        let new = Arc::new(Self { set, entry });
+        made.push((name, Arc::clone(&new)));
+        Ok(new)
+    }
+
+    /// Puts a contract together, whole.
+    ///
+    /// # Errors
+    /// If the bytecode is beyond a limit of the analysis, or a branch doesn't reach its target.
+    pub(crate) fn compile(
+        &self,
+        absent_stub: &[u8],
+        code: &[u8],
+        spec_id: SpecId,
+        options: &CompilerOptions,
+    ) -> Result<(Assembled, Vec<Vec<u8>>), CompileError> {
+        if code.len() > MAX_CODE_LEN {
+            let (found, limit) = (code.len(), MAX_CODE_LEN);
+            return Err(AnalysisError::CodeTooLong { found, limit }.into());
+        }
+        let settings = Settings {
+            spec_id,
+            foreign: options.foreign,
+            counts_blocks: options.force_hand_over.is_some(),
+            asserts: options.debug_assertions,
+        };
+        let mut assembled = assemble(&self.set, code, settings)
+            .map_err(|error| CompileError::Stencils(error.to_string()))?;
+        if assembled.entries.len() > MAX_ENTRIES {
+            let (found, limit) = (assembled.entries.len(), MAX_ENTRIES);
+            return Err(AnalysisError::TooManyEntries { found, limit }.into());
+        }
+        let code = std::mem::take(&mut assembled.code);
+        Ok((assembled, vec![self.entry.clone(), absent_stub.to_vec(), code]))
+    }
+}
+
+impl From<&EntryPoint> for CompiledEntry {
+    fn from(entry: &EntryPoint) -> Self {
+        let &EntryPoint { pc, offset, is_jumpdest, is_continuation } = entry;
+        let function = CompiledCode::function_of(0);
+        Self { pc, function, offset, is_jumpdest, is_continuation }
+    }
+}
+
+/// The entry from Rust: calls what sets up the frame and jumps to a block.
+fn make_entry(frames: &dyn TargetIsa, machine: Machine) -> Result<Vec<u8>, StencilError> {
+    let key = Key { action: Action::Leave(Leave::Status), top: Leave::Status.top() };
+    let shape = |what| StencilError::Shape { key, what };
+    let mut context = Context::new();
+    let mut scratch = FunctionBuilderContext::new();
+    let enter = EnterBy::Call(writer::signature(Leave::Status.top()));
+    trampoline(frames.frontend_config(), enter, &mut context.func, &mut scratch);
+    let compiled = context
+        .compile(frames, &mut ControlPlane::default())
+        .map_err(|error| StencilError::Cranelift { key, error: error.inner })?;
+    let mut code = compiled.code_buffer().to_vec();
+    let &[ref relocation] = compiled.buffer.relocs() else {
+        return Err(shape("the entry calls something else than the frame's begin"));
+    };
+    let link = Link { at: relocation.offset, kind: LinkKind::Far };
+    code.resize(code.len().next_multiple_of(machine.alignment()), 0);
+    let begin = code.len();
+    code.extend(Maker::new(frames, machine).prologue(key)?);
+    machine.jump_to_top(&mut code);
+    machine.link(&mut code, link, begin).map_err(|_| shape("the entry is too long"))?;
+    Ok(code)
+}
