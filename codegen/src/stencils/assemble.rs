@@ -111,6 +111,17 @@ struct Assembler<'a> {
     negates: bool,
 }
 
+/// Instructions of the block that these begin with.
+fn block_len(instructions: &[Instruction]) -> usize {
+    let ends_at = |(at, instruction): (usize, &Instruction)| {
+        if at > 0 && instruction.is_jumpdest() {
+            return Some(at);
+        }
+        ends_block(instruction.form).then_some(at + 1)
+    };
+    instructions.iter().enumerate().find_map(ends_at).unwrap_or(instructions.len())
+}
+
 /// How a block is come to from the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -135,10 +146,7 @@ impl Assembler<'_> {
                 continue;
             }
             let rest = &instructions[at..];
-            let inner = rest.iter().skip(1).position(Instruction::is_jumpdest);
-            let before = inner.map_or(rest.len(), |inner| inner + 1);
-            let last = rest.iter().position(|instruction| ends_block(instruction.form));
-            let len = last.map_or(before, |last| before.min(last + 1));
+            let len = block_len(rest);
             self.head(rest, way);
             self.body(&rest[..len]);
             way = match rest[len - 1].form {
