@@ -8,7 +8,7 @@
 use clap::Parser;
 use cranevm_cli::{CommandError, Contract, shipped};
 use cranevm_codegen::{
-    Compiler, CompilerOptions, NativeProgram, OptimizationLevel, code_memory::CodeRegion,
+    Compiler, CompilerOptions, NativeProgram, OptimizationLevel, Stencils, code_memory::CodeRegion,
 };
 use cranevm_tests::{fixtures, hostile::ALL};
 use revm::primitives::{Bytes, hardfork::SpecId};
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), CommandError> {
     let options = CompilerOptions {
         opt_level: OptimizationLevel::None,
-        stencils: !arguments.none,
+        stencils: if arguments.none { Stencils::None } else { Stencils::ByLength },
         ..CompilerOptions::default()
     };
     let failed = |error: &dyn std::fmt::Display| CommandError::Failed(error.to_string());

@@ -5,7 +5,7 @@
 
 use crate::{
     CompileError, CompileTimings, CompiledChunk, CompiledCode, CompilerOptions, Decision,
-    OpcodeSet,
+    OpcodeSet, Stencils,
     artifact::Identity,
     compiled::{CompiledEntry, FIRST_CHUNK},
     isa::{builder_for, finish_isa, host_builder, needed_machine},
@@ -161,7 +161,10 @@ impl Compiler {
 
     fn with_isa(options: CompilerOptions, builder: isa::Builder) -> Result<Self, CompileError> {
         let isa = finish_isa(&options, builder)?;
-        let first_tier = options.stencils.then(|| FirstTier::of(&*isa)).transpose()?;
+        let first_tier = match options.stencils {
+            Stencils::None => None,
+            _ => Some(FirstTier::of(&*isa)?),
+        };
         let mut compiler = Self {
             options,
             first_tier,

@@ -71,4 +71,4 @@ pub use target_lexicon::Triple;
 /// Whether there is a compiler in this build: the feature `cranelift`.
 pub const HAS_COMPILER: bool = cfg!(feature = "cranelift");
 
-pub use options::{CompilerOptions, OptimizationLevel};
+pub use options::{CompilerOptions, OptimizationLevel, Stencils};

@@ -27,6 +27,25 @@ impl OptimizationLevel {
     }
 }
 
+/// Whether contracts are put together from stencils, and how. Code of all three does the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Stencils {
+    /// They are translated.
+    #[default]
+    None,
+    /// They are: short stencils are copied, long ones called.
+    ByLength,
+    /// They are, and what can be copied is. For tests.
+    Copied,
+    /// They are, and what can be called is. For tests.
+    Called,
+}
+
+impl Stencils {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::None, Self::ByLength, Self::Copied, Self::Called];
+}
+
 /// Options of a [`Compiler`](crate::Compiler). Those that have an effect affect the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CompilerOptions {
@@ -34,7 +53,7 @@ pub struct CompilerOptions {
     pub opt_level: OptimizationLevel,
     /// Put contracts together from stencils, whatever the level: in microseconds, whole, without
     /// the passes. The options of passes and chunks have no effect then.
-    pub stencils: bool,
+    pub stencils: Stencils,
     /// Report every halt of a compiled frame as `OutOfGas`.
     pub single_error: bool,
     /// Don't merge identical basic blocks: the same as `PassSet::DEDUP` in `skip_passes`.

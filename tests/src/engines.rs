@@ -17,6 +17,7 @@ use cranevm::{
 };
 use cranevm_cli::emulate::EmulatedMachine;
 pub use cranevm_cli::engine::NativeSettings;
+use cranevm_codegen::Stencils;
 use revm::{
     Context, MainBuilder, MainnetEvm,
     context::{BlockEnv, CfgEnv, Journal, TxEnv},
@@ -54,7 +55,9 @@ impl Engine {
     /// If the backend can't be made.
     pub fn native(mut settings: NativeSettings) -> Self {
         settings.chaos = settings.chaos.map(chaos::reseeded);
-        settings.stencils |= are_stencils_asked_for();
+        if are_stencils_asked_for() {
+            settings.stencils = Stencils::ByLength;
+        }
         let settings = emulated_machine().map_or(settings, |machine| settings.on(machine));
         Self::with_backend(settings, settings.backend(true))
     }

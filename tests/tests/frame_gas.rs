@@ -87,6 +87,7 @@ fn all_frames_and_all_gas_are_counted_once() {
     let settings = [
         NativeSettings::BASELINE,
         NativeSettings::OPTIMISED,
+        NativeSettings::STENCILS,
         NativeSettings::OPTIMISED.likely(),
         NativeSettings::BASELINE.starting(),
         NativeSettings::hand_over(1),

@@ -10,6 +10,7 @@ mod store;
 use crate::emulate::EmulatedMachine;
 use alloy_primitives::Bytes;
 use cranevm::{OptimizationLevel, revm_evm::JitEvm, runtime::JitBackend};
+use cranevm_codegen::Stencils;
 use revm::{
     Context, Database, DatabaseCommit, ExecuteCommitEvm, ExecuteEvm, MainBuilder, MainContext,
     MainnetEvm,
@@ -129,7 +130,7 @@ impl EngineRunner {
         let settings = match engine {
             Engine::Interpreter => return Ok(Self::interpreter()),
             Engine::Native => settings.likely(),
-            Engine::Stencils => NativeSettings { stencils: true, ..settings },
+            Engine::Stencils => NativeSettings { stencils: Stencils::ByLength, ..settings },
             Engine::Helper => settings.likely().in_helpers(),
             Engine::Artifact => settings.as_artifacts(),
             Engine::Chaos(seed) => settings.chaotic(seed),

@@ -10,7 +10,7 @@ use cranevm::{
         ArtifactStore, JitBackend, JitMode, RuntimeArtifactStore, RuntimeConfig, RuntimeTuning,
     },
 };
-use cranevm_codegen::{Chaos, CompilerOptions};
+use cranevm_codegen::{Chaos, CompilerOptions, Stencils};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Settings of a native engine.
@@ -19,7 +19,7 @@ pub struct NativeSettings {
     /// How much work goes into the code.
     pub opt_level: OptimizationLevel,
     /// Contracts are put together from stencils.
-    pub stencils: bool,
+    pub stencils: Stencils,
     /// Each basic block is a chunk of its own.
     pub one_block_per_chunk: bool,
     /// Most basic blocks that run natively at a time.
@@ -59,7 +59,7 @@ impl NativeSettings {
     /// The baseline.
     pub const BASELINE: Self = Self {
         opt_level: OptimizationLevel::None,
-        stencils: false,
+        stencils: Stencils::None,
         one_block_per_chunk: false,
         force_hand_over: None,
         compile_all: true,
@@ -71,6 +71,9 @@ impl NativeSettings {
         artifacts: false,
         emulated: None,
     };
+
+    /// Put together from stencils.
+    pub const STENCILS: Self = Self { stencils: Stencils::ByLength, ..Self::BASELINE };
 
     /// The default optimisation level.
     pub const OPTIMISED: Self = Self { opt_level: OptimizationLevel::Default, ..Self::BASELINE };
@@ -133,6 +136,11 @@ impl NativeSettings {
         Self { emulated: Some(machine), ..self }
     }
 
+    /// Put together from stencils in this way.
+    fn of_stencils(stencils: Stencils) -> Self {
+        Self { stencils, ..Self::BASELINE }
+    }
+
     /// All settings that are tested in one process. The first two are the most used.
     pub fn all() -> Vec<Self> {
         let baseline = (0..=3).map(Self::hand_over);
@@ -147,6 +155,12 @@ impl NativeSettings {
             .chain([Self::BASELINE.as_artifacts(), Self::OPTIMISED.as_artifacts()])
             .chain(baseline)
             .chain(optimised)
+            .chain([Self::STENCILS, Self::STENCILS.asserting(), Self::STENCILS.as_artifacts()])
+            .chain([Stencils::Copied, Stencils::Called].map(Self::of_stencils))
+            .chain(
+                (0..=2)
+                    .map(|blocks| Self { stencils: Stencils::ByLength, ..Self::hand_over(blocks) }),
+            )
             .chain(PassSet::ALL.iter().map(Self::without))
             .collect()
     }
@@ -236,7 +250,9 @@ impl fmt::Display for NativeSettings {
         }
         write!(f, "-{}", format!("{:?}", self.opt_level).to_lowercase())?;
         for (is_set, name) in [
-            (self.stencils, "stencils"),
+            (self.stencils == Stencils::ByLength, "stencils"),
+            (self.stencils == Stencils::Copied, "stencils-copied"),
+            (self.stencils == Stencils::Called, "stencils-called"),
             (self.one_block_per_chunk, "one-block-per-chunk"),
             (!self.compile_all, "likely"),
             (self.debug_assertions, "asserting"),

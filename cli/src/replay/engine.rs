@@ -7,6 +7,7 @@ use cranevm::{
     OptimizationLevel,
     runtime::{JitBackend, RuntimeConfig, RuntimeTuning},
 };
+use cranevm_codegen::Stencils;
 use std::fmt;
 
 /// When contracts are compiled.
@@ -44,9 +45,9 @@ impl NativeEngine {
             ..RuntimeConfig::default()
         };
         match self.policy {
-            Policy::Stencils => {
-                JitBackend::with_compiler_options(config, |options| options.stencils = true)
-            }
+            Policy::Stencils => JitBackend::with_compiler_options(config, |options| {
+                options.stencils = Stencils::ByLength
+            }),
             Policy::Blocking | Policy::Background => JitBackend::new(config),
         }
     }

@@ -114,7 +114,7 @@ pub(super) fn describe_options(options: &CompilerOptions) -> String {
         |Chaos { seed, from, until }| format!("{seed:#x}/{from:#x}..{until:#x}"),
     );
     format!(
-        "opt_level={level} stencils={stencils} skipped={skipped} \
+        "opt_level={level} stencils={stencils:?} skipped={skipped} \
          debug_assertions={debug_assertions} verify={verify} compile_all={compile_all} \
          work_limit={}+{} one_block_per_chunk={one_block_per_chunk} force_hand_over={blocks} \
          chaos={chaos}",

@@ -20,7 +20,6 @@ pub(super) fn write(key: Key, w: &mut Writer<'_>) {
         Action::Load
         | Action::Store
         | Action::Keep
-        | Action::Widen
         | Action::Dup(_)
         | Action::DupDeep
         | Action::Swap(_)
@@ -42,8 +41,9 @@ pub(super) fn write(key: Key, w: &mut Writer<'_>) {
             opcodes::write_with(opcode, first, w);
         }
         Action::WithExact(at) => opcodes::write_exact(at, w),
-        Action::Branch { .. } | Action::BranchIfSecond => branch(key.action, w),
-        Action::FindTarget => find_target(w),
+        Action::Branch { if_zero } => branch(if_zero, w),
+        Action::FindTarget => find_target(w, 1),
+        Action::FindTargetIf => find_target_if(w),
         Action::Pay(size) => {
             let left = take_gas(size, w);
             w.gas = left;
@@ -60,6 +60,7 @@ pub(super) fn write(key: Key, w: &mut Writer<'_>) {
             w.next_as(Top::Wide, w.stack, &word);
         }
         Action::CheckStack | Action::CheckDepth | Action::CheckRoom => check(key.action, w),
+        Action::CheckHere => check_here(w),
         Action::CountBlock => {
             let budget = w.load_context(offsets::BLOCK_BUDGET);
             let left = w.b.ins().iadd_imm_s(budget, -1);
@@ -90,10 +91,6 @@ fn move_words(action: Action, w: &mut Writer<'_>) {
             w.store_at(&word, w.stack, 0);
             let stack = w.moved(1);
             w.next_with(stack, &word);
-        }
-        Action::Widen => {
-            let word = w.word(0);
-            w.next_as(Top::Wide, w.stack, &word);
         }
         Action::Dup(depth) => {
             let word = w.load_at(w.stack, -WORD * i32::from(depth));
@@ -145,34 +142,43 @@ fn push_limbs(limbs: u8, w: &mut Writer<'_>) {
     w.next_with(w.stack, &word);
 }
 
-fn branch(action: Action, w: &mut Writer<'_>) {
-    let (condition, stack, if_zero, top) = match action {
-        Action::Branch { if_zero } => (w.word(0), w.popped(1), if_zero, Top::Memory),
-        // The target stays the top, in the condition's place.
-        _ => (w.word(1), w.popped(2), false, Top::Wide),
-    };
-    let target = w.word(0);
-    let condition = match condition.union(&mut w.b) {
-        Limb::Flag(flag) => flag,
-        limb => limb.value(&mut w.b),
-    };
+fn branch(if_zero: bool, w: &mut Writer<'_>) {
+    let (condition, stack) = (w.word(0), w.popped(1));
+    let condition = nonzero_if_true(&condition, w);
     let [taken, go_on] = [(); 2].map(|()| w.b.create_block());
     // So that going on comes last, and is no jump.
     w.b.set_cold_block(taken);
     let (yes, no) = if if_zero { (go_on, taken) } else { (taken, go_on) };
     w.b.ins().brif(condition, yes, &[], no, &[]);
     w.b.switch_to_block(taken);
-    let limbs: Vec<_> =
-        target.limbs[..top.limbs()].iter().map(|limb| limb.value(&mut w.b)).collect();
-    w.exit(Symbol::Taken, top, stack, w.gas, &limbs);
+    w.exit(Symbol::Taken, Top::Memory, stack, w.gas, &[]);
     w.b.switch_to_block(go_on);
     w.next(stack);
 }
 
+/// A value that is zero exactly if a word is.
+fn nonzero_if_true(word: &Word, w: &mut Writer<'_>) -> ir::Value {
+    match word.union(&mut w.b) {
+        Limb::Flag(flag) => flag,
+        limb => limb.value(&mut w.b),
+    }
+}
+
+fn find_target_if(w: &mut Writer<'_>) {
+    let (condition, stack) = (w.word(1), w.popped(2));
+    let condition = nonzero_if_true(&condition, w);
+    let [jumps, go_on] = [(); 2].map(|()| w.b.create_block());
+    w.b.ins().brif(condition, jumps, &[], go_on, &[]);
+    w.b.switch_to_block(go_on);
+    w.next_as(Top::Narrow, stack, &Word::constant(Default::default()));
+    w.b.switch_to_block(jumps);
+    find_target(w, 2);
+}
+
 /// The address of the code at a pc: by the jump map and the entry table, as the optimising tier
-/// finds it.
-fn find_target(w: &mut Writer<'_>) {
-    let (target, stack) = (w.word(0), w.popped(1));
+/// finds it. So many words are popped.
+fn find_target(w: &mut Writer<'_>, words: i32) {
+    let (target, stack) = (w.word(0), w.popped(words));
     let low = target.limbs[0].value(&mut w.b);
     let nowhere = w.b.create_block();
     w.b.set_cold_block(nowhere);
@@ -227,6 +233,25 @@ fn check(action: Action, w: &mut Writer<'_>) {
         }
     };
     w.refuse_if(outside);
+    w.next(w.stack);
+}
+
+fn check_here(w: &mut Writer<'_>) {
+    let packed = w.low();
+    let base = w.load_context(offsets::STACK_BASE);
+    let height = w.b.ins().isub(w.stack, base);
+    let height = w.b.ins().ushr_imm_s(height, 5);
+    let least = w.b.ins().band_imm_u(packed, 0xffff);
+    let most = w.b.ins().ushr_imm_s(packed, 16);
+    let most = w.b.ins().band_imm_u(most, 0xffff);
+    let too_low = w.b.ins().icmp(IntCC::UnsignedLessThan, height, least);
+    let too_high = w.b.ins().icmp(IntCC::UnsignedGreaterThan, height, most);
+    let outside = w.b.ins().bor(too_low, too_high);
+    let (refuse, go_on) = w.unlikely(outside);
+    w.b.switch_to_block(refuse);
+    let (pc, stack, gas) = (w.b.ins().ushr_imm_s(packed, 32), w.stack, w.gas);
+    w.exit(Symbol::Leave(Leave::HandOver), Top::Narrow, stack, gas, &[pc]);
+    w.b.switch_to_block(go_on);
     w.next(w.stack);
 }
 

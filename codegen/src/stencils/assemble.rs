@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) counts_blocks: bool,
     /// Whether blocks check what they take for granted.
     pub(crate) asserts: bool,
+    /// Longest stencil that is copied if it can be called, in bytes.
+    pub(crate) most_copied: usize,
 }
 
 /// Where frames may come in.
@@ -78,7 +80,7 @@ pub(crate) fn assemble(
         decoded: &decoded,
         prices: gas_table(settings.spec_id),
         settings,
-        layout: Layout::new(set, code.len(), decoded.jumpdests.len()),
+        layout: Layout::new(set, settings.most_copied, code.len(), decoded.jumpdests.len()),
         entries: Vec::new(),
         blocks: 0,
         top: Top::Memory,
@@ -196,7 +198,7 @@ impl Assembler<'_> {
             self.put(Action::Assert, place);
         }
         if is_jumpdest || way != Way::Untaken {
-            self.check_stack(rest);
+            self.check_stack(rest, way);
         }
         let gas = gas_until_settled(rest, self.prices);
         if gas > 0 {
@@ -204,7 +206,8 @@ impl Assembler<'_> {
         }
     }
 
-    fn check_stack(&mut self, rest: &[Instruction]) {
+    /// Where only a resumed frame comes in, in few bytes; else quickly.
+    fn check_stack(&mut self, rest: &[Instruction], way: Way) {
         const WORD: i64 = 32;
         let limit = STACK_LIMIT as i64;
         let bounds = bounds(rest);
@@ -212,6 +215,10 @@ impl Assembler<'_> {
         let pc = rest[0].pc;
         if lowest > highest {
             self.leave_at(Leave::HandOver, pc);
+        } else if way == Way::Outside && (lowest > 0 || highest < limit) {
+            let packed = lowest as u64 | (highest as u64) << 16 | u64::from(pc) << 32;
+            self.put_constant(U256::from(packed));
+            self.put(Action::CheckHere, [0; 2]);
         } else if lowest == 0 && highest < limit {
             self.put_checked(Action::CheckRoom, [highest * WORD, 0], pc);
         } else if lowest > 0 && highest == limit {
@@ -408,9 +415,8 @@ impl Assembler<'_> {
 
     fn jump(&mut self) {
         let Some(target) = self.constants.pop() else {
-            self.flush_drops();
-            let number = self.set.find(Action::FindTarget, self.top);
-            self.layout.jump(Target::Body(self.known(number)));
+            self.put(Action::FindTarget, [0; 2]);
+            self.layout.jump_to_top();
             self.top = Top::Memory;
             return;
         };
@@ -422,15 +428,9 @@ impl Assembler<'_> {
     fn branch(&mut self) {
         let negates = std::mem::take(&mut self.negates);
         let Some(target) = self.constants.pop() else {
-            if self.top == Top::Memory {
-                self.put(Action::Load, [0; 2]);
-            } else if self.top == Top::Narrow {
-                self.put(Action::Widen, [0; 2]);
-            }
-            let find = self.set.find(Action::FindTarget, Top::Wide);
-            let number = self.set.find(Action::BranchIfSecond, Top::Wide);
-            let (find, number) = (self.known(find), self.known(number));
-            self.put_number(number, [0; 4], Some(Target::Body(find)));
+            self.put(Action::FindTargetIf, [0; 2]);
+            self.layout.jump_to_top_if_any();
+            self.top = Top::Memory;
             return;
         };
         self.flush_constants();

@@ -10,7 +10,7 @@ use super::{
     writer,
 };
 use crate::{
-    CompileError, CompilerOptions,
+    CompileError, CompilerOptions, Stencils,
     compiled::{CompiledCode, CompiledEntry},
     isa::stencil_isa,
     translate::entry::{EnterBy, trampoline},
@@ -23,6 +23,11 @@ use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
+
+/// Longest stencil that is copied in place of being called, in bytes. Copies run quicker where they
+/// run often, and take more room in caches where they don't. Of 16, 32, 48 and 64, deployed contracts
+/// become 7.0, 9.6, 11 and 12.8 bytes of code for each byte of bytecode.
+const MOST_COPIED: usize = 48;
 
 /// Puts contracts together for one machine.
 pub(crate) struct FirstTier {
@@ -85,6 +90,11 @@ impl FirstTier {
             foreign: options.foreign,
             counts_blocks: options.force_hand_over.is_some(),
             asserts: options.debug_assertions,
+            most_copied: match options.stencils {
+                Stencils::None | Stencils::ByLength => MOST_COPIED,
+                Stencils::Copied => usize::MAX,
+                Stencils::Called => 0,
+            },
         };
         let mut assembled = assemble(&self.set, code, settings)
             .map_err(|error| CompileError::Stencils(error.to_string()))?;

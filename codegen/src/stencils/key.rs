@@ -3,7 +3,6 @@
 //! The list is fixed, so bytecode can't make it longer. What a contract compiles to is decided by
 //! its bytes and this list.
 
-use crate::words::{Computation, computation};
 use cranevm_passes::ir::{implementation::Implementation, opcode::Opcode};
 use revm_primitives::U256;
 
@@ -41,8 +40,6 @@ pub(super) enum Action {
     Store,
     /// Writes the top word to its slot and pushes a copy that stays in registers: DUP1.
     Keep,
-    /// Widens the top word from one register to four.
-    Widen,
     /// Pushes the word at a depth, from 1.
     Dup(u8),
     /// Pushes the word at as many bytes below the top as the top says, in its place: DUPN.
@@ -67,22 +64,25 @@ pub(super) enum Action {
     WithLimb(Opcode),
     /// The opcode, its first operand the constant at an index of [`EXACT`].
     WithExact(u8),
-    /// ISZERO, NOT and so on aren't branches; this is JUMPI to a label, the top its condition.
+    /// JUMPI to a label, the top its condition.
     Branch {
         /// Whether it jumps if the condition is zero.
         if_zero: bool,
     },
-    /// JUMP to the top, at the address that [`Code::dispatch`](super::machine) then jumps to. The
-    /// length of the code is a hole.
+    /// JUMP to the top: leaves the address of the code there as the top, to be jumped to. The length
+    /// of the bytecode is a hole, which is the same in all of a contract.
     FindTarget,
-    /// JUMPI by the word below the top: goes on unless it jumps, with the target on the stack.
-    BranchIfSecond,
+    /// JUMPI to the top, by the word below: the same, or zero if it isn't to be jumped.
+    FindTargetIf,
     /// Takes a hole from the gas, or ends the frame.
     Pay(Size),
     /// Takes a hole from the gas, which may get below zero.
     Charge(Size),
     /// Hands over unless the stack has so many bytes, a hole, and so many more at most, a hole.
     CheckStack,
+    /// The same by the top, which is dropped: the least and the most words, of 16 bits each, and the
+    /// pc where to hand over. Shorter than the others, and slower.
+    CheckHere,
     /// Hands over unless the stack has so many bytes at least, a hole.
     CheckDepth,
     /// Hands over unless the stack has so many bytes at most, a hole.
@@ -230,15 +230,15 @@ pub(super) fn keys() -> impl Iterator<Item = Key> {
         with(Action::Load, &[Top::Memory]),
         with(Action::Store, &[Top::Narrow, Top::Wide]),
         with(Action::Keep, &[Top::Narrow, Top::Wide]),
-        with(Action::Widen, &[Top::Narrow]),
         with(Action::DupDeep, &[Top::Narrow]),
         with(Action::Exchange, &[Top::Narrow]),
         with(Action::Zero, &[Top::Memory]),
         with(Action::Small, &[Top::Memory]),
-        with(Action::Branch { if_zero: false }, &Top::ALL),
-        with(Action::Branch { if_zero: true }, &Top::ALL),
+        with(Action::Branch { if_zero: false }, &[Top::Narrow, Top::Wide]),
+        with(Action::Branch { if_zero: true }, &[Top::Narrow, Top::Wide]),
         with(Action::FindTarget, &Top::ALL),
-        with(Action::BranchIfSecond, &[Top::Wide]),
+        with(Action::FindTargetIf, &Top::ALL),
+        with(Action::CheckHere, &[Top::Narrow]),
         with(Action::Pay(Size::Byte), &[Top::Memory]),
         with(Action::Pay(Size::Word), &[Top::Memory]),
         with(Action::Charge(Size::Byte), &[Top::Wide]),
@@ -275,9 +275,4 @@ pub(super) fn keys() -> impl Iterator<Item = Key> {
         .chain(large)
         .chain(exact)
         .chain(leaves)
-}
-
-/// Whether an opcode is computed of words without a builtin.
-pub(super) fn is_inline(opcode: Opcode) -> bool {
-    matches!(computation(opcode), Some(Computation::Unary(_) | Computation::Binary(_)))
 }

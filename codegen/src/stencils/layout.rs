@@ -12,11 +12,6 @@ use super::{
     writer::Symbol,
 };
 
-/// Longest stencil that is copied in place of being called. Of less than a call and its return there
-/// would be nothing to gain; more copies run quicker where they run often, and take more room in
-/// caches where they don't.
-const MOST_COPIED: usize = 16;
-
 /// Where a jump or call leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -33,6 +28,7 @@ pub(super) enum Target {
 /// The code of a contract, while it grows.
 pub(super) struct Layout<'a> {
     set: &'a StencilSet,
+    most_copied: usize,
     code: Vec<u8>,
     links: Vec<(Link, Target)>,
     /// Offsets of blocks, by the number of their JUMPDEST.
@@ -45,9 +41,15 @@ pub(super) struct Layout<'a> {
 const NOWHERE: u32 = u32::MAX;
 
 impl<'a> Layout<'a> {
-    pub(super) fn new(set: &'a StencilSet, bytes: usize, jumpdests: usize) -> Self {
+    pub(super) fn new(
+        set: &'a StencilSet,
+        most_copied: usize,
+        bytes: usize,
+        jumpdests: usize,
+    ) -> Self {
         Self {
             set,
+            most_copied,
             code: Vec::with_capacity(bytes * 10 + 4096),
             links: Vec::with_capacity(bytes),
             labels: vec![NOWHERE; jumpdests],
@@ -79,6 +81,16 @@ impl<'a> Layout<'a> {
         self.links.push((link, target));
     }
 
+    /// Adds a jump to the address that is the top word.
+    pub(super) fn jump_to_top(&mut self) {
+        self.set.machine.jump_to_top(&mut self.code);
+    }
+
+    /// Adds a jump to the address that is the top word, unless that is zero.
+    pub(super) fn jump_to_top_if_any(&mut self) {
+        self.set.machine.jump_to_top_if_any(&mut self.code);
+    }
+
     /// Adds a stencil: a copy with these numbers, or a call of its body. `elsewhere` is where its
     /// branch or refusal leads. Where the top word is behind it.
     pub(super) fn put(
@@ -89,7 +101,9 @@ impl<'a> Layout<'a> {
     ) -> Top {
         let stencil = self.set.stencil(number);
         let after = stencil.after.unwrap_or(Top::Memory);
-        if stencil.code.len() > MOST_COPIED && stencil.is_body {
+        // What has a number that is the contract's own gets that in its body.
+        let is_long = stencil.code.len() > self.most_copied || !stencil.holes.is_empty();
+        if stencil.is_body && is_long {
             let link = self.set.machine.call(&mut self.code);
             self.links.push((link, Target::Body(number)));
             return after;
@@ -178,13 +192,10 @@ impl<'a> Layout<'a> {
         if stencil.is_leave {
             self.code.extend_from_slice(machine.unwind());
             self.copy(stencil, [0; 4], None);
-        } else if stencil.is_body {
-            self.code.extend_from_slice(machine.callee_begin(stencil.calls));
-            self.copy(stencil, [0; 4], None);
-            self.code.extend_from_slice(machine.callee_return(stencil.calls));
         } else {
+            self.code.extend_from_slice(machine.callee_begin(stencil.calls));
             self.copy(stencil, [code_len.into(), 0, 0, 0], None);
-            machine.jump_to_top(&mut self.code);
+            self.code.extend_from_slice(machine.callee_return(stencil.calls));
         }
     }
 }

@@ -102,8 +102,9 @@ impl<'a> Maker<'a> {
         });
         links.iter_mut().for_each(|(link, _)| link.at -= begin);
         let is_leave = matches!(key.action, Action::Leave(_));
+        let finds_target = matches!(key.action, Action::FindTarget | Action::FindTargetIf);
         let is_body = !is_leave
-            && holes.is_empty()
+            && (holes.is_empty() || finds_target)
             && links.iter().all(|(_, to)| matches!(to, Symbol::Next | Symbol::Leave(_)));
         Ok(Stencil {
             code: code.into(),

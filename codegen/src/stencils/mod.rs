@@ -20,6 +20,8 @@ mod make;
 mod opcodes;
 mod set;
 mod stencil;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub(crate) use first_tier::FirstTier;

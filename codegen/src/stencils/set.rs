@@ -11,7 +11,7 @@ use cranevm_passes::ir::opcode::Opcode;
 use revm_primitives::U256;
 
 /// What keys are numbered by: one after the other the actions without a parameter, and those with.
-const PLAIN: usize = 26;
+const PLAIN: usize = 27;
 const DUPS: usize = PLAIN;
 const SWAPS: usize = DUPS + 32;
 const DROPS: usize = SWAPS + 32;
@@ -29,14 +29,13 @@ fn slot(key: Key) -> usize {
         Action::Load => 0,
         Action::Store => 1,
         Action::Keep => 2,
-        Action::Widen => 3,
         Action::DupDeep => 4,
         Action::Exchange => 5,
         Action::Zero => 6,
         Action::Small => 7,
         Action::Branch { if_zero } => 8 + usize::from(if_zero),
         Action::FindTarget => 10,
-        Action::BranchIfSecond => 11,
+        Action::FindTargetIf => 11,
         Action::Pay(of) => 12 + size(of),
         Action::Charge(of) => 14 + size(of),
         Action::CheckStack => 16,
@@ -45,6 +44,7 @@ fn slot(key: Key) -> usize {
         Action::CountBlock => 19,
         Action::Assert => 20,
         Action::Leave(leave) => 21 + leave as usize,
+        Action::CheckHere => 26,
         Action::Dup(depth) => DUPS + usize::from(depth),
         Action::Swap(depth) => SWAPS + usize::from(depth),
         Action::Drop(words) => DROPS + usize::from(words),

@@ -63,7 +63,8 @@ pub(super) struct Stencil {
     pub(super) calls: bool,
     /// Whether it leaves the frame.
     pub(super) is_leave: bool,
-    /// Whether it can be called: it has no holes, and leads nowhere but on and out of the frame.
+    /// Whether it can be called: it has no holes but those that are the
+    /// same in all of a contract, and leads nowhere but on and out of the frame.
     pub(super) is_body: bool,
 }
 

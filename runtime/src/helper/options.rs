@@ -5,7 +5,7 @@ use super::{
     wire::{FrameReader, FrameWriter},
 };
 use crate::{OptimizationLevel, PassSet, WorkLimit};
-use cranevm_codegen::{Chaos, CompilerOptions, OpcodeSet};
+use cranevm_codegen::{Chaos, CompilerOptions, OpcodeSet, Stencils};
 
 /// Appends all options.
 pub(super) fn write(frame: FrameWriter, options: &CompilerOptions) -> FrameWriter {
@@ -36,7 +36,7 @@ pub(super) fn write(frame: FrameWriter, options: &CompilerOptions) -> FrameWrite
     let Chaos { seed, from, until } = chaos.unwrap_or(Chaos::new(0));
     frame
         .u8(opt_level as u8)
-        .bool(stencils)
+        .u8(stencils as u8)
         .bool(single_error)
         .bool(no_dedup)
         .bool(no_dse)
@@ -69,7 +69,11 @@ pub(super) fn read(fields: &mut FrameReader<'_>) -> Result<CompilerOptions, Wire
     let opt_level = levels.into_iter().find(|&known| known as u8 == level);
     Ok(CompilerOptions {
         opt_level: opt_level.ok_or(WireError::BadValue { field: "opt_level" })?,
-        stencils: fields.bool("stencils")?,
+        stencils: {
+            let stencils = fields.u8("stencils")?;
+            let known = Stencils::ALL.into_iter().find(|&known| known as u8 == stencils);
+            known.ok_or(WireError::BadValue { field: "stencils" })?
+        },
         single_error: fields.bool("single_error")?,
         no_dedup: fields.bool("no_dedup")?,
         no_dse: fields.bool("no_dse")?,

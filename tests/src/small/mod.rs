@@ -35,7 +35,9 @@ use self::{
 };
 use crate::{assembly::disassemble, parallel, rng::mix};
 use alloy_primitives::hex;
-use cranevm_codegen::{Compiler, CompilerOptions, OptimizationLevel, code_memory::CodeRegion};
+use cranevm_codegen::{
+    Compiler, CompilerOptions, OptimizationLevel, Stencils, code_memory::CodeRegion,
+};
 use revm::primitives::hardfork::SpecId;
 use std::{
     fmt,
@@ -144,10 +146,13 @@ fn settings() -> Vec<CompilerOptions> {
     };
     let optimised = CompilerOptions { opt_level: OptimizationLevel::Default, ..base };
     let hand_over = |blocks| CompilerOptions { force_hand_over: Some(blocks), ..base };
+    let stencils = CompilerOptions { stencils: Stencils::Copied, ..base };
     vec![
         base,
         optimised,
+        stencils,
         hand_over(0),
+        CompilerOptions { stencils: Stencils::ByLength, ..hand_over(1) },
         CompilerOptions { one_block_per_chunk: true, ..base },
         CompilerOptions { opt_level: OptimizationLevel::Default, ..hand_over(1) },
         CompilerOptions { one_block_per_chunk: true, ..optimised },
@@ -160,6 +165,7 @@ fn settings() -> Vec<CompilerOptions> {
 fn name(options: &CompilerOptions) -> String {
     let mut name = format!("{:?}", options.opt_level);
     let flags = [
+        (options.stencils != Stencils::None, "stencils"),
         (options.one_block_per_chunk, "one block per chunk"),
         (!options.compile_all, "likely alone"),
         (options.debug_assertions, "asserting"),

@@ -12,6 +12,8 @@ pub(super) const SIGN: [u8; 4] = 0xd503_237f_u32.to_le_bytes();
 const EPILOGUE: u32 = 0xa8c1_7bfd;
 /// `br x4`
 pub(super) const JUMP_TO_TOP: [u8; 4] = 0xd61f_0080_u32.to_le_bytes();
+/// `cbz x4` over `br x4`
+pub(super) const JUMP_TO_TOP_IF_ANY: [u8; 8] = [0x44, 0x00, 0x00, 0xb4, 0x80, 0x00, 0x1f, 0xd6];
 /// `str lr, [sp, #-16]!`
 pub(super) const CALLEE_BEGIN: [u8; 4] = 0xf81f_0ffe_u32.to_le_bytes();
 /// `ret`

@@ -125,6 +125,14 @@ impl Machine {
         });
     }
 
+    /// The same, unless the address is zero.
+    pub(super) fn jump_to_top_if_any(self, code: &mut Vec<u8>) {
+        code.extend_from_slice(match self {
+            Self::X86_64 => &x86_64::JUMP_TO_TOP_IF_ANY,
+            Self::Aarch64 => &aarch64::JUMP_TO_TOP_IF_ANY,
+        });
+    }
+
     /// What a body begins with that is called, and calls builtins.
     pub(super) const fn callee_begin(self, calls: bool) -> &'static [u8] {
         match (self, calls) {

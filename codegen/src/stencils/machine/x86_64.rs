@@ -10,6 +10,8 @@ pub(super) const PROLOGUE: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
 const EPILOGUE: [u8; 4] = [0x48, 0x89, 0xec, 0x5d];
 /// `jmp rdx`
 pub(super) const JUMP_TO_TOP: [u8; 2] = [0xff, 0xe2];
+/// `test rdx, rdx; je` over `jmp rdx`
+pub(super) const JUMP_TO_TOP_IF_ANY: [u8; 7] = [0x48, 0x85, 0xd2, 0x74, 0x02, 0xff, 0xe2];
 /// `push rax`: calls want a stack at a multiple of 16.
 pub(super) const CALLEE_BEGIN: [u8; 1] = [0x50];
 /// `ret`
@@ -91,6 +93,8 @@ pub(super) fn field(
 pub(super) fn fill(code: &mut [u8], at: usize, field: Field, value: i64) {
     match field {
         Field::Byte { negated } => {
+            // Where four bytes are written the others are those of a number that isn't zero.
+            debug_assert!(!negated || value > 0);
             code[at] = (if negated { -value } else { value }) as i8 as u8;
         }
         Field::Word { negated, more } => {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{OptimizationLevel, PassSet, WorkLimit, helper::wire::LENGTH_BYTES};
-use cranevm_codegen::{Chaos, OpcodeSet};
+use cranevm_codegen::{Chaos, OpcodeSet, Stencils};
 
 fn hello() -> Hello {
     Hello { protocol: VERSION, abi: [5; 32], build: "1.2.3".into() }
@@ -16,7 +16,7 @@ fn setup() -> Setup {
 /// Every option differs from its default.
 fn options() -> CompilerOptions {
     CompilerOptions {
-        stencils: true,
+        stencils: Stencils::Called,
         opt_level: OptimizationLevel::Aggressive,
         single_error: true,
         no_dedup: true,
