@@ -1,8 +1,9 @@
 //! Machine code for analysed EVM programs, by Cranelift.
 //!
 //! Bytecode is analysed by `cranevm-passes`, translated chunk by chunk to Cranelift's IR
-//! (`translate`), compiled to relocation-free machine code ([`Compiler`]), and placed in
-//! executable memory ([`code_memory`]). [`EvmCompilerFn`] runs it over a revm interpreter
+//! (`translate`, `words`) and compiled to relocation-free machine code ([`Compiler`]), or put together
+//! from machine code that was made before (`stencils`), and placed in executable memory
+//! ([`code_memory`]). [`EvmCompilerFn`] runs it over a revm interpreter
 //! ([`abi`]); what isn't machine code is a builtin or revm's own instruction.
 
 #![deny(unsafe_code)]
@@ -41,7 +42,6 @@ mod options;
 #[cfg(feature = "cranelift")]
 mod sources;
 #[cfg(feature = "cranelift")]
-#[allow(dead_code)]
 mod stencils;
 #[cfg(feature = "cranelift")]
 mod translate;

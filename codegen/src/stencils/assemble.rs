@@ -11,23 +11,18 @@
 
 use super::{
     blocks::{bounds, ends_block, gas_until_settled, settles},
-    key::{Action, DEPTHS, DROPS, Leave, Size, Top, tops_of},
+    key::{Action, Leave, Size, Top, tops_of},
     layout::{Layout, Target},
     machine::TooFar,
     set::{Number, StencilSet},
+    stack::MOST_CONSTANTS,
 };
 use cranevm_passes::{
     decode::{Decoded, Form, Instruction, decode},
-    ir::{
-        evaluate::evaluate,
-        opcode::{Opcode, OpcodeSet, gas_table},
-    },
+    ir::opcode::{Opcode, OpcodeSet, gas_table},
 };
 use revm_interpreter::interpreter::STACK_LIMIT;
 use revm_primitives::{U256, hardfork::SpecId};
-
-/// Most constants that are kept back.
-const MOST_CONSTANTS: usize = 16;
 
 /// Longest stencil with holes that is copied in place of passing the number in a register.
 const MOST_WITH_HOLE: usize = 32;
@@ -94,21 +89,21 @@ pub(crate) fn assemble(
     Ok(Assembled { code: layout.finish(code.len() as u32)?, entries, opcodes, blocks })
 }
 
-struct Assembler<'a> {
-    set: &'a StencilSet,
-    bytecode: &'a [u8],
+pub(super) struct Assembler<'a> {
+    pub(super) set: &'a StencilSet,
+    pub(super) bytecode: &'a [u8],
     decoded: &'a Decoded,
     prices: &'static [u16; 256],
     settings: Settings,
-    layout: Layout<'a>,
+    pub(super) layout: Layout<'a>,
     entries: Vec<EntryPoint>,
     blocks: u32,
     /// Where the topmost word is that isn't one of `constants`.
-    top: Top,
+    pub(super) top: Top,
     /// What was pushed last, and isn't in registers or on the stack yet.
-    constants: Vec<U256>,
+    pub(super) constants: Vec<U256>,
     /// Words that were dropped, and that the stack pointer is still above.
-    drops: u8,
+    pub(super) drops: u8,
     /// Whether the condition of the next branch is negated.
     negates: bool,
 }
@@ -159,7 +154,7 @@ impl Assembler<'_> {
             };
             at += len;
             if way == Way::Falls {
-                self.to_memory();
+                self.settle();
             }
         }
         if instructions.is_empty() {
@@ -169,7 +164,7 @@ impl Assembler<'_> {
         }
         if way != Way::None {
             // The interpreter goes on with a STOP there.
-            self.to_memory();
+            self.settle();
             self.leave_at(Leave::Stop, self.decoded.end + 1);
         }
     }
@@ -266,101 +261,17 @@ impl Assembler<'_> {
             Form::Jump => self.jump(),
             Form::Branch => self.branch(),
             Form::Stop => {
-                self.to_memory();
+                self.settle();
                 self.leave_at(Leave::Stop, instruction.pc + 1);
             }
             Form::Exit | Form::Suspend => {
-                self.to_memory();
+                self.settle();
                 self.put_constant(U256::from(instruction.pc + 1));
                 self.put(Action::Opcode(instruction.opcode), [0; 2]);
             }
             Form::HandOver | Form::Foreign => {
-                self.to_memory();
+                self.settle();
                 self.leave_at(Leave::HandOver, instruction.pc);
-            }
-        }
-    }
-
-    fn push(&mut self, instruction: &Instruction) {
-        let pc = instruction.pc as usize;
-        let word = match instruction.opcode {
-            Opcode::PC => U256::from(pc),
-            Opcode::CODESIZE => U256::from(self.bytecode.len()),
-            opcode => {
-                let len = opcode.info().map_or(0, |info| usize::from(info.immediate));
-                let mut bytes = [0; 32];
-                let there = self.bytecode.get(pc + 1..).unwrap_or_default();
-                let there = &there[..len.min(there.len())];
-                // What the code lacks is zero.
-                let begin = 32 - len;
-                bytes[begin..begin + there.len()].copy_from_slice(there);
-                U256::from_be_bytes(bytes)
-            }
-        };
-        if self.constants.len() == MOST_CONSTANTS {
-            self.flush_constants();
-        }
-        self.constants.push(word);
-    }
-
-    fn pop(&mut self) {
-        if self.constants.pop().is_some() {
-            return;
-        }
-        if self.top == Top::Memory {
-            self.drops += 1;
-            if self.drops == DROPS {
-                self.flush_drops();
-            }
-        }
-        self.top = Top::Memory;
-    }
-
-    /// `depth` is from 0.
-    fn dup(&mut self, depth: usize) {
-        if let Some(at) = self.constants.len().checked_sub(depth + 1) {
-            let constant = self.constants[at];
-            if self.constants.len() == MOST_CONSTANTS {
-                self.flush_constants();
-            }
-            self.constants.push(constant);
-            return;
-        }
-        self.flush_constants();
-        if depth == 0 && self.top != Top::Memory {
-            self.put(Action::Keep, [0; 2]);
-            return;
-        }
-        self.to_memory();
-        match u8::try_from(depth + 1) {
-            Ok(depth @ ..=DEPTHS) => self.put(Action::Dup(depth), [0; 2]),
-            _ => {
-                self.put_constant(U256::from(32 * (depth + 1)));
-                self.put(Action::DupDeep, [0; 2]);
-            }
-        }
-    }
-
-    /// Depths are from 0, the lesser first.
-    fn exchange(&mut self, upper: usize, lower: usize) {
-        if let Some(last) = self.constants.len().checked_sub(1)
-            && lower <= last
-        {
-            self.constants.swap(last - upper, last - lower);
-            return;
-        }
-        self.flush_constants();
-        match u8::try_from(lower) {
-            Ok(depth @ ..=DEPTHS) if upper == 0 => {
-                if self.top == Top::Memory {
-                    self.put(Action::Load, [0; 2]);
-                }
-                self.put(Action::Swap(depth), [0; 2]);
-            }
-            _ => {
-                self.to_memory();
-                self.put_constant(U256::from(32 * (upper + 1) | 32 * (lower + 1) << 16));
-                self.put(Action::Exchange, [0; 2]);
             }
         }
     }
@@ -373,26 +284,9 @@ impl Assembler<'_> {
         self.flush_constants();
         let tops = tops_of(opcode);
         if !tops.contains(&self.top) {
-            self.to_memory();
+            self.settle();
         }
         self.put(Action::Opcode(opcode), [0; 2]);
-    }
-
-    /// Computes with constants now, if all operands are.
-    fn fold(&mut self, opcode: Opcode, inputs: usize) -> bool {
-        let Some(from) = self.constants.len().checked_sub(inputs) else { return false };
-        if inputs == 0 || !opcode.implementation().computes() {
-            return false;
-        }
-        let mut args = [U256::ZERO; 3];
-        let args = &mut args[..inputs.min(3)];
-        for (arg, constant) in args.iter_mut().zip(self.constants[from..].iter().rev()) {
-            *arg = *constant;
-        }
-        let Some(word) = evaluate(opcode, args) else { return false };
-        self.constants.truncate(from);
-        self.constants.push(word);
-        true
     }
 
     /// Takes the stencil for an opcode whose first operand is the only constant, if there is one.
@@ -420,7 +314,7 @@ impl Assembler<'_> {
             self.top = Top::Memory;
             return;
         };
-        self.to_memory();
+        self.settle();
         let target = self.target(target);
         self.layout.jump(target);
     }
@@ -458,49 +352,6 @@ impl Assembler<'_> {
         self.top = Top::Memory;
     }
 
-    /// Writes the stack but for the top word.
-    fn flush_constants(&mut self) {
-        for at in 0..self.constants.len() {
-            let constant = self.constants[at];
-            self.store_top();
-            self.put_constant(constant);
-        }
-        self.constants.clear();
-    }
-
-    /// Writes the whole stack.
-    fn to_memory(&mut self) {
-        self.flush_constants();
-        self.store_top();
-        self.flush_drops();
-    }
-
-    fn store_top(&mut self) {
-        if self.top != Top::Memory {
-            self.put(Action::Store, [0; 2]);
-        }
-    }
-
-    fn flush_drops(&mut self) {
-        let drops = std::mem::take(&mut self.drops);
-        if drops > 0 {
-            self.put(Action::Drop(drops), [0; 2]);
-        }
-    }
-
-    /// Pushes a constant, in registers.
-    fn put_constant(&mut self, constant: U256) {
-        let limbs = constant.as_limbs().map(u64::cast_signed);
-        let action = match constant.bit_len() {
-            0 => Action::Zero,
-            1..32 => Action::Small,
-            bits => Action::Limbs(bits.div_ceil(64) as u8),
-        };
-        self.flush_drops();
-        let number = self.set.find(action, Top::Memory);
-        self.put_number(self.known(number), limbs, None);
-    }
-
     /// Puts a stencil that may refuse its block, whose pc this is.
     fn put_checked(&mut self, action: Action, numbers: [i64; 2], pc: u32) {
         let refused = self.layout.refusal(pc);
@@ -509,7 +360,7 @@ impl Assembler<'_> {
         self.top = self.layout.put(number, [first, second, 0, 0], Some(refused));
     }
 
-    fn put(&mut self, action: Action, numbers: [i64; 2]) {
+    pub(super) fn put(&mut self, action: Action, numbers: [i64; 2]) {
         // Gas is taken as if the top were in registers, wherever it is.
         let top = if matches!(action, Action::Charge(_)) { Top::Wide } else { self.top };
         if !matches!(action, Action::Drop(_)) {
@@ -524,13 +375,13 @@ impl Assembler<'_> {
         }
     }
 
-    fn put_number(&mut self, number: Number, numbers: [i64; 4], taken: Option<Target>) {
+    pub(super) fn put_number(&mut self, number: Number, numbers: [i64; 4], taken: Option<Target>) {
         self.flush_drops();
         self.top = self.layout.put(number, numbers, taken);
     }
 
     /// A stencil that the list has for sure: all that are asked for so.
-    fn known(&self, number: Option<Number>) -> Number {
+    pub(super) fn known(&self, number: Option<Number>) -> Number {
         number.expect("the list of stencils has all that are put")
     }
 }

@@ -21,7 +21,7 @@ use cranevm_passes::{AnalysisError, MAX_CODE_LEN, MAX_ENTRIES};
 use revm_primitives::hardfork::SpecId;
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, TryLockError},
 };
 
 /// Longest stencil that is copied in place of being called, in bytes. Copies run quicker where they
@@ -44,7 +44,19 @@ impl fmt::Debug for FirstTier {
 
 /// What has been made in this process, by machine and what its processor has: as many as there are
 /// machines that somebody compiles for.
-static MADE: Mutex<Vec<(String, Arc<FirstTier>)>> = Mutex::new(Vec::new());
+static MADE: Mutex<Made> = Mutex::new(Vec::new());
+
+type Made = Vec<(String, Arc<FirstTier>)>;
+
+/// Never waits: in a child that was forked, whoever held the lock isn't there. Who doesn't get it
+/// makes a set of its own.
+fn try_lock_made() -> Option<MutexGuard<'static, Made>> {
+    match MADE.try_lock() {
+        Ok(made) => Some(made),
+        Err(TryLockError::Poisoned(made)) => Some(made.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
 
 impl FirstTier {
     /// The first tier for the machine of `frames`. The first time it is made, which takes some ten milliseconds.
@@ -56,8 +68,9 @@ impl FirstTier {
         let flags = isa.isa_flags().into_iter().chain(frames.isa_flags());
         let flags: Vec<_> = flags.map(|flag| flag.to_string()).collect();
         let name = format!("{} {}", isa.triple(), flags.join(" "));
-        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, known)) = made.iter().find(|(known, _)| *known == name) {
+        if let Some(made) = try_lock_made()
+            && let Some((_, known)) = made.iter().find(|(known, _)| *known == name)
+        {
             return Ok(Arc::clone(known));
         }
         let machine = Machine::of(isa.triple())
@@ -66,7 +79,11 @@ impl FirstTier {
         let set = StencilSet::make(&*isa, frames, machine).map_err(stencils)?;
         let entry = make_entry(frames, machine).map_err(stencils)?;
         let new = Arc::new(Self { set, entry });
-        made.push((name, Arc::clone(&new)));
+        if let Some(mut made) = try_lock_made()
+            && made.iter().all(|(known, _)| *known != name)
+        {
+            made.push((name, Arc::clone(&new)));
+        }
         Ok(new)
     }
 
@@ -127,7 +144,7 @@ fn make_entry(frames: &dyn TargetIsa, machine: Machine) -> Result<Vec<u8>, Stenc
         .compile(frames, &mut ControlPlane::default())
         .map_err(|error| StencilError::Cranelift { key, error: error.inner })?;
     let mut code = compiled.code_buffer().to_vec();
-    let &[ref relocation] = compiled.buffer.relocs() else {
+    let [relocation] = compiled.buffer.relocs() else {
         return Err(shape("the entry calls something else than the frame's begin"));
     };
     let link = Link { at: relocation.offset, kind: LinkKind::Far };

@@ -19,6 +19,7 @@ mod machine;
 mod make;
 mod opcodes;
 mod set;
+mod stack;
 mod stencil;
 #[cfg(test)]
 mod tests;

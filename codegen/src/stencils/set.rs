@@ -127,7 +127,8 @@ impl StencilSet {
     }
 
     /// Bytes of code in all.
-    pub(crate) fn code_bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn code_bytes(&self) -> usize {
         self.stencils.iter().map(|stencil| stencil.code.len()).sum()
     }
 
