@@ -298,7 +298,7 @@ impl Compiler {
             opcodes: compiled_opcodes(code, spec_id, self.options.foreign),
             foreign: self.options.foreign,
             functions,
-            entries: assembled.entries.iter().map(Into::into).collect(),
+            entries: assembled.entries,
             initial_memory: 0,
             emulator: self.options.emulator,
             timings,
@@ -327,7 +327,7 @@ impl Compiler {
         timings: &mut CompileTimings,
     ) -> Result<CompiledChunk, CompileError> {
         let Analysed { program, id, made_by } = analysed;
-        if *made_by != self.identifies_as() {
+        if *made_by != self.identifies_as() || program.chunks.get(chunk).is_none() {
             return Err(CompileError::ForeignChunk);
         }
         Ok(CompiledChunk { id: *id, chunk, code: self.compile_timed(program, chunk, timings)? })

@@ -53,14 +53,23 @@ pub(crate) fn host_isa() -> Result<OwnedTargetIsa, CompileError> {
     finish_isa(&CompilerOptions::default(), host_builder()?)
 }
 
-/// Cranelift's code generator for stencils, for the machine of another one. Return addresses aren't
-/// signed: stencils run in a frame that was set up before.
-pub(crate) fn stencil_isa(frames: &dyn TargetIsa) -> Result<OwnedTargetIsa, CompileError> {
+/// Cranelift's code generator for stencils, for the machine of another one, whatever that one's level.
+/// Only what sets up and leaves the frame that stencils run in has return addresses to be signed.
+pub(crate) fn stencil_isa(
+    machine: &dyn TargetIsa,
+    leaves: bool,
+) -> Result<OwnedTargetIsa, CompileError> {
     let unsupported = |error: &dyn fmt::Display| CompileError::UnsupportedTarget(error.to_string());
-    let mut builder = isa::lookup(frames.triple().clone()).map_err(|error| unsupported(&error))?;
-    let of_frames = ["sign_return_address", "sign_return_address_all", "use_bti"];
-    for flag in frames.isa_flags() {
-        if flag.as_bool() == Some(true) && !of_frames.contains(&flag.name) {
+    let mut builder = isa::lookup(machine.triple().clone()).map_err(|error| unsupported(&error))?;
+    let of_frames = [
+        "sign_return_address",
+        "sign_return_address_all",
+        "sign_return_address_with_bkey",
+        "use_bti",
+    ];
+    for flag in machine.isa_flags() {
+        let is_wanted = leaves || !of_frames.contains(&flag.name);
+        if flag.as_bool() == Some(true) && is_wanted {
             builder.enable(flag.name).map_err(|error| unsupported(&error))?;
         }
     }
@@ -68,7 +77,8 @@ pub(crate) fn stencil_isa(frames: &dyn TargetIsa) -> Result<OwnedTargetIsa, Comp
     for (name, value) in [
         ("opt_level", "none"),
         ("regalloc_algorithm", "backtracking"),
-        ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+        // It takes as long as all else; the same functions are verified by this crate's tests.
+        ("enable_verifier", if cfg!(test) { "true" } else { "false" }),
         ("preserve_frame_pointers", "true"),
         ("enable_pinned_reg", "true"),
         ("unwind_info", "false"),

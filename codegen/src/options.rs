@@ -52,7 +52,9 @@ pub struct CompilerOptions {
     /// How much work goes into the code.
     pub opt_level: OptimizationLevel,
     /// Put contracts together from stencils, whatever the level: in microseconds, whole, without
-    /// the passes. The options of passes and chunks have no effect then.
+    /// the passes. The options of passes and chunks have no effect then, nor have `verify` and
+    /// `chaos`. Of `debug_assertions` there are the checks at the start of each block, not those of
+    /// each access.
     pub stencils: Stencils,
     /// Report every halt of a compiled frame as `OutOfGas`.
     pub single_error: bool,

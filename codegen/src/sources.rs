@@ -76,6 +76,7 @@ cranevm_passes::hash_sources! {
     "stencils/first_tier.rs",
     "stencils/key.rs",
     "stencils/layout.rs",
+    "stencils/loops.rs",
     "stencils/machine/aarch64.rs",
     "stencils/machine/mod.rs",
     "stencils/machine/x86_64.rs",

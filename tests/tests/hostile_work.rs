@@ -7,7 +7,7 @@
 //! are constants here, which are compared with the contract where the data is present.
 
 use cranevm_cli::Contract;
-use cranevm_codegen::{CompileError, Compiler, CompilerOptions, OptimizationLevel};
+use cranevm_codegen::{CompileError, Compiler, CompilerOptions, OptimizationLevel, Stencils};
 use cranevm_passes::AnalysisError;
 use cranevm_tests::{
     fixtures,
@@ -185,6 +185,30 @@ fn the_budget_is_seaports() {
         ] {
             let range = 0.8 * constant..=1.25 * constant;
             assert!(range.contains(&found), "{what}, {:?}: {found:.3}", budget.level);
+        }
+    }
+}
+
+/// Most bytes of first-tier code for a byte of hostile code. Deployed contracts have eleven.
+const MAX_STENCIL_BYTES: f64 = 60.0;
+
+/// The first tier copies at most a stencil for each opcode, with a block's head: its work is the
+/// bytes that it makes, and in proportion to the length.
+#[test]
+fn hostile_code_of_stencils_is_bounded_and_linear() {
+    let options = CompilerOptions { stencils: Stencils::ByLength, ..CompilerOptions::default() };
+    let mut compiler = Compiler::new(options).expect("a compiler for this machine");
+    for hostile in ALL {
+        let lengths = [12_288, 24_576];
+        let [short, long] = lengths.map(|len| Work::of(&mut compiler, &(hostile.code)(len)));
+        let short = short.expect("few entry points");
+        for work in [Some(&short), long.as_ref()].into_iter().flatten() {
+            assert!(work.code <= MAX_STENCIL_BYTES, "{}: {work:.1?}", hostile.name);
+            assert!(work.blocks <= 1.0 && work.entries <= 1.0, "{}: {work:?}", hostile.name);
+        }
+        if let Some(long) = long {
+            let growth = long.code / short.code;
+            assert!(growth <= MAX_GROWTH, "{}: grows {growth:.2} x", hostile.name);
         }
     }
 }

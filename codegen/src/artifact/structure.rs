@@ -7,7 +7,8 @@
 //! - there are 1 to 65,535 entry points, so that an ordinal plus 1 fits the jump map's 16 bits;
 //! - the first is the contract's start, at pc 0;
 //! - no pc is beyond the bytecode (a frame may resume right behind it), and a JUMPDEST is within;
-//! - each entry point is in a function that there is, other than the trampoline;
+//! - each entry point is in a function that there is, other than the trampoline: at its begin, or
+//!   within the one function that there is of stencils, which have no chunks that could be absent;
 //! - no two JUMPDESTs have the same pc, nor have two places to resume at;
 //! - the bytecode is no longer than what is analysed, which bounds the jump map.
 //!
@@ -15,7 +16,7 @@
 
 use super::{ArtifactError, Expected, Header, wire::Reader};
 use crate::{
-    CompileTimings, CompiledCode, OpcodeSet,
+    CompileTimings, CompiledCode, OpcodeSet, Stencils,
     compiled::{CompiledEntry, FIRST_CHUNK},
 };
 
@@ -86,7 +87,7 @@ pub(super) fn read(
     let lengths = reader.items(header.functions, LENGTH_LEN)?;
     let functions = read_functions(lengths, &mut reader)?;
     reader.finish()?;
-    let entries = read_entries(entries, header.code_len, &functions)?;
+    let entries = read_entries(entries, header.code_len, &functions, expected.options.stencils)?;
     Ok(CompiledCode {
         id: 0,
         spec_id: expected.spec_id,
@@ -135,6 +136,7 @@ fn read_entries(
     bytes: &[u8],
     code_len: u32,
     functions: &[Vec<u8>],
+    stencils: Stencils,
 ) -> Result<Vec<CompiledEntry>, ArtifactError> {
     let malformed = |what| Err(ArtifactError::Malformed(what));
     let mut seen = Seen { jumpdests: Places::new(code_len), continuations: Places::new(code_len) };
@@ -155,9 +157,17 @@ fn read_entries(
         {
             return malformed("an entry point in no chunk");
         }
-        let len = functions[entry.function as usize].len();
-        if entry.offset > 0 && entry.offset as usize >= len {
-            return malformed("an entry point beyond its function");
+        // Stencils are one function, entered within, and have no stub in place of code.
+        let is_within = match stencils {
+            Stencils::None => entry.offset == 0,
+            _ => {
+                entry.function as usize == FIRST_CHUNK
+                    && functions.len() == FIRST_CHUNK + 1
+                    && (entry.offset as usize) < functions[FIRST_CHUNK].len()
+            }
+        };
+        if !is_within {
+            return malformed("an entry point elsewhere than its function may be entered");
         }
         seen.add(&entry, code_len)?;
         entries.push(entry);

@@ -13,11 +13,14 @@ use super::{
     blocks::{bounds, ends_block, gas_until_settled, settles},
     key::{Action, Leave, Size, Top, tops_of},
     layout::{Layout, Target},
+    loops::Loops,
     machine::TooFar,
     set::{Number, StencilSet},
-    stack::MOST_CONSTANTS,
+    stack::{MOST_CONSTANTS, constant},
 };
+use crate::compiled::{CompiledCode, CompiledEntry};
 use cranevm_passes::{
+    AnalysisError, MAX_ENTRIES,
     decode::{Decoded, Form, Instruction, decode},
     ir::opcode::{Opcode, OpcodeSet, gas_table},
 };
@@ -39,23 +42,15 @@ pub(crate) struct Settings {
     pub(crate) asserts: bool,
     /// Longest stencil that is copied if it can be called, in bytes.
     pub(crate) most_copied: usize,
-}
-
-/// Where frames may come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EntryPoint {
-    pub(crate) pc: u32,
-    /// From the begin of the code.
-    pub(crate) offset: u32,
-    pub(crate) is_jumpdest: bool,
-    pub(crate) is_continuation: bool,
+    /// The same in loops.
+    pub(crate) most_copied_in_loops: usize,
 }
 
 /// A contract's machine code.
 #[derive(Clone, Debug)]
 pub(crate) struct Assembled {
     pub(crate) code: Vec<u8>,
-    pub(crate) entries: Vec<EntryPoint>,
+    pub(crate) entries: Vec<CompiledEntry>,
     /// Opcodes in the bytecode.
     pub(crate) opcodes: u32,
     /// Basic blocks that code was made for.
@@ -63,19 +58,24 @@ pub(crate) struct Assembled {
 }
 
 /// Assembles a contract of at most [`MAX_CODE_LEN`](cranevm_passes::MAX_CODE_LEN) bytes.
+///
+/// # Errors
+/// If frames could come in at more places than there are ordinals for, or a branch doesn't reach.
 pub(crate) fn assemble(
     set: &StencilSet,
     code: &[u8],
     settings: Settings,
-) -> Result<Assembled, TooFar> {
+) -> Result<Assembled, AssembleError> {
     let decoded = decode(code, settings.spec_id, settings.foreign);
+    check_entries(decoded.jumpdests.len())?;
     let mut assembler = Assembler {
         set,
         bytecode: code,
         decoded: &decoded,
         prices: gas_table(settings.spec_id),
         settings,
-        layout: Layout::new(set, settings.most_copied, code.len(), decoded.jumpdests.len()),
+        layout: Layout::new(set, code.len(), decoded.jumpdests.len()),
+        loops: Loops::of(&decoded, |at| constant(code, &decoded.instructions[at])),
         entries: Vec::new(),
         blocks: 0,
         top: Top::Memory,
@@ -85,8 +85,23 @@ pub(crate) fn assemble(
     };
     assembler.walk();
     let Assembler { layout, entries, blocks, .. } = assembler;
+    check_entries(entries.len())?;
     let opcodes = decoded.instructions.len() as u32;
     Ok(Assembled { code: layout.finish(code.len() as u32)?, entries, opcodes, blocks })
+}
+
+/// Why a contract can't be put together.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AssembleError {
+    #[error(transparent)]
+    Analysis(#[from] AnalysisError),
+    #[error(transparent)]
+    TooFar(#[from] TooFar),
+}
+
+fn check_entries(found: usize) -> Result<(), AnalysisError> {
+    let limit = MAX_ENTRIES;
+    if found <= limit { Ok(()) } else { Err(AnalysisError::TooManyEntries { found, limit }) }
 }
 
 pub(super) struct Assembler<'a> {
@@ -96,7 +111,8 @@ pub(super) struct Assembler<'a> {
     prices: &'static [u16; 256],
     settings: Settings,
     pub(super) layout: Layout<'a>,
-    entries: Vec<EntryPoint>,
+    loops: Loops,
+    entries: Vec<CompiledEntry>,
     blocks: u32,
     /// Where the topmost word is that isn't one of `constants`.
     pub(super) top: Top,
@@ -157,10 +173,8 @@ impl Assembler<'_> {
                 self.settle();
             }
         }
-        if instructions.is_empty() {
-            let (pc, offset) = (0, self.layout.here());
-            let entry = EntryPoint { pc, offset, is_jumpdest: false, is_continuation: true };
-            self.entries.push(entry);
+        if way == Way::Outside {
+            self.enter_here(self.decoded.end, false, true);
         }
         if way != Way::None {
             // The interpreter goes on with a STOP there.
@@ -173,14 +187,14 @@ impl Assembler<'_> {
     fn head(&mut self, rest: &[Instruction], way: Way) {
         let first = &rest[0];
         self.blocks += 1;
+        let in_loop = self.loops.contain(first.pc);
+        let Settings { most_copied, most_copied_in_loops, .. } = self.settings;
+        self.layout.most_copied = if in_loop { most_copied_in_loops } else { most_copied };
         debug_assert!(self.constants.is_empty() && self.top == Top::Memory);
         self.flush_drops();
         let is_jumpdest = first.is_jumpdest();
         if is_jumpdest || way == Way::Outside {
-            let offset = self.layout.here();
-            let is_continuation = way == Way::Outside;
-            let entry = EntryPoint { pc: first.pc, offset, is_jumpdest, is_continuation };
-            self.entries.push(entry);
+            self.enter_here(first.pc, is_jumpdest, way == Way::Outside);
             if let Some(number) = self.decoded.jumpdests.number(first.pc as usize) {
                 self.layout.label(number);
             }
@@ -201,6 +215,13 @@ impl Assembler<'_> {
         }
     }
 
+    /// Frames may come in here.
+    fn enter_here(&mut self, pc: u32, is_jumpdest: bool, is_continuation: bool) {
+        let (function, offset) = (CompiledCode::function_of(0), self.layout.here());
+        let entry = CompiledEntry { pc, function, offset, is_jumpdest, is_continuation };
+        self.entries.push(entry);
+    }
+
     /// Where only a resumed frame comes in, in few bytes; else quickly.
     fn check_stack(&mut self, rest: &[Instruction], way: Way) {
         const WORD: i64 = 32;
@@ -210,7 +231,7 @@ impl Assembler<'_> {
         let pc = rest[0].pc;
         if lowest > highest {
             self.leave_at(Leave::HandOver, pc);
-        } else if way == Way::Outside && (lowest > 0 || highest < limit) {
+        } else if way == Way::Outside && !rest[0].is_jumpdest() && (lowest > 0 || highest < limit) {
             let packed = lowest as u64 | (highest as u64) << 16 | u64::from(pc) << 32;
             self.put_constant(U256::from(packed));
             self.put(Action::CheckHere, [0; 2]);
@@ -235,7 +256,7 @@ impl Assembler<'_> {
             if settles(instruction) && !ends_block(instruction.form) {
                 let gas = gas_until_settled(rest, self.prices);
                 if gas > 0 {
-                    self.put(Action::Charge(Size::of(gas)), [gas as i64, 0]);
+                    self.put_charge(gas);
                 }
             }
         }
@@ -292,7 +313,7 @@ impl Assembler<'_> {
     /// Takes the stencil for an opcode whose first operand is the only constant, if there is one.
     fn with_constant(&mut self, opcode: Opcode) -> bool {
         let &[constant] = &self.constants[..] else { return false };
-        let top = if self.drops > 0 { Top::Memory } else { self.top };
+        let top = self.top;
         let small = u32::try_from(constant).ok().filter(|&small| small < 1 << 31);
         let limb = u64::try_from(constant).ok();
         let is_short = |number: &Number| self.set.stencil(*number).code.len() <= MOST_WITH_HOLE;
@@ -360,19 +381,17 @@ impl Assembler<'_> {
         self.top = self.layout.put(number, [first, second, 0, 0], Some(refused));
     }
 
+    /// Takes gas that may not be there: as if the top word were in registers, wherever it is.
+    fn put_charge(&mut self, gas: u64) {
+        let number = self.known(self.set.find(Action::Charge(Size::of(gas)), Top::Wide));
+        self.layout.put(number, [gas as i64, 0, 0, 0], None);
+    }
+
     pub(super) fn put(&mut self, action: Action, numbers: [i64; 2]) {
-        // Gas is taken as if the top were in registers, wherever it is.
-        let top = if matches!(action, Action::Charge(_)) { Top::Wide } else { self.top };
-        if !matches!(action, Action::Drop(_)) {
-            self.flush_drops();
-        }
-        let number = self.known(self.set.find(action, top));
+        self.flush_drops();
+        let number = self.known(self.set.find(action, self.top));
         let [first, second] = numbers;
-        if matches!(action, Action::Charge(_)) {
-            self.layout.put(number, [first, second, 0, 0], None);
-        } else {
-            self.put_number(number, [first, second, 0, 0], None);
-        }
+        self.put_number(number, [first, second, 0, 0], None);
     }
 
     pub(super) fn put_number(&mut self, number: Number, numbers: [i64; 4], taken: Option<Target>) {

@@ -1,7 +1,7 @@
 //! The first tier's compiler: stencils and entry for one machine, shared by all who compile for it.
 
 use super::{
-    assemble::{Assembled, EntryPoint, Settings, assemble},
+    assemble::{AssembleError, Assembled, Settings, assemble},
     key::{Action, Key, Leave},
     machine::Machine,
     make::Maker,
@@ -11,23 +11,27 @@ use super::{
 };
 use crate::{
     CompileError, CompilerOptions, Stencils,
-    compiled::{CompiledCode, CompiledEntry},
     isa::stencil_isa,
     translate::entry::{EnterBy, trampoline},
 };
 use cranelift_codegen::{Context, control::ControlPlane, isa::TargetIsa};
 use cranelift_frontend::FunctionBuilderContext;
-use cranevm_passes::{AnalysisError, MAX_CODE_LEN, MAX_ENTRIES};
+use cranevm_passes::{AnalysisError, MAX_CODE_LEN};
 use revm_primitives::hardfork::SpecId;
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, TryLockError},
+    thread,
 };
 
 /// Longest stencil that is copied in place of being called, in bytes. Copies run quicker where they
-/// run often, and take more room in caches where they don't. Of 16, 32, 48 and 64, deployed contracts
-/// become 7.0, 9.6, 11 and 12.8 bytes of code for each byte of bytecode.
-const MOST_COPIED: usize = 48;
+/// run often, and take more room in caches where they don't. With 16, 32, 40 and 64, and no more in
+/// loops, deployed contracts become 7.0, 9.6, 11.8 and 12.8 bytes of code for each byte of bytecode.
+const MOST_COPIED: usize = 32;
+
+/// The same in loops, where it is worth more bytes: all but exchanges with deep words, and accesses
+/// to memory.
+const MOST_COPIED_IN_LOOPS: usize = 88;
 
 /// Puts contracts together for one machine.
 pub(crate) struct FirstTier {
@@ -48,39 +52,41 @@ static MADE: Mutex<Made> = Mutex::new(Vec::new());
 
 type Made = Vec<(String, Arc<FirstTier>)>;
 
-/// Never waits: in a child that was forked, whoever held the lock isn't there. Who doesn't get it
-/// makes a set of its own.
+/// Tries for a moment: in a child that was forked, whoever held the lock isn't there. Who doesn't get
+/// it makes a set of its own.
 fn try_lock_made() -> Option<MutexGuard<'static, Made>> {
-    match MADE.try_lock() {
-        Ok(made) => Some(made),
-        Err(TryLockError::Poisoned(made)) => Some(made.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
+    for _ in 0..100 {
+        match MADE.try_lock() {
+            Ok(made) => return Some(made),
+            Err(TryLockError::Poisoned(made)) => return Some(made.into_inner()),
+            Err(TryLockError::WouldBlock) => thread::yield_now(),
+        }
     }
+    None
 }
 
 impl FirstTier {
-    /// The first tier for the machine of `frames`. The first time it is made, which takes some ten milliseconds.
+    /// The first tier for the machine of a code generator. The first time it is made, which takes
+    /// some 25 ms.
     ///
     /// # Errors
     /// If the machine isn't known, or Cranelift's code for it isn't of the shape that stencils have.
-    pub(crate) fn of(frames: &dyn TargetIsa) -> Result<Arc<Self>, CompileError> {
-        let isa = stencil_isa(frames)?;
-        let flags = isa.isa_flags().into_iter().chain(frames.isa_flags());
-        let flags: Vec<_> = flags.map(|flag| flag.to_string()).collect();
+    pub(crate) fn of(isa: &dyn TargetIsa) -> Result<Arc<Self>, CompileError> {
+        let flags: Vec<_> = isa.isa_flags().into_iter().map(|flag| flag.to_string()).collect();
         let name = format!("{} {}", isa.triple(), flags.join(" "));
-        if let Some(made) = try_lock_made()
-            && let Some((_, known)) = made.iter().find(|(known, _)| *known == name)
-        {
-            return Ok(Arc::clone(known));
+        let known = |made: &Made| made.iter().find(|(known, _)| *known == name).cloned();
+        if let Some((_, known)) = try_lock_made().and_then(|made| known(&made)) {
+            return Ok(known);
         }
         let machine = Machine::of(isa.triple())
             .ok_or_else(|| CompileError::UnsupportedTarget(isa.triple().to_string()))?;
         let stencils = |error: StencilError| CompileError::Stencils(error.to_string());
-        let set = StencilSet::make(&*isa, frames, machine).map_err(stencils)?;
-        let entry = make_entry(frames, machine).map_err(stencils)?;
+        let [inner, frames] = [stencil_isa(isa, false)?, stencil_isa(isa, true)?];
+        let set = StencilSet::make(&*inner, &*frames, machine).map_err(stencils)?;
+        let entry = make_entry(&*frames, machine).map_err(stencils)?;
         let new = Arc::new(Self { set, entry });
         if let Some(mut made) = try_lock_made()
-            && made.iter().all(|(known, _)| *known != name)
+            && known(&made).is_none()
         {
             made.push((name, Arc::clone(&new)));
         }
@@ -102,33 +108,31 @@ impl FirstTier {
             let (found, limit) = (code.len(), MAX_CODE_LEN);
             return Err(AnalysisError::CodeTooLong { found, limit }.into());
         }
+        let (most_copied, most_copied_in_loops) = match options.stencils {
+            Stencils::None | Stencils::ByLength => (MOST_COPIED, MOST_COPIED_IN_LOOPS),
+            Stencils::Copied => (usize::MAX, usize::MAX),
+            Stencils::Called => (0, 0),
+        };
         let settings = Settings {
             spec_id,
             foreign: options.foreign,
             counts_blocks: options.force_hand_over.is_some(),
             asserts: options.debug_assertions,
-            most_copied: match options.stencils {
-                Stencils::None | Stencils::ByLength => MOST_COPIED,
-                Stencils::Copied => usize::MAX,
-                Stencils::Called => 0,
-            },
+            most_copied,
+            most_copied_in_loops,
         };
-        let mut assembled = assemble(&self.set, code, settings)
-            .map_err(|error| CompileError::Stencils(error.to_string()))?;
-        if assembled.entries.len() > MAX_ENTRIES {
-            let (found, limit) = (assembled.entries.len(), MAX_ENTRIES);
-            return Err(AnalysisError::TooManyEntries { found, limit }.into());
-        }
+        // On aarch64 not all branches reach over a mebibyte: then in as few bytes as can be.
+        let called = Settings { most_copied: 0, most_copied_in_loops: 0, ..settings };
+        let assembled = match assemble(&self.set, code, settings) {
+            Err(AssembleError::TooFar(_)) => assemble(&self.set, code, called),
+            assembled => assembled,
+        };
+        let mut assembled = assembled.map_err(|error| match error {
+            AssembleError::Analysis(error) => error.into(),
+            AssembleError::TooFar(error) => CompileError::Stencils(error.to_string()),
+        })?;
         let code = std::mem::take(&mut assembled.code);
         Ok((assembled, vec![self.entry.clone(), absent_stub.to_vec(), code]))
-    }
-}
-
-impl From<&EntryPoint> for CompiledEntry {
-    fn from(entry: &EntryPoint) -> Self {
-        let &EntryPoint { pc, offset, is_jumpdest, is_continuation } = entry;
-        let function = CompiledCode::function_of(0);
-        Self { pc, function, offset, is_jumpdest, is_continuation }
     }
 }
 

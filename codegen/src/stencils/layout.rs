@@ -1,7 +1,8 @@
 //! Where the code of a contract lies: copies of stencils, one after the other as control flows, and
 //! behind them, once each, what is called or jumped to.
 //!
-//! A long stencil without holes is a **body**: it is called, and returns. On its way out of the frame
+//! A long stencil without holes, or with one that is the same in all of a contract, is a **body**: it
+//! is called, and returns. On its way out of the frame
 //! it doesn't: the frame's own end takes down what was called in it.
 
 use super::{
@@ -28,7 +29,8 @@ pub(super) enum Target {
 /// The code of a contract, while it grows.
 pub(super) struct Layout<'a> {
     set: &'a StencilSet,
-    most_copied: usize,
+    /// Longest stencil that is copied from here on if it can be called, in bytes.
+    pub(super) most_copied: usize,
     code: Vec<u8>,
     links: Vec<(Link, Target)>,
     /// Offsets of blocks, by the number of their JUMPDEST.
@@ -41,16 +43,11 @@ pub(super) struct Layout<'a> {
 const NOWHERE: u32 = u32::MAX;
 
 impl<'a> Layout<'a> {
-    pub(super) fn new(
-        set: &'a StencilSet,
-        most_copied: usize,
-        bytes: usize,
-        jumpdests: usize,
-    ) -> Self {
+    pub(super) fn new(set: &'a StencilSet, bytes: usize, jumpdests: usize) -> Self {
         Self {
             set,
-            most_copied,
-            code: Vec::with_capacity(bytes * 10 + 4096),
+            most_copied: 0,
+            code: Vec::with_capacity(bytes * 13 + 4096),
             links: Vec::with_capacity(bytes),
             labels: vec![NOWHERE; jumpdests],
             refusals: Vec::new(),
@@ -125,10 +122,9 @@ impl<'a> Layout<'a> {
             let target = match symbol {
                 Symbol::Next => Target::Offset(end),
                 Symbol::Leave(leave) => self.leave(leave),
-                Symbol::Taken | Symbol::Refused => match elsewhere {
-                    Some(target) => target,
-                    None => self.leave(Leave::InvalidJump),
-                },
+                Symbol::Taken | Symbol::Refused => {
+                    elsewhere.expect("who puts a branch or a check says where it leads")
+                }
             };
             self.links.push((Link { at: begin + link.at, ..link }, target));
         }
@@ -152,6 +148,7 @@ impl<'a> Layout<'a> {
             };
             set.machine.link(&mut code, link, place as usize)?;
         }
+        code.shrink_to_fit();
         Ok(code)
     }
 
@@ -162,9 +159,8 @@ impl<'a> Layout<'a> {
         for pc in std::mem::take(&mut self.refusals) {
             places.push(self.here());
             let action = if pc == 0 { Action::Zero } else { Action::Small };
-            if let Some(number) = self.set.find(action, Top::Memory) {
-                self.put(number, [i64::from(pc), 0, 0, 0], None);
-            }
+            let number = self.set.find(action, Top::Memory).expect("the list has constants");
+            self.put(number, [i64::from(pc), 0, 0, 0], None);
             self.jump(hand_over);
         }
         places

@@ -2,7 +2,8 @@
 //!
 //! Stencils run one after the other in one frame, which whoever enters them sets up. So what the
 //! function does to set one up is cut off at its begin, and what takes it down at each of its ends,
-//! with the jump that follows where that leads to what comes next. Each function is compiled twice,
+//! with the jump that follows where that leads to what comes next. (Registers that it saves for its
+//! caller it saves behind that, and takes back before: they stay.) Each function is compiled twice,
 //! with other numbers in its holes: where the code differs, there the holes are.
 //!
 //! Whatever isn't of the expected shape is refused, here and by [`Machine`].
@@ -124,7 +125,7 @@ impl<'a> Maker<'a> {
         let func = &mut self.context.func;
         let mut writer = Writer::new(func, key.top, &MAKINGS[making], target, &mut self.scratch);
         actions::write(key, &mut writer);
-        let after = writer.finish();
+        let after = writer.finish().map_err(|what| StencilError::Shape { key, what })?;
         let compiled = self
             .context
             .compile(self.isa, &mut self.control_plane)

@@ -1,7 +1,7 @@
 //! Stencils of opcodes: by the functions from words to words that both tiers share, or by builtins.
 //!
 //! No stencil keeps anything in registers over a call: the stack pointer and the gas are in the
-//! context then, and a top word in its slot. So none needs a stack frame of its own.
+//! context then, and a top word in its slot.
 
 use super::{
     key::{EXACT, Top},
@@ -23,10 +23,7 @@ pub(super) fn write(opcode: Opcode, w: &mut Writer<'_>) {
     match opcode.implementation() {
         Implementation::Native => native(opcode, w),
         Implementation::Words => call_words(opcode, w),
-        Implementation::Memory => {
-            let offset = w.word(0);
-            access_memory(opcode, &offset, 1, w);
-        }
+        Implementation::Memory => access_memory(opcode, w),
         Implementation::Charged => call_charged(opcode, Builtin::of(opcode), w),
         Implementation::Delegated => call_charged(opcode, Builtin::Delegate, w),
         Implementation::Exit | Implementation::Suspend => call_last(opcode, w),
@@ -36,15 +33,12 @@ pub(super) fn write(opcode: Opcode, w: &mut Writer<'_>) {
 
 /// Writes the stencil of an opcode whose first operand is this word, in place of one on the stack.
 pub(super) fn write_with(opcode: Opcode, first: Word, w: &mut Writer<'_>) {
-    match computation(opcode) {
-        Some(Computation::Binary(op)) => {
-            let (second, stack) = (w.word(0), w.popped(1));
-            let word = op(first, second, &mut w.b);
-            w.next_with(stack, &word);
-        }
-        _ if opcode == Opcode::CALLDATALOAD => calldataload(&first, 0, w),
-        _ => access_memory(opcode, &first, 0, w),
-    }
+    let (second, stack) = (w.word(0), w.popped(1));
+    let word = match computation(opcode) {
+        Some(Computation::Binary(op)) => op(first, second, &mut w.b),
+        _ => unreachable!("{opcode} has no stencil with a number"),
+    };
+    w.next_with(stack, &word);
 }
 
 /// Writes the stencil of an opcode whose first operand is a constant of [`EXACT`].
@@ -70,10 +64,7 @@ fn native(opcode: Opcode, w: &mut Writer<'_>) {
             let word = op(first, second, &mut w.b);
             w.next_with(stack, &word);
         }
-        _ if opcode == Opcode::CALLDATALOAD => {
-            let offset = w.word(0);
-            calldataload(&offset, 1, w);
-        }
+        _ if opcode == Opcode::CALLDATALOAD => calldataload(w),
         _ => environment(opcode, w),
     }
 }
@@ -102,56 +93,52 @@ fn environment(opcode: Opcode, w: &mut Writer<'_>) {
     w.next_with(w.stack, &word);
 }
 
-/// Words consumed and produced.
-fn arity(opcode: Opcode) -> (i32, i32) {
-    opcode.info().map_or((0, 0), |info| (info.inputs.into(), info.outputs.into()))
+/// Goes on behind an opcode that took its operands from the stack and left its result there.
+fn next_behind(opcode: Opcode, w: &mut Writer<'_>) {
+    let info = opcode.info();
+    let words = info.map_or(0, |info| i32::from(info.outputs) - i32::from(info.inputs));
+    let stack = w.moved(words);
+    w.next(stack);
 }
 
 fn call_words(opcode: Opcode, w: &mut Writer<'_>) {
     w.save();
     w.call(Builtin::of(opcode), &[w.stack]);
     w.restore();
-    let (inputs, outputs) = arity(opcode);
-    let stack = w.moved(outputs - inputs);
-    w.next(stack);
+    next_behind(opcode, w);
 }
 
 /// Calls what may charge and fail. Nothing is charged ahead.
 fn call_charged(opcode: Opcode, builtin: Builtin, w: &mut Writer<'_>) {
-    w.save();
-    let number = w.b.ins().iconst(types::I64, i64::from(opcode.get()));
     let ahead = w.b.ins().iconst(types::I64, 0);
-    let args = [w.context(), w.stack, number, ahead];
-    let results = w.call(builtin, &args);
-    w.restore();
-    w.check_status(results[0]);
-    let (inputs, outputs) = arity(opcode);
-    let stack = w.moved(outputs - inputs);
-    w.next(stack);
+    call_delegate(opcode, builtin, ahead, w);
 }
 
 /// Calls what ends or suspends the frame. The top is the pc where that resumes.
 fn call_last(opcode: Opcode, w: &mut Writer<'_>) {
-    w.save();
-    let number = w.b.ins().iconst(types::I64, i64::from(opcode.get()));
-    let args = [w.context(), w.stack, number, w.low()];
-    let results = w.call(Builtin::DelegateLast, &args);
-    w.restore();
-    w.check_status(results[0]);
-    let (inputs, outputs) = arity(opcode);
-    let stack = w.moved(outputs - inputs);
-    w.next(stack);
+    let next_pc = w.low();
+    call_delegate(opcode, Builtin::DelegateLast, next_pc, w);
 }
 
-/// MLOAD, MSTORE, MSTORE8. `on_stack` words of the operands are the offset: one, or none if that is
-/// a constant.
-fn access_memory(opcode: Opcode, offset: &Word, on_stack: i32, w: &mut Writer<'_>) {
+fn call_delegate(opcode: Opcode, builtin: Builtin, last: ir::Value, w: &mut Writer<'_>) {
+    w.save();
+    let number = w.b.ins().iconst(types::I64, i64::from(opcode.get()));
+    let args = [w.context(), w.stack, number, last];
+    let results = w.call(builtin, &args);
+    w.restore();
+    w.check_status(results[0]);
+    next_behind(opcode, w);
+}
+
+/// MLOAD, MSTORE, MSTORE8.
+fn access_memory(opcode: Opcode, w: &mut Writer<'_>) {
+    let offset = w.word(0);
     let (limit, builtin) = match opcode {
         Opcode::MSTORE8 => (offsets::MEMORY_LEN, Builtin::GrowByte),
         _ => (offsets::MEMORY_WORDS_END, Builtin::GrowWord),
     };
     let low = offset.limbs[0].value(&mut w.b);
-    let pointer = reach(offset, low, limit, offsets::MEMORY_BASE, w, |high, w| {
+    let pointer = reach(&offset, low, limit, offsets::MEMORY_BASE, w, |high, w| {
         w.spill();
         w.save();
         let high = high.unwrap_or_else(|| w.b.ins().iconst(types::I64, 0));
@@ -164,11 +151,11 @@ fn access_memory(opcode: Opcode, offset: &Word, on_stack: i32, w: &mut Writer<'_
         w.start_again();
     });
     if opcode == Opcode::MLOAD {
-        let (word, stack) = (load_big_endian(pointer, 0, &mut w.b), w.popped(on_stack));
+        let (word, stack) = (load_big_endian(pointer, 0, &mut w.b), w.popped(1));
         w.next_as(Top::Wide, stack, &word);
         return;
     }
-    let (value, stack) = (w.word(on_stack), w.popped(on_stack + 1));
+    let (value, stack) = (w.word(1), w.popped(2));
     if opcode == Opcode::MSTORE {
         store_big_endian(&value, pointer, 0, &mut w.b);
     } else {
@@ -178,13 +165,13 @@ fn access_memory(opcode: Opcode, offset: &Word, on_stack: i32, w: &mut Writer<'_
     w.next(stack);
 }
 
-/// CALLDATALOAD; `on_stack` as in [`access_memory`].
-fn calldataload(offset: &Word, on_stack: i32, w: &mut Writer<'_>) {
+fn calldataload(w: &mut Writer<'_>) {
+    let offset = w.word(0);
     let go_on = w.b.create_block();
     let params = [(); 3].map(|()| w.b.append_block_param(go_on, types::I64));
     let low = offset.limbs[0].value(&mut w.b);
     let limit = offsets::CALLDATA_WORDS_END;
-    let inside = reach(offset, low, limit, offsets::CALLDATA_BASE, w, |high, w| {
+    let inside = reach(&offset, low, limit, offsets::CALLDATA_BASE, w, |high, w| {
         w.save();
         let high = high.unwrap_or_else(|| w.b.ins().iconst(types::I64, 0));
         let args = [w.context(), low, high];
@@ -198,7 +185,7 @@ fn calldataload(offset: &Word, on_stack: i32, w: &mut Writer<'_>) {
     w.b.switch_to_block(go_on);
     let [pointer, stack, gas] = params;
     (w.stack, w.gas) = (stack, gas);
-    let (word, stack) = (load_big_endian(pointer, 0, &mut w.b), w.popped(on_stack));
+    let (word, stack) = (load_big_endian(pointer, 0, &mut w.b), w.popped(1));
     w.next_as(Top::Wide, stack, &word);
 }
 

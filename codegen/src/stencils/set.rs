@@ -78,8 +78,7 @@ pub(crate) struct StencilSet {
 }
 
 impl StencilSet {
-    /// Makes all stencils. `isas` generate code without Cranelift's own optimisations and with
-    /// them, the frame's the code that sets up frames and leaves them.
+    /// Makes all stencils: those that leave the frame by `frames`.
     ///
     /// # Errors
     /// If Cranelift's code for one of them isn't of the shape that stencils have.

@@ -14,27 +14,31 @@ use revm_primitives::U256;
 /// Most constants that are kept back.
 pub(super) const MOST_CONSTANTS: usize = 16;
 
+/// What an instruction of the form `Push` pushes.
+pub(super) fn constant(bytecode: &[u8], instruction: &Instruction) -> U256 {
+    let pc = instruction.pc as usize;
+    match instruction.opcode {
+        Opcode::PC => U256::from(pc),
+        Opcode::CODESIZE => U256::from(bytecode.len()),
+        opcode => {
+            let len = opcode.info().map_or(0, |info| usize::from(info.immediate));
+            let mut bytes = [0; 32];
+            let there = bytecode.get(pc + 1..).unwrap_or_default();
+            let there = &there[..len.min(there.len())];
+            // What the code lacks is zero.
+            let begin = 32 - len;
+            bytes[begin..begin + there.len()].copy_from_slice(there);
+            U256::from_be_bytes(bytes)
+        }
+    }
+}
+
 impl Assembler<'_> {
     pub(super) fn push(&mut self, instruction: &Instruction) {
-        let pc = instruction.pc as usize;
-        let word = match instruction.opcode {
-            Opcode::PC => U256::from(pc),
-            Opcode::CODESIZE => U256::from(self.bytecode.len()),
-            opcode => {
-                let len = opcode.info().map_or(0, |info| usize::from(info.immediate));
-                let mut bytes = [0; 32];
-                let there = self.bytecode.get(pc + 1..).unwrap_or_default();
-                let there = &there[..len.min(there.len())];
-                // What the code lacks is zero.
-                let begin = 32 - len;
-                bytes[begin..begin + there.len()].copy_from_slice(there);
-                U256::from_be_bytes(bytes)
-            }
-        };
         if self.constants.len() == MOST_CONSTANTS {
             self.flush_constants();
         }
-        self.constants.push(word);
+        self.constants.push(constant(self.bytecode, instruction));
     }
 
     pub(super) fn pop(&mut self) {
@@ -154,7 +158,6 @@ impl Assembler<'_> {
             1..32 => Action::Small,
             bits => Action::Limbs(bits.div_ceil(64) as u8),
         };
-        self.flush_drops();
         let number = self.set.find(action, Top::Memory);
         self.put_number(self.known(number), limbs, None);
     }

@@ -9,17 +9,19 @@ use super::{
     stencil::{Field, Link, LinkKind},
 };
 use crate::{
-    CompilerOptions,
+    CompileError, Compiler, CompilerOptions, Stencils,
     isa::{builder_for, finish_isa, host_isa, stencil_isa},
 };
 use cranelift_codegen::isa::OwnedTargetIsa;
+use cranevm_passes::AnalysisError;
+use revm_primitives::hardfork::SpecId;
 use std::collections::HashSet;
 
 /// The set for a machine.
-fn set(frames: &OwnedTargetIsa) -> StencilSet {
-    let isa = stencil_isa(&**frames).unwrap();
+fn set(isa: &OwnedTargetIsa) -> StencilSet {
+    let [inner, frames] = [false, true].map(|leaves| stencil_isa(&**isa, leaves).unwrap());
     let machine = Machine::of(isa.triple()).unwrap();
-    StencilSet::make(&*isa, &**frames, machine).unwrap()
+    StencilSet::make(&*inner, &*frames, machine).unwrap()
 }
 
 fn isas() -> Vec<OwnedTargetIsa> {
@@ -118,4 +120,27 @@ fn what_is_too_far_is_a_typed_error() {
     assert!(Machine::Aarch64.link(&mut code, far, 1 << 20).is_ok());
     assert!(Machine::Aarch64.link(&mut code, far, 1 << 27).is_err());
     assert!(Machine::X86_64.link(&mut code, far, 1 << 27).is_ok());
+}
+
+/// Code of more than a mebibyte, over which heads' branches to what is behind it don't reach.
+#[test]
+fn long_code_is_made_shorter_where_branches_reach_less() {
+    let target = "aarch64-unknown-linux-gnu".parse().unwrap();
+    let options = CompilerOptions { stencils: Stencils::Copied, ..Default::default() };
+    let mut compiler = Compiler::for_target(options, target).unwrap();
+    let mut code = vec![0x5f, 0x5f];
+    code.resize(48 << 10, 0x90);
+    let compiled = compiler.compile(&code, SpecId::OSAKA).unwrap();
+    assert!(compiled.code_bytes() < 1 << 19, "{}", compiled.code_bytes());
+}
+
+#[test]
+fn too_many_entry_points_are_a_typed_error() {
+    let options = CompilerOptions { stencils: Stencils::ByLength, ..Default::default() };
+    let mut compiler = Compiler::new(options).unwrap();
+    let error = compiler.compile(&vec![0x5b; 70_000], SpecId::OSAKA).unwrap_err();
+    assert!(matches!(
+        error,
+        CompileError::Analysis(AnalysisError::TooManyEntries { found: 70_000, .. })
+    ));
 }

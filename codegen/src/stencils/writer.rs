@@ -98,8 +98,10 @@ pub(super) struct Writer<'a> {
     limbs: Vec<ir::Value>,
     /// Where the function can be begun again, with the same parameters.
     start: Block,
-    /// What the next stencil finds: the same on all ways there.
+    /// What the next stencil finds.
     after: Option<Top>,
+    /// Whether that is the same on all ways there.
+    is_unanimous: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -124,14 +126,17 @@ impl<'a> Writer<'a> {
         b.switch_to_block(start);
         let params = b.block_params(start).to_vec();
         let (stack, gas, limbs) = (params[0], params[1], params[2..].to_vec());
-        Self { b, target, magic, top, stack, gas, limbs, start, after: None }
+        Self { b, target, magic, top, stack, gas, limbs, start, after: None, is_unanimous: true }
     }
 
-    /// Ends the function; where the next stencil finds the top word.
-    pub(super) fn finish(mut self) -> Option<Top> {
+    /// Ends the function; where the next stencil finds the top word, if there is a next one.
+    ///
+    /// # Errors
+    /// If that isn't the same on all ways there.
+    pub(super) fn finish(mut self) -> Result<Option<Top>, &'static str> {
         self.b.seal_all_blocks();
         self.b.finalize(self.target);
-        self.after
+        if self.is_unanimous { Ok(self.after) } else { Err("it leaves the top word in two places") }
     }
 
     /// A number below 2^31 that is put into copies.
@@ -306,6 +311,7 @@ impl<'a> Writer<'a> {
         limbs: &[ir::Value],
     ) {
         if symbol == Symbol::Next {
+            self.is_unanimous &= self.after.is_none_or(|after| after == top);
             self.after = Some(top);
         }
         let signature = self.b.import_signature(signature(top));

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 /// `stp fp, lr, [sp, #-16]!; mov fp, sp`
 pub(super) const PROLOGUE: [u8; 8] = [0xfd, 0x7b, 0xbf, 0xa9, 0xfd, 0x03, 0x00, 0x91];
-/// `pacibsp`
-pub(super) const SIGN: [u8; 4] = 0xd503_237f_u32.to_le_bytes();
+/// `pacibz`: what signs return addresses in the `tail` convention, by no stack pointer.
+pub(super) const SIGN: [u8; 4] = 0xd503_235f_u32.to_le_bytes();
 /// `ldp fp, lr, [sp], #16`
 const EPILOGUE: u32 = 0xa8c1_7bfd;
 /// `br x4`

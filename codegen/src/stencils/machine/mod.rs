@@ -142,7 +142,7 @@ impl Machine {
         }
     }
 
-    /// What it returns by: at most as long as a tail call.
+    /// What it returns by.
     pub(super) const fn callee_return(self, calls: bool) -> &'static [u8] {
         match (self, calls) {
             (Self::X86_64, false) => &x86_64::RETURN,
