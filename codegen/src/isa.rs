@@ -53,8 +53,9 @@ pub(crate) fn host_isa() -> Result<OwnedTargetIsa, CompileError> {
     finish_isa(&CompilerOptions::default(), host_builder()?)
 }
 
-/// Cranelift's code generator for stencils, for the machine of another one, whatever that one's level.
-/// Only what sets up and leaves the frame that stencils run in has return addresses to be signed.
+/// Cranelift's code generator for stencils, for the machine of another one, whatever that one's
+/// level. Only what sets up and leaves the frame that stencils run in has return addresses to be
+/// signed.
 pub(crate) fn stencil_isa(
     machine: &dyn TargetIsa,
     leaves: bool,

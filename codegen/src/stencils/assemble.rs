@@ -3,11 +3,11 @@
 //! One walk over the instructions. What is known on the way is where the top word is, and constants
 //! that were pushed and aren't anywhere yet. At the begin of each block all words are on the stack.
 //!
-//! Gas is taken where it has to be exact: at a block's head for all up to the first instruction that
-//! charges by its operands or tells the gas, and behind each of these for what follows up to the
-//! next. Only the head looks whether it was there; the others may leave less than nothing, which
-//! whoever charges next finds, or who leaves the frame. So no stencil needs to know what was charged
-//! ahead.
+//! Gas is taken where it has to be exact: at a block's head for all up to the first instruction
+//! that charges by its operands or tells the gas, and behind each of these for what follows up to
+//! the next. Only the head looks whether it was there; the others may leave less than nothing,
+//! which whoever charges next finds, or who leaves the frame. So no stencil needs to know what was
+//! charged ahead.
 
 use super::{
     blocks::{bounds, ends_block, gas_until_settled, settles},

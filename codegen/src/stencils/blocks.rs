@@ -1,8 +1,8 @@
 //! Where the blocks of a contract end, what they need of the stack, and what they cost.
 //!
-//! A **run** is a block that frames may enter from outside, with those that only the untaken branches
-//! of it lead to: one check of the stack at its head is for all. That may be stricter than needed,
-//! for an instruction that isn't come to; then the interpreter finds out.
+//! A **run** is a block that frames may enter from outside, with those that only the untaken
+//! branches of it lead to: one check of the stack at its head is for all. That may be stricter than
+//! needed, for an instruction that isn't come to; then the interpreter finds out.
 
 use cranevm_passes::{
     decode::{Form, Instruction},

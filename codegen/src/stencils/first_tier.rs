@@ -26,7 +26,8 @@ use std::{
 
 /// Longest stencil that is copied in place of being called, in bytes. Copies run quicker where they
 /// run often, and take more room in caches where they don't. With 16, 32, 40 and 64, and no more in
-/// loops, deployed contracts become 7.0, 9.6, 11.8 and 12.8 bytes of code for each byte of bytecode.
+/// loops, deployed contracts become 7.0, 9.6, 11.8 and 12.8 bytes of code for each byte of
+/// bytecode.
 const MOST_COPIED: usize = 32;
 
 /// The same in loops, where it is worth more bytes: all but exchanges with deep words, and accesses
@@ -52,8 +53,8 @@ static MADE: Mutex<Made> = Mutex::new(Vec::new());
 
 type Made = Vec<(String, Arc<FirstTier>)>;
 
-/// Tries for a moment: in a child that was forked, whoever held the lock isn't there. Who doesn't get
-/// it makes a set of its own.
+/// Tries for a moment: in a child that was forked, whoever held the lock isn't there. Who doesn't
+/// get it makes a set of its own.
 fn try_lock_made() -> Option<MutexGuard<'static, Made>> {
     for _ in 0..100 {
         match MADE.try_lock() {
@@ -70,7 +71,8 @@ impl FirstTier {
     /// some 25 ms.
     ///
     /// # Errors
-    /// If the machine isn't known, or Cranelift's code for it isn't of the shape that stencils have.
+    /// If the machine isn't known, or Cranelift's code for it isn't of the shape that stencils
+    /// have.
     pub(crate) fn of(isa: &dyn TargetIsa) -> Result<Arc<Self>, CompileError> {
         let flags: Vec<_> = isa.isa_flags().into_iter().map(|flag| flag.to_string()).collect();
         let name = format!("{} {}", isa.triple(), flags.join(" "));

@@ -69,8 +69,8 @@ pub(super) enum Action {
         /// Whether it jumps if the condition is zero.
         if_zero: bool,
     },
-    /// JUMP to the top: leaves the address of the code there as the top, to be jumped to. The length
-    /// of the bytecode is a hole, which is the same in all of a contract.
+    /// JUMP to the top: leaves the address of the code there as the top, to be jumped to. The
+    /// length of the bytecode is a hole, which is the same in all of a contract.
     FindTarget,
     /// JUMPI to the top, by the word below: the same, or zero if it isn't to be jumped.
     FindTargetIf,
@@ -80,8 +80,8 @@ pub(super) enum Action {
     Charge(Size),
     /// Hands over unless the stack has so many bytes, a hole, and so many more at most, a hole.
     CheckStack,
-    /// The same by the top, which is dropped: the least and the most words, of 16 bits each, and the
-    /// pc where to hand over. Shorter than the others, and slower.
+    /// The same by the top, which is dropped: the least and the most words, of 16 bits each, and
+    /// the pc where to hand over. Shorter than the others, and slower.
     CheckHere,
     /// Hands over unless the stack has so many bytes at least, a hole.
     CheckDepth,

@@ -1,9 +1,9 @@
 //! Where the code of a contract lies: copies of stencils, one after the other as control flows, and
 //! behind them, once each, what is called or jumped to.
 //!
-//! A long stencil without holes, or with one that is the same in all of a contract, is a **body**: it
-//! is called, and returns. On its way out of the frame
-//! it doesn't: the frame's own end takes down what was called in it.
+//! A long stencil without holes, or with one that is the same in all of a contract, is a **body**:
+//! it is called, and returns. On its way out of the frame it doesn't: the frame's own end takes
+//! down what was called in it.
 
 use super::{
     key::{Action, Leave, Top},

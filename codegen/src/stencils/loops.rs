@@ -1,5 +1,5 @@
-//! Where a contract's short loops are, by a guess: what lies between a JUMPDEST and a jump back to it
-//! whose target is pushed right before it, if that is near.
+//! Where a contract's short loops are, by a guess: what lies between a JUMPDEST and a jump back to
+//! it whose target is pushed right before it, if that is near.
 //!
 //! Code that runs often is worth more bytes. A wrong guess costs bytes or time, and nothing else.
 //!

@@ -6,8 +6,8 @@
 //! contract is then put together by copying them, or calling them where they are long (`assemble`).
 //! The technique is Xu and Kjolstad's (Copy-and-Patch Compilation, OOPSLA 2021).
 //!
-//! Cost: making the set takes some 25 milliseconds of processor time, once; a contract, some tens of
-//! nanoseconds for each opcode.
+//! Cost: making the set takes some 25 milliseconds of processor time, once; a contract, some tens
+//! of nanoseconds for each opcode.
 
 mod actions;
 mod assemble;

@@ -55,8 +55,8 @@ impl Machine {
         }
     }
 
-    /// The conditional branch that a basic block of code ends with, which leads to this offset: where
-    /// its distance is, and how it is written.
+    /// The conditional branch that a basic block of code ends with, which leads to this offset:
+    /// where its distance is, and how it is written.
     pub(super) fn branch_to(self, code: &[u8], end: usize, target: usize) -> Option<Link> {
         match self {
             Self::X86_64 => x86_64::branch_to(code, end, target),
