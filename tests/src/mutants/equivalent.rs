@@ -15,7 +15,7 @@ const LOOKS_ITSELF: &str = "what is called looks at the fork and at the stack it
 
 /// Why a mutant is as good as what the table has, if it is.
 pub fn reason(mutant: &Mutant) -> Option<&'static str> {
-    use Implementation::{Charged, Delegated, Exit, Native, Suspend};
+    use Implementation::{Charged, Delegated, Exit, Suspend};
     let opcode = mutant.opcode.get();
     let own = mutant.opcode.implementation();
     match mutant.change {
@@ -26,8 +26,8 @@ pub fn reason(mutant: &Mutant) -> Option<&'static str> {
         Change::Implementation(Delegated) if may_be_delegated(opcode, own) => {
             Some("revm's own instruction in its place is slower, and as exact")
         }
-        Change::Implementation(Native | Delegated) if matches!(opcode, POP | JUMPDEST) => {
-            Some("an instruction without code, or revm's")
+        Change::Implementation(Delegated) if opcode == POP => {
+            Some("revm's own instruction in its place, which drops the word as well")
         }
         Change::Implementation(Delegated) if own == Exit => {
             Some("revm's own instruction ends the frame, whatever was thought of it")
@@ -35,7 +35,8 @@ pub fn reason(mutant: &Mutant) -> Option<&'static str> {
         Change::Immediate(1) if matches!(opcode, STOP | JUMP | RETURN | REVERT | SELFDESTRUCT) => {
             Some("the byte after it isn't reached but by a jump, which is then interpreted")
         }
-        Change::Outputs(_) if own == Suspend => {
+        // A creation that fails without another frame goes on in stencils.
+        Change::Outputs(_) if own == Suspend && !matches!(opcode, CREATE | CREATE2) => {
             Some("a resumed frame's stack is as high as it is, whatever was said before")
         }
         Change::Inputs(_) if own == Exit => Some(LOOKS_ITSELF),
