@@ -189,7 +189,7 @@ fn the_budget_is_seaports() {
     }
 }
 
-/// Most bytes of first-tier code for a byte of hostile code. Deployed contracts have eleven.
+/// Most bytes of first-tier code for a byte of hostile code. Deployed contracts have twelve.
 const MAX_STENCIL_BYTES: f64 = 60.0;
 
 /// The first tier copies at most a stencil for each opcode, with a block's head: its work is the

@@ -144,7 +144,7 @@ impl<'a> Writer<'a> {
         self.b.ins().iconst(types::I64, self.magic.words[number])
     }
 
-    /// A number that is put into copies, and how it is found.
+    /// A number below 2^7 that is put into copies.
     pub(super) fn byte_hole(&mut self) -> ir::Value {
         self.b.ins().iconst(types::I64, self.magic.byte)
     }
