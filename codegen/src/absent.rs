@@ -17,6 +17,30 @@ pub type OpcodeSet = U256;
 #[derive(Debug)]
 pub struct Compiler(Infallible);
 
+/// No assembler.
+#[derive(Clone, Debug)]
+pub struct Assembler(Infallible);
+
+impl Assembler {
+    /// Refuses.
+    ///
+    /// # Errors
+    /// [`CompileError::NoCompiler`].
+    pub const fn new(_options: CompilerOptions) -> Result<Self, CompileError> {
+        Err(CompileError::NoCompiler)
+    }
+
+    /// Never called.
+    pub const fn compile(
+        &self,
+        _code: &[u8],
+        _spec_id: SpecId,
+        _foreign: OpcodeSet,
+    ) -> Result<CompiledCode, CompileError> {
+        match self.0 {}
+    }
+}
+
 /// No analysed program.
 #[derive(Debug)]
 pub struct Analysed(Infallible);
@@ -121,6 +145,11 @@ impl CodeRegion {
 
     /// Never called.
     pub const fn used_bytes(&self) -> usize {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub const fn merge_pages(&self, _most: usize) -> usize {
         match self.0 {}
     }
 

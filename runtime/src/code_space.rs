@@ -32,6 +32,9 @@ const UNLIMITED_RESERVE: usize = 8 << 30;
 /// the budget.
 pub(crate) const MIN_RESERVE: usize = 64 << 20;
 
+/// Huge pages made in a turn of the housekeeping thread. Each takes it some milliseconds, of 100.
+const MERGED_AT_ONCE: usize = 2;
+
 /// Where a backend's code is.
 pub(crate) struct CodeSpace {
     reserve_bytes: usize,
@@ -150,6 +153,16 @@ impl CodeSpace {
     /// be freed later.
     pub(crate) fn reclaim(&self) -> bool {
         self.holdings.reclaim()
+    }
+
+    /// Makes huge pages of memory that has held code for some turns, if this is a turn of who looks
+    /// after it. Takes milliseconds.
+    pub(crate) fn merge_pages(&self) {
+        // Not with the lock: look-ups of sizes take it.
+        let region = lock(&self.memory).region().map(Arc::clone);
+        if let Some(region) = region {
+            region.merge_pages(MERGED_AT_ONCE);
+        }
     }
 
     /// From now on somebody calls [`reclaim`](Self::reclaim) when the bell rings; with `None`,

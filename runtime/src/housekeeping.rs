@@ -1,7 +1,7 @@
 //! The housekeeping thread: what needn't be done where it comes up.
 //!
-//! It delivers events to `on_compilation`, frees code, evicts idle programs, and looks for programs
-//! that leave out what runs. Nobody waits for it, and while nothing is resident it sleeps.
+//! It delivers events to `on_compilation`, frees code, has the system use huge pages for code that
+//! stays, evicts idle programs, and looks for programs that leave out what runs. Nobody waits for it, and while nothing is resident it sleeps.
 
 use crate::{
     code_space::CodeSpace,
@@ -59,6 +59,7 @@ pub(crate) fn run(service: &Arc<CompileService>) {
         if last_turn.elapsed() >= turn {
             last_turn = Instant::now();
             service.find_lacking();
+            space.merge_pages();
             if let Some(helpers) = &service.helpers {
                 helpers.tend();
             }

@@ -209,3 +209,34 @@ fn what_is_executed_is_never_freed() {
     backend.clear_resident();
     eventually("all is freed", || backend.stats().jit_total_bytes() == 0);
 }
+
+/// Whether this process has huge pages of code in memory.
+#[cfg(target_os = "linux")]
+fn has_huge_pages() -> bool {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut of_code = maps.lines().skip_while(|line| !line.contains("/memfd:cranevm"));
+    of_code
+        .any(|line| line.strip_prefix("ShmemPmdMapped:").is_some_and(|size| size.trim() != "0 kB"))
+}
+
+/// Nobody asks for that: the backend looks after its memory by itself.
+#[cfg(target_os = "linux")]
+#[test]
+fn code_that_stays_gets_huge_pages() {
+    let allowed = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+    if std::fs::read_to_string(allowed).map_or(true, |allowed| allowed.contains("[deny]")) {
+        return eprintln!("NOT RUN: this kernel makes none of memory that is shared");
+    }
+    let config = RuntimeConfig { blocking: true, ..Default::default() };
+    let stencils = |options: &mut cranevm_codegen::CompilerOptions| {
+        options.stencils = cranevm_codegen::Stencils::ByLength;
+    };
+    let backend = JitBackend::with_compiler_options(config, stencils).unwrap();
+    for n in 0..30_u8 {
+        backend.compile_jit_sync(request(&[long_code(24_000), vec![n]].concat())).unwrap();
+    }
+    let held = backend.stats().jit_code_bytes;
+    assert!(held > 5 << 20, "{held} bytes");
+    eventually("a unit that is full becomes a huge page", has_huge_pages);
+    assert_eq!(backend.stats().jit_code_bytes, held, "that is no more memory");
+}

@@ -17,6 +17,7 @@
 //! - `os`: reserving, placing, giving back: the only calls of `mmap` and the like for code.
 //! - `free_runs`: free units, found by size.
 //! - `space`: which granules are free, and which pages hold something.
+//! - `units`: which parts are worth a huge page.
 //! - `region`: the reservation, its blocks, and their accounting.
 //! - `staging`: what `cranelift-jit` takes for its memory.
 //! - `handle`: functions into a block, and the block's lifetime.
@@ -43,6 +44,8 @@ mod region;
 mod space;
 #[cfg(feature = "cranelift")]
 mod staging;
+#[cfg(feature = "cranelift")]
+mod units;
 
 #[cfg(all(test, feature = "cranelift"))]
 mod tests;

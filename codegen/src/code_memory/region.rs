@@ -6,18 +6,18 @@
 
 use super::{
     CodeMemoryError, LoadedCode,
-    os::{Reservation, Way},
+    os::{Reservation, UNIT, Way},
     space::Space,
     staging::PADDING,
 };
 use cranelift_codegen::{isa::OwnedTargetIsa, settings};
 use std::{
-    fmt,
+    fmt, io,
     ops::Range,
     ptr::NonNull,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -32,6 +32,8 @@ const RUNS_GIVEN_BACK: usize = 2;
 pub struct CodeRegion {
     reservation: Reservation,
     space: Mutex<Space>,
+    /// Whether the system may make huge pages of units, as far as is known.
+    has_huge_pages: AtomicBool,
     /// Bytes of pages held, and of granules taken: as `space` says.
     mapped: AtomicUsize,
     used: AtomicUsize,
@@ -60,9 +62,16 @@ impl CodeRegion {
         let isa = native_isa()?;
         let reservation = Reservation::new(reserve_bytes, way)?;
         let granule = reservation.granule();
-        let space = Space::new(reservation.len() / granule, reservation.page() / granule);
-        let (space, mapped, used) = (Mutex::new(space), AtomicUsize::new(0), AtomicUsize::new(0));
-        Ok(Arc::new(Self { reservation, space, mapped, used, isa }))
+        let page = reservation.page();
+        let space = Space::new(reservation.len() / granule, page / granule, UNIT / page);
+        Ok(Arc::new(Self {
+            reservation,
+            space: Mutex::new(space),
+            has_huge_pages: AtomicBool::new(true),
+            mapped: AtomicUsize::new(0),
+            used: AtomicUsize::new(0),
+            isa,
+        }))
     }
 
     /// Copies functions into executable memory of their own, in their order.
@@ -90,6 +99,29 @@ impl CodeRegion {
     /// Bytes of address space reserved.
     pub const fn reserved_bytes(&self) -> usize {
         self.reservation.len()
+    }
+
+    /// A turn of whoever looks after the region: makes huge pages of units whose pages have all
+    /// been held for some turns, `most` of them; how many it made.
+    ///
+    /// Takes some milliseconds for each. Who executes code of the unit meanwhile may wait for a
+    /// part of that.
+    pub fn merge_pages(&self, most: usize) -> usize {
+        if !self.reservation.is_owned() || !self.has_huge_pages.load(Ordering::Relaxed) {
+            return 0;
+        }
+        let units = self.lock_space().units().turn(most);
+        let mut made = 0;
+        for unit in units {
+            // Without the lock. Whatever becomes of the pages meanwhile, they hold what they do.
+            let merged = self.reservation.merge(unit * UNIT..(unit + 1) * UNIT);
+            if merged.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidInput) {
+                self.has_huge_pages.store(false, Ordering::Relaxed);
+            }
+            self.lock_space().units().answer(unit, merged.is_ok());
+            made += usize::from(merged.is_ok());
+        }
+        made
     }
 
     /// How code is made executable, and why not in a better way: for people.

@@ -11,7 +11,7 @@
 //!
 //! Cost: each operation is some of [`FreeRuns`]'.
 
-use super::free_runs::FreeRuns;
+use super::{free_runs::FreeRuns, units::Units};
 use std::ops::Range;
 
 /// Granules and the pages that they are in.
@@ -23,6 +23,8 @@ pub(super) struct Space {
     empty: FreeRuns,
     /// Pages that hold something, or may.
     held: usize,
+    /// How long units have been full of pages that hold something.
+    units: Units,
     /// Granules taken.
     used: usize,
     granules: usize,
@@ -30,11 +32,13 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// Space of so many granules, all free.
-    pub(super) fn new(granules: usize, granules_per_page: usize) -> Self {
+    /// Space of so many granules, all free, with so many pages in a unit.
+    pub(super) fn new(granules: usize, granules_per_page: usize, pages_per_unit: usize) -> Self {
         let mut free = FreeRuns::default();
         free.put(0..granules);
-        Self { free, empty: FreeRuns::default(), held: 0, used: 0, granules, granules_per_page }
+        let units = Units::new(granules / granules_per_page, pages_per_unit);
+        let empty = FreeRuns::default();
+        Self { free, empty, held: 0, units, used: 0, granules, granules_per_page }
     }
 
     /// Takes so many granules; also the pages of them that nothing was in. `None` if no free run is
@@ -45,6 +49,7 @@ impl Space {
         let fresh = self.pages_within(&run, &taken);
         self.free.cut(&taken);
         self.held += fresh.len() - self.empty.cut(&fresh);
+        self.units.fill(fresh.clone());
         self.used += granules;
         Some((taken, fresh))
     }
@@ -53,7 +58,9 @@ impl Space {
     pub(super) fn put(&mut self, taken: Range<usize>) {
         self.used -= taken.len();
         let run = self.free.put(taken.clone());
-        self.empty.put(self.pages_within(&run, &taken));
+        let emptied = self.pages_within(&run, &taken);
+        self.units.empty(emptied.clone());
+        self.empty.put(emptied);
     }
 
     /// Takes out pages that are empty, but held. To be given back to the system.
@@ -74,6 +81,11 @@ impl Space {
                 self.empty.put(pages);
             }
         }
+    }
+
+    /// Units of pages, and what was done about them.
+    pub(super) const fn units(&mut self) -> &mut Units {
+        &mut self.units
     }
 
     /// Pages held.
@@ -145,7 +157,7 @@ mod tests {
 
     #[test]
     fn neighbours_share_a_page() {
-        let mut space = Space::new(640, 64);
+        let mut space = Space::new(640, 64, 4);
         let (a, b) = (space.take(10).unwrap(), space.take(54).unwrap());
         assert_eq!((space.held(), space.used()), (1, 64));
         let c = space.take(65).unwrap();
@@ -163,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_last_page_may_be_short() {
-        let mut space = Space::new(70, 64);
+        let mut space = Space::new(70, 64, 4);
         let (all, _) = space.take(70).unwrap();
         assert_eq!((space.held(), space.take(1)), (2, None));
         space.put(all);
@@ -172,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_the_system_refuses_stays_held_and_is_used_again() {
-        let mut space = Space::new(256, 64);
+        let mut space = Space::new(256, 64, 4);
         let (all, _) = space.take(256).unwrap();
         space.put(all);
         let pages = space.take_empty().unwrap();
@@ -190,7 +202,7 @@ mod tests {
     #[test]
     fn any_order_of_operations_is_right() {
         const PAGES: usize = 40;
-        let (mut space, mut random) = (Space::new(PAGES * 8, 8), Random(7));
+        let (mut space, mut random) = (Space::new(PAGES * 8, 8, 4), Random(7));
         let (mut taken, mut is_used) = (Vec::new(), [false; PAGES * 8]);
         let mut is_backed = [false; PAGES];
         for _ in 0..50_000 {
@@ -230,7 +242,7 @@ mod tests {
     fn churn_fragments_little() {
         // Programs of 300 bytes to 300 KB; and small ones alone, of 300 bytes to 5 KB.
         for (doublings, budget, operations) in [(10, 64 << 20, 700_000), (4, 8 << 20, 300_000)] {
-            let (mut space, mut random) = (Space::new(1 << 22, 64), Random(99));
+            let (mut space, mut random) = (Space::new(1 << 22, 64, 512), Random(99));
             let mut taken: Vec<Range<usize>> = Vec::new();
             let (mut worst, mut sum, mut looks) = (0.0_f64, 0.0, 0.0);
             for operation in 0..operations {

@@ -9,8 +9,8 @@
 //! - *Core dumps* leave the code out (`MADV_DONTDUMP`).
 //! - *Limits.* `RLIMIT_FSIZE` counts for such files, and going beyond it is a signal that ends the
 //!   process. So it is looked at before each write, which costs a twentieth of the write.
-//! - *Huge pages.* The mapping is aligned for them, and that is all: collapsing a unit takes
-//!   milliseconds (`MADV_COLLAPSE`), and each punched hole takes it apart again.
+//! - *Huge pages.* The mapping is aligned for them. A unit becomes one when asked for
+//!   (`MADV_COLLAPSE`), which takes milliseconds; each punched hole takes it apart again.
 //!
 //! Cost: a `pwrite` for each program, an `madvise` where it is the first of a page, so that the
 //! first frame has no page faults, and an `fallocate` where pages become empty. On an EPYC at 2.6
@@ -18,7 +18,7 @@
 //! of 24 KB in 16 and 8 us (21 and 6).
 
 use super::{
-    caches,
+    UNIT, caches,
     mapping::{Mapping, map},
 };
 use std::{
@@ -31,9 +31,6 @@ use std::{
         unix::fs::FileExt,
     },
 };
-
-/// What the mapping is a multiple of: a huge page of x86-64, and of aarch64 with pages of 4 KiB.
-const UNIT: usize = 2 << 20;
 
 /// As `/proc/self/maps` shows it.
 const NAME: &CStr = c"cranevm";
@@ -93,6 +90,15 @@ impl CodeFile {
     pub(super) fn bring(&self, address: *mut u8, bytes: usize) {
         // SAFETY: the pages are of the mapping; they are read, at most.
         let _brought = unsafe { libc::madvise(address.cast(), bytes, libc::MADV_POPULATE_READ) };
+    }
+
+    /// Makes a huge page of a unit whose pages all hold something. What it holds stays.
+    pub(super) fn merge(&self, address: *mut u8, bytes: usize) -> io::Result<()> {
+        // SAFETY: the pages are of the mapping, and are read, at most.
+        match unsafe { libc::madvise(address.cast(), bytes, libc::MADV_COLLAPSE) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     /// Gives whole pages back to the system. What is read there afterwards are zeros.

@@ -46,6 +46,10 @@ mod unsupported;
 #[cfg(not(unix))]
 pub(super) use unsupported::Reservation;
 
+/// Bytes of a huge page, which a reservation is aligned to: of x86-64, and of aarch64 with pages of
+/// 4 KiB. (With others the system has none of this size.)
+pub(super) const UNIT: usize = 2 << 20;
+
 /// Which ways are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {

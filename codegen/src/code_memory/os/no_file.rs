@@ -29,6 +29,10 @@ impl CodeFile {
         match self.0 {}
     }
 
+    pub(super) fn merge(&self, _address: *mut u8, _bytes: usize) -> io::Result<()> {
+        match self.0 {}
+    }
+
     pub(super) fn discard(&self, _range: Range<usize>) -> io::Result<()> {
         match self.0 {}
     }

@@ -155,6 +155,15 @@ impl Reservation {
         }
     }
 
+    /// Makes a huge page of a unit of the reservation. Changes nothing that memory holds; who uses
+    /// it waits, at most.
+    pub(in super::super) fn merge(&self, unit: Range<usize>) -> io::Result<()> {
+        match &self.access {
+            Access::File(file) => file.merge(self.address(unit.start), unit.len()),
+            Access::Private => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+        }
+    }
+
     /// Returns the memory of pages to the system; their addresses stay reserved.
     ///
     /// # Safety

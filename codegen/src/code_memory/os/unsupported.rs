@@ -56,6 +56,10 @@ impl Reservation {
         match self.0 {}
     }
 
+    pub(in super::super) fn merge(&self, _range: Range<usize>) -> io::Result<()> {
+        match self.0 {}
+    }
+
     pub(in super::super) unsafe fn discard(&self, _range: Range<usize>) -> io::Result<()> {
         match self.0 {}
     }

@@ -127,8 +127,8 @@ fn the_last_handle_unmaps_the_region() {
     }
 }
 
-/// What the kernel says of the mapping at an address, by its two-letter flags.
-fn mapping_flags(address: usize) -> Vec<String> {
+/// What the kernel says under a name of the mapping at an address.
+fn mapping_fact(address: usize, name: &str) -> Vec<String> {
     let maps = fs::read_to_string("/proc/self/smaps").unwrap();
     let mut is_here = false;
     for line in maps.lines() {
@@ -136,11 +136,63 @@ fn mapping_flags(address: usize) -> Vec<String> {
         let bound = |text| usize::from_str_radix(text, 16).ok();
         if let Some((start, end)) = range.and_then(|(a, b)| Some((bound(a)?, bound(b)?))) {
             is_here = (start..end).contains(&address);
-        } else if is_here && let Some(flags) = line.strip_prefix("VmFlags:") {
-            return flags.split_whitespace().map(str::to_owned).collect();
+        } else if is_here && let Some(fact) = line.strip_prefix(name) {
+            return fact.split_whitespace().map(str::to_owned).collect();
         }
     }
     panic!("nothing is mapped there")
+}
+
+/// Huge pages of the mapping at an address that this process has in its tables.
+fn huge_pages(address: usize) -> usize {
+    mapping_fact(address, "ShmemPmdMapped:")[0].parse::<usize>().unwrap() / 2048
+}
+
+/// Code that stays gets huge pages, others don't; none makes a difference to what is executed, by
+/// threads that don't wait for it.
+#[test]
+fn memory_that_stays_full_becomes_huge_pages() {
+    const UNITS: usize = 8;
+    let region = CodeRegion::new((UNITS + 2) << 21).unwrap();
+    let half = |value| load(&region, &[returning(value), vec![0; (1 << 20) - 64]]).unwrap();
+    let mut held: Vec<_> = (0..2 * UNITS as u16).map(half).collect();
+    let address = held[0].address(0).addr();
+    let merge = |turns| (0..turns).map(|_| region.merge_pages(3)).sum::<usize>();
+    assert_eq!((merge(2), huge_pages(address)), (0, 0), "it has to stay for longer");
+    let (first, done) = (merge(1), AtomicBool::new(false));
+    if first == 0 {
+        return eprintln!("NOT RUN: this kernel makes no huge pages on demand");
+    }
+    let worst = std::thread::scope(|scope| {
+        let executing = scope.spawn(|| {
+            let mut worst = std::time::Duration::ZERO;
+            while !done.load(Ordering::Acquire) {
+                for (value, code) in held.iter().enumerate() {
+                    let start = std::time::Instant::now();
+                    assert_eq!(call(code, 0), value as u32);
+                    worst = worst.max(start.elapsed());
+                }
+            }
+            worst
+        });
+        let start = std::time::Instant::now();
+        let rest = merge(9);
+        println!("{rest} huge pages in {:?}", start.elapsed());
+        done.store(true, Ordering::Release);
+        assert_eq!((first, rest), (3, UNITS - 3));
+        executing.join().unwrap()
+    });
+    println!("the longest wait of who executed them: {worst:?}");
+    assert_eq!((huge_pages(address), region.mapped_bytes()), (UNITS, UNITS << 21));
+    // A hole takes one apart; what comes there is executed as any other, and is merged again.
+    held.remove(5);
+    assert_eq!(huge_pages(address), UNITS - 1);
+    assert_eq!(merge(20), 0, "not all of it holds code");
+    held.insert(5, half(5));
+    assert_eq!((merge(4), merge(1), huge_pages(address)), (0, 1, UNITS));
+    for (value, code) in held.iter().enumerate() {
+        assert_eq!(call(code, 0), value as u32);
+    }
 }
 
 /// Either would give the whole reservation memory, or have a child execute what its parent writes.
@@ -148,7 +200,7 @@ fn mapping_flags(address: usize) -> Vec<String> {
 fn code_is_neither_dumped_nor_inherited() {
     let region = CodeRegion::new(1 << 20).unwrap();
     let code = load(&region, &[returning(1)]).unwrap();
-    let flags = mapping_flags(code.address(0).addr());
+    let flags = mapping_fact(code.address(0).addr(), "VmFlags:");
     assert!(flags.contains(&"dd".into()) && flags.contains(&"dc".into()), "{flags:?}");
 }
 
