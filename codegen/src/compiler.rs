@@ -4,12 +4,11 @@
 //! its contexts. Costs are linear in the bytecode: chunks bound the size of a Cranelift function.
 
 use crate::{
-    CompileError, CompileTimings, CompiledChunk, CompiledCode, CompilerOptions, Decision,
-    OpcodeSet, Stencils,
+    Assembler, CompileError, CompileTimings, CompiledChunk, CompiledCode, CompilerOptions,
+    Decision, OpcodeSet, Stencils,
     artifact::Identity,
     compiled::{CompiledEntry, FIRST_CHUNK},
     isa::{builder_for, finish_isa, host_builder, needed_machine},
-    stencils::FirstTier,
     translate::{
         Scratch,
         entry::{self, EnterBy},
@@ -36,10 +35,7 @@ use revm_primitives::hardfork::SpecId;
 use std::{
     fmt,
     ops::Deref,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
 use target_lexicon::Triple;
@@ -115,7 +111,7 @@ pub struct Compiler {
     scratch: Scratch,
     trampoline: Vec<u8>,
     /// If the options ask for stencils.
-    first_tier: Option<Arc<FirstTier>>,
+    assembler: Option<Assembler>,
     absent_stub: Vec<u8>,
     /// Instructions built for the contract at hand.
     clif_instructions: u32,
@@ -161,13 +157,13 @@ impl Compiler {
 
     fn with_isa(options: CompilerOptions, builder: isa::Builder) -> Result<Self, CompileError> {
         let isa = finish_isa(&options, builder)?;
-        let first_tier = match options.stencils {
+        let assembler = match options.stencils {
             Stencils::None => None,
-            _ => Some(FirstTier::of(&*isa)?),
+            _ => Some(Assembler::with_isa(options, &*isa)?),
         };
         let mut compiler = Self {
             options,
-            first_tier,
+            assembler,
             isa,
             context: Context::new(),
             registers: regalloc2::Ctx::default(),
@@ -177,6 +173,10 @@ impl Compiler {
             absent_stub: Vec::new(),
             clif_instructions: 0,
         };
+        if compiler.assembler.is_some() {
+            // Stencils have their own.
+            return Ok(compiler);
+        }
         let mut unused = CompileTimings::default();
         let target = compiler.isa.frontend_config();
         entry::trampoline(
@@ -240,9 +240,13 @@ impl Compiler {
         code: &[u8],
         spec_id: SpecId,
     ) -> Result<(Analysed, CompiledCode), CompileError> {
-        if let Some(first_tier) = &self.first_tier {
-            let first_tier = Arc::clone(first_tier);
-            return self.assemble(&first_tier, code, spec_id);
+        if let Some(assembler) = &self.assembler {
+            let mut compiled = assembler.compile(code, spec_id, self.options.foreign)?;
+            compiled.id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+            let program =
+                Program::without_blocks(spec_id, compiled.code_len, compiled.report.opcodes);
+            let (id, made_by) = (compiled.id, self.identifies_as());
+            return Ok((Analysed { program, id, made_by }, compiled));
         }
         let mut timings = CompileTimings::default();
         let start = Instant::now();
@@ -274,41 +278,6 @@ impl Compiler {
                 pass_times,
             },
         };
-        Ok((Analysed { program, id, made_by: self.identifies_as() }, compiled))
-    }
-
-    /// Puts a contract together from stencils: whole, without chunks to come.
-    fn assemble(
-        &self,
-        first_tier: &FirstTier,
-        code: &[u8],
-        spec_id: SpecId,
-    ) -> Result<(Analysed, CompiledCode), CompileError> {
-        let start = Instant::now();
-        let (assembled, functions) =
-            first_tier.compile(&self.absent_stub, code, spec_id, &self.options)?;
-        let timings = CompileTimings { codegen: start.elapsed(), ..CompileTimings::default() };
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let compiled = CompiledCode {
-            id,
-            spec_id,
-            code_len: code.len() as u32,
-            single_error: self.options.single_error,
-            force_hand_over: self.options.force_hand_over,
-            opcodes: compiled_opcodes(code, spec_id, self.options.foreign),
-            foreign: self.options.foreign,
-            functions,
-            entries: assembled.entries,
-            initial_memory: 0,
-            emulator: self.options.emulator,
-            timings,
-            report: CompileReport {
-                opcodes: assembled.opcodes,
-                blocks: assembled.blocks,
-                ..CompileReport::default()
-            },
-        };
-        let program = Program::without_blocks(spec_id, code.len() as u32, assembled.opcodes);
         Ok((Analysed { program, id, made_by: self.identifies_as() }, compiled))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Bytecode is analysed by `cranevm-passes`, translated chunk by chunk to Cranelift's IR
 //! (`translate`, `words`) and compiled to relocation-free machine code ([`Compiler`]), or put together
-//! from machine code that was made before (`stencils`), and placed in executable memory
+//! from machine code that was made before ([`Assembler`], `stencils`), and placed in executable memory
 //! ([`code_memory`]). [`EvmCompilerFn`] runs it over a revm interpreter
 //! ([`abi`]); what isn't machine code is a builtin or revm's own instruction.
 
@@ -16,12 +16,15 @@
 mod absent;
 #[cfg(not(feature = "cranelift"))]
 pub use absent::{
-    Analysed, Chunk, CompileReport, Compiler, NativeProgram, OpcodeSet, dump, later_chunks,
+    Analysed, Assembler, Chunk, CompileReport, Compiler, NativeProgram, OpcodeSet, dump,
+    later_chunks,
 };
 
 #[expect(unsafe_code, reason = "the boundary to compiled code")]
 pub mod abi;
 pub mod artifact;
+#[cfg(feature = "cranelift")]
+mod assembler;
 #[expect(unsafe_code, reason = "called from compiled code with pointers")]
 mod builtins;
 mod chaos;
@@ -48,8 +51,6 @@ mod translate;
 #[cfg(feature = "cranelift")]
 mod words;
 
-#[cfg(feature = "cranelift")]
-pub use abi::NativeProgram;
 pub use abi::{
     EvmCompilerFn, EvmContext, Fault, HandOver, NativeRun, RawEvmCompilerFn, collapse_halt_reason,
 };
@@ -67,6 +68,8 @@ pub use deep_stack::{COMPILER_STACK, mark_deep_stack, on_deep_stack};
 pub use error::CompileError;
 #[cfg(feature = "cranelift")]
 pub use target_lexicon::Triple;
+#[cfg(feature = "cranelift")]
+pub use {abi::NativeProgram, assembler::Assembler};
 
 /// Whether there is a compiler in this build: the feature `cranelift`.
 pub const HAS_COMPILER: bool = cfg!(feature = "cranelift");

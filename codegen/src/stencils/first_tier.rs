@@ -12,7 +12,7 @@ use super::{
 use crate::{
     CompileError, CompilerOptions, Stencils,
     isa::stencil_isa,
-    translate::entry::{EnterBy, trampoline},
+    translate::entry::{EnterBy, absent_stub, trampoline},
 };
 use cranelift_codegen::{Context, control::ControlPlane, isa::TargetIsa};
 use cranelift_frontend::FunctionBuilderContext;
@@ -39,6 +39,8 @@ pub(crate) struct FirstTier {
     set: StencilSet,
     /// How a program is entered from Rust: sets up the frame that all stencils run in.
     entry: Vec<u8>,
+    /// What stands for chunks that aren't there, in every program; no entry leads to it.
+    absent_stub: Vec<u8>,
 }
 
 impl fmt::Debug for FirstTier {
@@ -86,10 +88,13 @@ impl FirstTier {
         let [inner, frames] = [stencil_isa(isa, false)?, stencil_isa(isa, true)?];
         let set = StencilSet::make(&*inner, &*frames, machine).map_err(stencils)?;
         let entry = make_entry(&*frames, machine).map_err(stencils)?;
-        let new = Arc::new(Self { set, entry });
-        if let Some(mut made) = try_lock_made()
-            && known(&made).is_none()
-        {
+        let absent_stub = make_absent_stub(&*frames).map_err(stencils)?;
+        let new = Arc::new(Self { set, entry, absent_stub });
+        if let Some(mut made) = try_lock_made() {
+            if let Some((_, known)) = known(&made) {
+                // Another thread was quicker.
+                return Ok(known);
+            }
             made.push((name, Arc::clone(&new)));
         }
         Ok(new)
@@ -101,11 +106,10 @@ impl FirstTier {
     /// If the bytecode is beyond a limit of the analysis, or a branch doesn't reach its target.
     pub(crate) fn compile(
         &self,
-        absent_stub: &[u8],
         code: &[u8],
         spec_id: SpecId,
         options: &CompilerOptions,
-    ) -> Result<(Assembled, Vec<Vec<u8>>), CompileError> {
+    ) -> Result<Assembled, CompileError> {
         if code.len() > MAX_CODE_LEN {
             let (found, limit) = (code.len(), MAX_CODE_LEN);
             return Err(AnalysisError::CodeTooLong { found, limit }.into());
@@ -129,18 +133,34 @@ impl FirstTier {
             Err(AssembleError::TooFar(_)) => assemble(&self.set, code, called),
             assembled => assembled,
         };
-        let mut assembled = assembled.map_err(|error| match error {
+        assembled.map_err(|error| match error {
             AssembleError::Analysis(error) => error.into(),
             AssembleError::TooFar(error) => CompileError::Stencils(error.to_string()),
-        })?;
-        let code = std::mem::take(&mut assembled.code);
-        Ok((assembled, vec![self.entry.clone(), absent_stub.to_vec(), code]))
+        })
+    }
+
+    /// The functions of a program whose contract's code is this.
+    pub(crate) fn functions(&self, code: Vec<u8>) -> Vec<Vec<u8>> {
+        vec![self.entry.clone(), self.absent_stub.clone(), code]
     }
 }
 
+/// The stub of chunks that aren't there, as the optimising tier's programs have it.
+fn make_absent_stub(frames: &dyn TargetIsa) -> Result<Vec<u8>, StencilError> {
+    let (mut context, mut scratch) = (Context::new(), FunctionBuilderContext::new());
+    absent_stub(frames.frontend_config(), &mut context.func, &mut scratch);
+    let compiled = context
+        .compile(frames, &mut ControlPlane::default())
+        .map_err(|error| StencilError::Cranelift { key: STATUS, error: error.inner })?;
+    Ok(compiled.code_buffer().to_vec())
+}
+
+/// What code that isn't a stencil is told of by, where it can't be made.
+const STATUS: Key = Key { action: Action::Leave(Leave::Status), top: Leave::Status.top() };
+
 /// The entry from Rust: calls what sets up the frame and jumps to a block.
 fn make_entry(frames: &dyn TargetIsa, machine: Machine) -> Result<Vec<u8>, StencilError> {
-    let key = Key { action: Action::Leave(Leave::Status), top: Leave::Status.top() };
+    let key = STATUS;
     let shape = |what| StencilError::Shape { key, what };
     let mut context = Context::new();
     let mut scratch = FunctionBuilderContext::new();

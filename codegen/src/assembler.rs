@@ -1,0 +1,92 @@
+//! From bytecode to relocation-free machine code of stencils.
+//!
+//! An [`Assembler`] is shared: it keeps nothing between contracts, so any number of threads put
+//! contracts together by one, and none waits for another.
+//!
+//! Cost: making the first for a machine takes some 25 milliseconds of processor time, for the
+//! stencils, which the process keeps; a contract takes some 40 nanoseconds a byte.
+
+use crate::{
+    CompileError, CompileReport, CompileTimings, CompiledCode, CompilerOptions, OpcodeSet,
+    Stencils,
+    isa::{builder_for, finish_isa, host_builder},
+    stencils::FirstTier,
+};
+use cranelift_codegen::isa::TargetIsa;
+use cranevm_passes::decode::compiled_opcodes;
+use revm_primitives::hardfork::SpecId;
+use std::{sync::Arc, time::Instant};
+
+/// Puts contracts together from stencils.
+#[derive(Clone, Debug)]
+pub struct Assembler {
+    first_tier: Arc<FirstTier>,
+    options: CompilerOptions,
+}
+
+impl Assembler {
+    /// An assembler for this machine, or for the one that the options have an emulator of. Options
+    /// that ask for no stencils are taken to ask for [`Stencils::ByLength`].
+    ///
+    /// # Errors
+    /// When Cranelift has no code generator for the machine, or its code for a stencil isn't of the
+    /// shape that is needed.
+    pub fn new(options: CompilerOptions) -> Result<Self, CompileError> {
+        let builder = match options.emulator {
+            None => host_builder()?,
+            Some(emulator) => {
+                let unsupported = |error| CompileError::UnsupportedTarget(format!("{error:?}"));
+                builder_for(emulator.target.parse().map_err(unsupported)?)?
+            }
+        };
+        Self::with_isa(options, &*finish_isa(&options, builder)?)
+    }
+
+    /// An assembler for the machine of a code generator.
+    pub(crate) fn with_isa(
+        options: CompilerOptions,
+        isa: &dyn TargetIsa,
+    ) -> Result<Self, CompileError> {
+        let stencils = match options.stencils {
+            Stencils::None => Stencils::ByLength,
+            stencils => stencils,
+        };
+        let options = CompilerOptions { stencils, ..options };
+        Ok(Self { first_tier: FirstTier::of(isa)?, options })
+    }
+
+    /// Puts a contract together for one fork: whole, without chunks to come. `foreign` takes the
+    /// place of [`CompilerOptions::foreign`].
+    ///
+    /// # Errors
+    /// When the bytecode is beyond a limit, or a branch doesn't reach its target.
+    pub fn compile(
+        &self,
+        code: &[u8],
+        spec_id: SpecId,
+        foreign: OpcodeSet,
+    ) -> Result<CompiledCode, CompileError> {
+        let start = Instant::now();
+        let options = CompilerOptions { foreign, ..self.options };
+        let assembled = self.first_tier.compile(code, spec_id, &options)?;
+        Ok(CompiledCode {
+            id: 0,
+            spec_id,
+            code_len: code.len() as u32,
+            single_error: options.single_error,
+            force_hand_over: options.force_hand_over,
+            opcodes: compiled_opcodes(code, spec_id, foreign),
+            foreign,
+            functions: self.first_tier.functions(assembled.code),
+            entries: assembled.entries,
+            initial_memory: 0,
+            emulator: options.emulator,
+            timings: CompileTimings { codegen: start.elapsed(), ..CompileTimings::default() },
+            report: CompileReport {
+                opcodes: assembled.opcodes,
+                blocks: assembled.blocks,
+                ..CompileReport::default()
+            },
+        })
+    }
+}
