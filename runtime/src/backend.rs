@@ -9,6 +9,7 @@ use crate::{
     config::{JitMode, RuntimeConfig},
     consult::SYNC_LIMIT,
     error::RuntimeError,
+    first_tier,
     frame_counts::FrameRegistry,
     helper::MARKER,
     locks::lock,
@@ -103,13 +104,22 @@ impl JitBackend {
     /// As [`new`](Self::new).
     pub fn with_options(config: RuntimeConfig, options: BackendOptions) -> eyre::Result<Self> {
         let options = options.with_env_overrides()?;
-        Self::with_compiler_options(config, |compiler| options.apply(compiler))
+        Self::with_all(config, options.has_first_tier(), |compiler| options.apply(compiler))
     }
 
     /// [`new`](Self::new), with any options of the compiler. For tests.
     #[doc(hidden)]
     pub fn with_compiler_options(
         config: RuntimeConfig,
+        adjust: impl FnOnce(&mut CompilerOptions),
+    ) -> eyre::Result<Self> {
+        let options = BackendOptions::default().with_env_overrides()?;
+        Self::with_all(config, options.has_first_tier(), adjust)
+    }
+
+    fn with_all(
+        config: RuntimeConfig,
+        may_have_first_tier: bool,
         adjust: impl FnOnce(&mut CompilerOptions),
     ) -> eyre::Result<Self> {
         let config = config.with_env_overrides()?.normalized();
@@ -120,7 +130,9 @@ impl JitBackend {
         adjust(&mut options);
         // In blocking mode whoever asks compiles: workers come with the first request for them.
         let starts = HAS_COMPILER && config.enabled && !config.blocking;
-        let service = Arc::new(CompileService::new(config, options));
+        let has_first_tier = may_have_first_tier && first_tier::is_configured(&config);
+        let service = CompileService::new(config, options);
+        let service = Arc::new(if has_first_tier { service.with_first_tier() } else { service });
         let _owner = Arc::new(Owner(Arc::clone(&service)));
         if service.is_enabled() {
             service.compilers.space.prepare();
@@ -167,7 +179,7 @@ impl JitBackend {
             return LookupDecision::Compiled(program);
         }
         if !service.is_hopeless(&request.key) {
-            let cold = service.watch(&request.key, || request.code.clone());
+            let cold = service.watch(&request.key, request.code.len(), || request.code.clone());
             cold.heat(self, || request.code, 1, 0);
         }
         LookupDecision::Interpret(InterpretReason::NotReady)

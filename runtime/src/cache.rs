@@ -27,7 +27,7 @@ use dashmap::{DashMap, Entry};
 use std::{
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -80,6 +80,10 @@ impl Candidate {
 }
 
 impl Resident {
+    fn is_first(&self) -> bool {
+        self.tier == Tier::First
+    }
+
     /// `false` if it wasn't `from`.
     fn change_lack(&self, from: Lack, to: Lack) -> bool {
         let (from, relaxed) = (from as u8, Ordering::Relaxed);
@@ -101,6 +105,8 @@ pub(crate) struct ProgramCache {
     generation: AtomicU64,
     epoch: AtomicU64,
     clock: Clock,
+    /// How many in `programs` are of the first tier.
+    first: AtomicUsize,
     /// Those in `programs`, for who evicts.
     pub(crate) residents: Residents,
     /// No resident program executes any of these.
@@ -108,9 +114,15 @@ pub(crate) struct ProgramCache {
 }
 
 impl ProgramCache {
-    /// The resident program, if there is one.
+    /// The resident program, if there is one, but for one of the first tier.
     pub(crate) fn get(&self, key: &RuntimeCacheKey) -> Option<Arc<CompiledProgram>> {
-        self.programs.get(key).map(|resident| Arc::clone(&resident.program))
+        let resident = self.programs.get(key).filter(|resident| !resident.is_first());
+        resident.map(|resident| Arc::clone(&resident.program))
+    }
+
+    /// Whether there is a program of this key, of any tier.
+    pub(crate) fn has(&self, key: &RuntimeCacheKey) -> bool {
+        self.programs.contains_key(key)
     }
 
     /// Why compiling `key` to this kind failed before, if it did and would again. `releases` is
@@ -128,6 +140,11 @@ impl ProgramCache {
     /// Resident programs.
     pub(crate) fn len(&self) -> usize {
         self.programs.len()
+    }
+
+    /// Those of them of the first tier.
+    pub(crate) fn first_len(&self) -> usize {
+        self.first.load(Ordering::Relaxed)
     }
 
     /// Runs of resident programs that were handed over to the interpreter.
@@ -212,6 +229,7 @@ impl ProgramCache {
         if self.generation() != generation || !self.may_hold(program) {
             return false;
         }
+        let is_first = usize::from(tier == Tier::First);
         let resident = |seat| Resident {
             program: Arc::clone(program),
             generation,
@@ -222,11 +240,18 @@ impl ProgramCache {
             lack: AtomicU8::new(Lack::No as u8),
         };
         let _replaced = match entry {
+            // Better code came first.
+            Entry::Occupied(place) if tier == Tier::First && !place.get().is_first() => {
+                return false;
+            }
             Entry::Occupied(mut place) => {
+                self.first.fetch_add(is_first, Ordering::Relaxed);
+                self.first.fetch_sub(usize::from(place.get().is_first()), Ordering::Relaxed);
                 let Resident { seat, program: old, .. } = place.get();
                 let (seat, now) = (*seat, self.clock());
                 old.entry().revoke();
-                if !Arc::ptr_eq(old, program) {
+                // The uses of a first tier's program are also counted where its contract's are.
+                if !Arc::ptr_eq(old, program) && !place.get().is_first() {
                     program.usage().add(old.usage().at(now), now);
                 }
                 self.residents.resize(seat, || program.bytes());
@@ -234,6 +259,7 @@ impl ProgramCache {
                 Some(place.insert(resident(seat)))
             }
             Entry::Vacant(place) => {
+                self.first.fetch_add(is_first, Ordering::Relaxed);
                 let seat = self.residents.insert(program.key, program.bytes());
                 program.entry().restore();
                 place.insert(resident(seat));
@@ -241,7 +267,10 @@ impl ProgramCache {
             }
         };
         // The lock was released by the end of the statement above; freeing code comes after.
-        self.bump_epoch();
+        // Of the first tier's, EVMs hear by their counters: there are many.
+        if tier != Tier::First {
+            self.bump_epoch();
+        }
         true
     }
 
@@ -347,6 +376,7 @@ impl ProgramCache {
     /// Notes, under the lock of its shard, that a resident goes. Always `true`.
     fn gives_up(&self, resident: &Resident) -> bool {
         self.residents.remove(resident.seat);
+        self.first.fetch_sub(usize::from(resident.is_first()), Ordering::Relaxed);
         resident.program.entry().revoke();
         true
     }
@@ -363,14 +393,15 @@ impl ProgramCache {
         }
     }
 
-    /// The resident program, and whether it was marked; the mark is taken off.
+    /// The resident program, its tier, and whether it was marked; the mark is taken off.
     pub(crate) fn get_and_take_mark(
         &self,
         key: &RuntimeCacheKey,
-    ) -> Option<(Arc<CompiledProgram>, bool)> {
+    ) -> Option<(Arc<CompiledProgram>, Tier, bool)> {
         self.programs.get(key).map(|resident| {
             resident.program.entry().confirm();
-            (Arc::clone(&resident.program), resident.change_lack(Lack::Found, Lack::Told))
+            let lacks = resident.change_lack(Lack::Found, Lack::Told);
+            (Arc::clone(&resident.program), resident.tier, lacks)
         })
     }
 

@@ -149,6 +149,11 @@ impl CodeSpace {
         self.holdings.drop_all(programs);
     }
 
+    /// Drops programs on a thread that is to execute a frame: somebody else frees them.
+    pub(crate) fn drop_later(&self, programs: Vec<Arc<CompiledProgram>>) {
+        self.holdings.drop_later(programs);
+    }
+
     /// Frees what was dropped and nobody executes; whether something is being executed, and is to
     /// be freed later.
     pub(crate) fn reclaim(&self) -> bool {

@@ -19,13 +19,13 @@ use crate::{
 #[cfg(test)]
 use alloy_primitives::Bytes;
 use cranevm_codegen::{
-    Analysed, Chunk, CompileError, CompiledChunk, CompiledCode, Compiler, CompilerOptions,
-    OptimizationLevel, artifact::Identity,
+    Analysed, Assembler, Chunk, CompileError, CompiledChunk, CompiledCode, Compiler,
+    CompilerOptions, OptimizationLevel, Stencils, artifact::Identity,
 };
 #[cfg(test)]
 use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Instant,
 };
 
@@ -36,7 +36,9 @@ const MAX_IDLE: usize = 8;
 /// What a program was compiled for: to be there soon, or to be fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tier {
-    /// At [`OptimizationLevel::None`], in small chunks.
+    /// Of stencils, on the thread that runs it: no lookup finds it.
+    First,
+    /// Of stencils, by a worker.
     Baseline,
     /// At the configured level.
     Full,
@@ -49,7 +51,9 @@ pub(crate) enum Tier {
 /// Lends the compilers of a backend.
 pub(crate) struct CompilerPool {
     /// By tier.
-    levels: [Level; 4],
+    levels: [Level; 5],
+    /// Puts contracts together for [`Tier::First`]; `None` where it can't be made.
+    assembler: OnceLock<Option<Assembler>>,
     /// Compilations after which a compiler isn't kept; 0: never.
     recycle_threshold: usize,
     /// Where their code goes.
@@ -76,11 +80,16 @@ impl CompilerPool {
         recycle_threshold: usize,
         reserve_bytes: usize,
     ) -> Self {
-        let baseline = CompilerOptions { opt_level: OptimizationLevel::None, ..options };
+        let baseline = CompilerOptions {
+            opt_level: OptimizationLevel::None,
+            stencils: Stencils::ByLength,
+            ..options
+        };
         let complete = CompilerOptions { compile_all: true, ..options };
         let level = |options| Level { options, idle: Mutex::default() };
         Self {
-            levels: [level(baseline), level(options), level(complete), level(complete)],
+            levels: [baseline, baseline, options, complete, complete].map(level),
+            assembler: OnceLock::new(),
             recycle_threshold,
             space: CodeSpace::new(reserve_bytes),
             foreign: Arc::default(),
@@ -132,6 +141,9 @@ impl CompilerPool {
 
     /// What runs of a tier's code are put down to.
     fn class(&self, tier: Tier) -> RunClass {
+        if tier == Tier::First {
+            return RunClass::First;
+        }
         match self.levels[tier as usize].options.opt_level.optimises() {
             true => RunClass::Optimised,
             false => RunClass::Baseline,
@@ -187,9 +199,46 @@ impl CompilerPool {
         self.lend(tier, false, |compiler| compiler.compile_chunk(analysed, chunk, timings))
     }
 
+    /// Makes what puts contracts together for [`Tier::First`], which takes some 30 milliseconds the
+    /// first time in a process.
+    pub(crate) fn make_assembler(&self) {
+        self.assembler.get_or_init(|| {
+            let options = self.levels[Tier::First as usize].options;
+            contain_panic(|| Ok(Assembler::new(options)?))
+                .inspect_err(|failure| {
+                    tracing::warn!(%failure, "no first tier: contracts are interpreted for longer");
+                })
+                .ok()
+        });
+    }
+
+    /// Whether contracts may be put together now, or it is known that they can't.
+    pub(crate) fn may_assemble(&self) -> bool {
+        self.assembler.get().is_some()
+    }
+
+    /// Puts a contract together, for [`Tier::First`]. A panic becomes a failure.
+    ///
+    /// # Errors
+    /// Also if the assembler isn't there.
+    pub(crate) fn assemble(&self, source: &Source) -> Result<CompiledCode, CompileFailure> {
+        self.space.reserve()?;
+        let assembler = self.assembler.get().and_then(Option::as_ref);
+        let assembler = assembler.ok_or(CompileError::NoCompiler)?;
+        // Unwind safety: an assembler keeps nothing of a contract.
+        contain_panic(|| {
+            let foreign = self.foreign.get();
+            Ok(assembler.compile(source.code(), source.key().spec_id, foreign)?)
+        })
+    }
+
     /// Builds a compiler for the first tier, so that the first contract doesn't wait for it.
     pub(crate) fn warm_up(&self) -> Result<(), CompileFailure> {
         self.space.reserve()?;
+        if self.first_tier() == Tier::Baseline {
+            // Once for all threads.
+            self.make_assembler();
+        }
         self.lend(self.first_tier(), false, |_| Ok(()))
     }
 

@@ -6,8 +6,10 @@
 //! compile the code and has hashed it. A lookup whose code isn't what it claims finds nothing.
 
 use crate::{
+    allowance::Allowance,
     aot::Goal,
     backend::JitBackend,
+    compiler_pool::Tier,
     frame_counts::RunClass,
     helper::deadline_in,
     hotness::Cold,
@@ -19,7 +21,7 @@ use crate::{
 };
 use alloy_primitives::Bytes;
 use cranevm_codegen::OpcodeSet;
-use revm::bytecode::Bytecode;
+use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
 use std::{sync::Arc, time::Duration};
 
 /// Longest time that [`JitBackend::compile_jit_sync`] and blocking lookups take.
@@ -30,6 +32,8 @@ pub(crate) const SYNC_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) enum Consultation {
     /// Natively, by the program of this very bytecode.
     Run(Verified),
+    /// The same, by one of the first tier, and to count that.
+    First(Verified, Arc<Cold>),
     /// In the interpreter, and to count that.
     Watch(Arc<Cold>),
     /// In the interpreter, for this reason.
@@ -38,9 +42,16 @@ pub(crate) enum Consultation {
 
 impl JitBackend {
     /// How to run frames of `code`, whose key is claimed to be `claimed`. Holds for one
-    /// [`epoch`](Self::epoch), or until the program is revoked. Never waits, except in blocking mode. Counts nothing: lookups and
-    /// heat are for each frame, by [`FrameCounts`](crate::frame_counts) and [`Cold::heat`].
-    pub(crate) fn consult(&self, claimed: &RuntimeCacheKey, code: &Bytecode) -> Consultation {
+    /// [`epoch`](Self::epoch), or until the program is revoked, or [there are
+    /// news](Cold::has_news). Never waits, except in blocking mode; but may compile within
+    /// `allowance`, by the first tier. Counts nothing: lookups and heat are for each frame, by
+    /// [`FrameCounts`](crate::frame_counts) and [`Cold::heat`].
+    pub(crate) fn consult(
+        &self,
+        claimed: &RuntimeCacheKey,
+        code: &Bytecode,
+        allowance: &mut Allowance,
+    ) -> Consultation {
         let Some(service) = self.service().filter(|service| service.is_enabled()) else {
             return Consultation::Interpret(RunClass::Disabled);
         };
@@ -49,7 +60,30 @@ impl JitBackend {
         }
         match service.config.blocking {
             true => service.consult_blocking(claimed, code),
-            false => service.consult(claimed, code),
+            false => service.consult(claimed, code, allowance),
+        }
+    }
+
+    /// Whether contracts are compiled on the threads that run them, before they are hot.
+    #[inline]
+    pub(crate) fn has_first_tier(&self) -> bool {
+        self.service().is_some_and(|service| service.has_first_tier)
+    }
+
+    /// [`CompileService::init_program`].
+    pub(crate) fn init_program(
+        &self,
+        code: &Bytecode,
+        spec_id: SpecId,
+        allowance: &mut Allowance,
+    ) -> Option<Verified> {
+        self.owned()?.init_program(code, spec_id, allowance)
+    }
+
+    /// Lets go of a program that a frame alone had; another thread frees it.
+    pub(crate) fn drop_later(&self, program: Verified) {
+        if let Some(service) = self.owned() {
+            service.compilers.space.drop_later(vec![program.into_program()]);
         }
     }
 
@@ -131,8 +165,13 @@ impl CompileService {
     }
 
     /// [`JitBackend::consult`], for eligible code, without waiting.
-    fn consult(self: &Arc<Self>, claimed: &RuntimeCacheKey, code: &Bytecode) -> Consultation {
-        let verified = |key: &_| self.use_resident(key, |program| Verified::new(program, code));
+    fn consult(
+        self: &Arc<Self>,
+        claimed: &RuntimeCacheKey,
+        code: &Bytecode,
+        allowance: &mut Allowance,
+    ) -> Consultation {
+        let verified = |key: &_| self.use_any(key, |program| Verified::new(program, code));
         let (mut key, mut found) = (*claimed, verified(claimed));
         if found.is_none() && self.doubts(claimed) {
             key = Source::of(code, claimed.spec_id).key();
@@ -140,12 +179,20 @@ impl CompileService {
                 found = verified(&key);
             }
         }
+        let watch = || self.watch(&key, code.original_byte_slice().len(), || code.original_bytes());
         match found {
-            Some(program) => return Consultation::Run(program),
+            Some((Tier::First, program)) => return Consultation::First(program, watch()),
+            Some((_, program)) => return Consultation::Run(program),
             None if self.is_hopeless(&key) => return Consultation::Interpret(RunClass::Failed),
             None => {}
         }
-        Consultation::Watch(self.watch(&key, || code.original_bytes()))
+        let cold = watch();
+        cold.lose_first();
+        let source = || Source::of(code, claimed.spec_id);
+        match self.first_program(code, source, &cold, allowance) {
+            Some(program) => Consultation::First(program, cold),
+            None => Consultation::Watch(cold),
+        }
     }
 
     /// What counts the frames of a contract without a program. If the store has that, it is asked
@@ -153,9 +200,10 @@ impl CompileService {
     pub(crate) fn watch(
         self: &Arc<Self>,
         key: &RuntimeCacheKey,
+        code_len: usize,
         code: impl FnOnce() -> Bytes,
     ) -> Arc<Cold> {
-        let cold = self.cold.get(key, self.cache.generation(), self.cache.clock());
+        let cold = self.cold.get(key, code_len, self.cache.generation(), self.cache.clock());
         if self.has_stored(key) && !cold.is_refused() {
             self.submit(*key, code(), Origin::Stored, Some(Arc::clone(&cold)));
         }
@@ -194,7 +242,7 @@ impl CompileService {
     /// Whether code that isn't found under a key it claims may have another: there is a program of
     /// other code, or somebody had such code. Hashing each that isn't found would cost more.
     fn doubts(&self, claimed: &RuntimeCacheKey) -> bool {
-        self.cache.get(claimed).is_some() || self.cold.doubts(claimed, self.cache.generation())
+        self.cache.has(claimed) || self.cold.doubts(claimed, self.cache.generation())
     }
 
     /// [`JitBackend::lookup_blocking`].

@@ -55,13 +55,18 @@ impl CompileService {
             return Ok(true);
         }
         match self.spawn_workers() {
-            (0, Some(error)) => return Err(self.told(error)),
+            (0, Some(error)) => {
+                if self.has_first_tier {
+                    self.start_keeping_house();
+                }
+                return Err(self.told(error));
+            }
             (running, Some(error)) => {
                 tracing::warn!(%error, running, "fewer workers than configured");
             }
             (_, None) => {}
         }
-        if self.crew.has_workers() {
+        if self.crew.has_workers() || self.has_first_tier {
             // Without it compilation goes on; what that costs is in the message.
             self.start_keeping_house();
         }

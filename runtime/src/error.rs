@@ -164,6 +164,11 @@ impl CompileFailure {
         matches!(self, Self::Compiler(CompileError::CodeMemory(Exhausted { .. } | Os { .. })))
     }
 
+    /// Whether the contract can't be put together from stencils; it may be compiled otherwise.
+    pub(crate) const fn is_unfit_for_stencils(&self) -> bool {
+        matches!(self, Self::Compiler(CompileError::Stencils(_)))
+    }
+
     /// Whether the system lets nothing be executed: no code's doing, and no shortage that passes.
     pub(crate) const fn is_refusal(&self) -> bool {
         matches!(

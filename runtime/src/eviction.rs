@@ -18,8 +18,8 @@
 //! that hasn't for the idle time goes.
 //!
 //! Cost: for each program that goes, a look at some others, whatever their number; a sweep, a pass
-//! over all. A lock keeps two threads from evicting for the same reason; frames don't take it, and
-//! nothing is freed under it.
+//! over all. A lock keeps two threads from evicting for the same reason; frames take it only where
+//! the first tier has compiled something for them, and nothing is freed under it.
 
 use crate::{
     aot::Goal, cache::Candidate, compiler_pool::Tier, error::CompileFailure, locks::lock,
@@ -63,6 +63,30 @@ impl CompileService {
         let is_resident = self.cache.publish(program, tier, generation);
         if is_resident {
             self.keep_within_budget(program);
+        }
+        Ok(is_resident)
+    }
+
+    /// [`publish`](Self::publish), on a thread that is to execute a frame: what has to go is freed
+    /// by another.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub(crate) fn publish_first(
+        &self,
+        program: &Arc<CompiledProgram>,
+        generation: u64,
+    ) -> Result<bool, CompileFailure> {
+        self.check_size(program)?;
+        let now = self.cache.clock();
+        program.usage().add(self.cold.uses(&program.key, generation, now), now);
+        let is_resident = self.cache.publish(program, Tier::First, generation);
+        if is_resident {
+            let evicted = self.evict_beyond_budget(program);
+            self.note_evicted(&evicted, "budget");
+            if !evicted.programs.is_empty() {
+                self.compilers.space.drop_later(evicted.programs);
+            }
         }
         Ok(is_resident)
     }
@@ -122,25 +146,27 @@ impl CompileService {
 
     /// Evicts what the budget has no room for, after a program came or grew, which stays.
     pub(crate) fn keep_within_budget(&self, newest: &Arc<CompiledProgram>) {
-        let Some(enough) = self.free_limit() else { return };
+        let evicted = self.evict_beyond_budget(newest);
+        self.tell(evicted, "budget");
+    }
+
+    /// Evicts what the budget has no room for, but not `newest`.
+    fn evict_beyond_budget(&self, newest: &Arc<CompiledProgram>) -> Evicted {
+        let mut evicted = Evicted::default();
+        let Some(enough) = self.free_limit() else { return evicted };
         let (budget, residents) = (self.budget(), &self.cache.residents);
         if residents.bytes() <= budget {
-            return;
+            return evicted;
         }
-        let mut evicted = Evicted::default();
-        {
-            let _alone = lock(&self.evicting);
-            let mut ahead = 0;
-            while residents.bytes() > budget
-                || (ahead < EVICTED_AHEAD && residents.bytes() > enough)
-            {
-                ahead += usize::from(residents.bytes() <= budget);
-                if !self.evict_least(Arc::as_ptr(newest), &mut evicted) {
-                    break;
-                }
+        let _alone = lock(&self.evicting);
+        let mut ahead = 0;
+        while residents.bytes() > budget || (ahead < EVICTED_AHEAD && residents.bytes() > enough) {
+            ahead += usize::from(residents.bytes() <= budget);
+            if !self.evict_least(Arc::as_ptr(newest), &mut evicted) {
+                break;
             }
         }
-        self.tell(evicted, "budget");
+        evicted
     }
 
     /// Bytes that resident programs may take; 0: as many as there are. Where the system reserved
@@ -255,12 +281,16 @@ impl CompileService {
     /// Counts and logs what was evicted, and lets go of it. To be called without a lock: what is
     /// logged may call the backend, and freeing takes time.
     fn tell(&self, evicted: Evicted, why: &'static str) {
+        self.note_evicted(&evicted, why);
+        drop(evicted);
+    }
+
+    fn note_evicted(&self, evicted: &Evicted, why: &'static str) {
         let Evicted { programs, bytes } = evicted;
-        if programs.is_empty() {
-            return;
+        if !programs.is_empty() {
+            self.ledger.counters.evictions.add(programs.len() as u64);
+            tracing::debug!(evicted = programs.len(), bytes, why, "evicted programs");
         }
-        self.ledger.counters.evictions.add(programs.len() as u64);
-        tracing::debug!(evicted = programs.len(), bytes, why, "evicted programs");
     }
 }
 
@@ -444,9 +474,10 @@ mod tests {
     /// Its chunks come one by one, and then better code takes its place, if that is wanted.
     #[test]
     fn what_grows_is_within_the_budget() {
-        let (code, options) = (long_code(), CompilerOptions::default());
-        let compile = |opt_level, budget| {
-            let options = CompilerOptions { opt_level, ..options };
+        // At a baseline level contracts come chunk by chunk.
+        let opt_level = OptimizationLevel::None;
+        let (code, options) = (long_code(), CompilerOptions { opt_level, ..Default::default() });
+        let compile = |budget| {
             let service = service(CompilerPool::new(options, 0, 1 << 24), budget);
             assert!(service.submit(key(&code), code.clone(), Origin::Explicit, None));
             assert!(service.ledger.pending.wait_none(later()));
@@ -454,13 +485,11 @@ mod tests {
             service
         };
         let start = CompilerPool::new(options, 0, 1 << 24).started(&code, SpecId::CANCUN).0.bytes();
-        for opt_level in [OptimizationLevel::None, OptimizationLevel::Default] {
-            let free = compile(opt_level, 0);
-            assert!(free.cache.residents.bytes() > start);
-            free.shut_down();
-        }
+        let free = compile(0);
+        assert!(free.cache.residents.bytes() > start);
+        free.shut_down();
         // Room for its start alone.
-        let full = compile(OptimizationLevel::Default, start as usize);
+        let full = compile(start as usize);
         assert_eq!((full.cache.len(), full.ledger.counters.evictions.get()), (0, 1));
         let failure = full.failure(CompilationKind::Jit, &key(&code)).unwrap();
         assert!(failure.is_beyond_budget(), "{failure}");

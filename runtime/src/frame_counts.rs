@@ -24,6 +24,7 @@ use std::sync::{
 pub(crate) enum RunClass {
     Optimised,
     Baseline,
+    First,
     Cold,
     Ineligible,
     Failed,
@@ -114,9 +115,11 @@ impl FrameCounts {
             handed_over,
             other,
         } = interpreted;
+        let mut first = RunStats::default();
         for (class, into) in [
             (Optimised, optimised),
             (Baseline, baseline),
+            (First, &mut first),
             (Cold, cold),
             (Ineligible, ineligible),
             (Failed, failed),
@@ -134,11 +137,13 @@ impl FrameCounts {
             match class {
                 Creation | Inspected | Disabled => continue,
                 Optimised | Baseline | HandedOver => *hits += runs,
-                Cold | Failed => *misses += runs,
+                // No lookup finds the first tier's programs.
+                First | Cold | Failed => *misses += runs,
                 Ineligible | OtherRules | Other => {}
             }
             *lookups += runs;
         }
+        *baseline += first;
         let HandOverStats { at_start, at_resume, absent_code, instruction } = hand_overs;
         for (event, into) in [
             (FrameEvent::NotEnteredAtStart, at_start),
@@ -307,7 +312,7 @@ mod tests {
         use RunClass::*;
         let counts = FrameCounts::default();
         let classes = [
-            Optimised, Baseline, Cold, Ineligible, Failed, Creation, Inspected, OtherRules,
+            Optimised, Baseline, First, Cold, Ineligible, Failed, Creation, Inspected, OtherRules,
             Disabled, HandedOver, Other,
         ];
         assert_eq!(classes.len(), CLASSES);
@@ -323,9 +328,10 @@ mod tests {
         let mut sums = FrameSums::default();
         counts.add_to(&mut sums);
         let sum = sums.stats;
-        assert_eq!(sum.total(), RunStats { frames: 11, gas: (1 << CLASSES) - 1 });
-        assert_eq!(sum.native(), RunStats { frames: 2, gas: 3 });
+        assert_eq!(sum.total(), RunStats { frames: 12, gas: (1 << CLASSES) - 1 });
+        assert_eq!(sum.native(), RunStats { frames: 3, gas: 7 });
+        assert_eq!(sum.baseline, RunStats { frames: 2, gas: 6 });
         assert_eq!(sum.interpreted.other, RunStats { frames: 1, gas: 1 << (CLASSES - 1) });
-        assert_eq!(sum.lookups, 16);
+        assert_eq!(sum.lookups, 18);
     }
 }

@@ -35,7 +35,7 @@ pub struct FrameStats {
     /// [`Aggressive`]: crate::OptimizationLevel::Aggressive
     pub optimised: RunStats,
     /// Natively, in code of a baseline level ([`None`] or [`Less`]): as contracts are compiled at
-    /// first, and artifacts of such a level.
+    /// first, by the first tier too, and artifacts of such a level.
     ///
     /// [`None`]: crate::OptimizationLevel::None
     /// [`Less`]: crate::OptimizationLevel::Less

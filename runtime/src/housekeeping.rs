@@ -1,6 +1,6 @@
 //! The housekeeping thread: what needn't be done where it comes up.
 //!
-//! It delivers events to `on_compilation`, frees code, has the system use huge pages for code that
+//! It makes what the first tier needs, and then delivers events to `on_compilation`, frees code, has the system use huge pages for code that
 //! stays, evicts idle programs, and looks for programs that leave out what runs. Nobody waits for it, and while nothing is resident it sleeps.
 
 use crate::{
@@ -49,6 +49,9 @@ pub(crate) fn run(service: &Arc<CompileService>) {
     crate::metrics_export::guarded(crate::metrics_export::describe);
     let space = &service.compilers.space;
     let _keeping = Keeping::begin(space, &service.bell);
+    if service.has_first_tier {
+        service.compilers.make_assembler();
+    }
     while !service.pool.is_stopping() {
         let events = &service.ledger.events;
         let delivered =

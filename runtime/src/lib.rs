@@ -29,6 +29,7 @@
 #![deny(unsafe_code)]
 
 mod admission;
+mod allowance;
 mod aot;
 mod artifacts;
 mod backend;
@@ -47,6 +48,7 @@ mod events;
 mod eviction;
 mod failures;
 mod faults;
+mod first_tier;
 mod flights;
 mod foreign;
 mod frame_counts;
@@ -100,7 +102,7 @@ pub mod runtime {
         },
         options::BackendOptions,
         program::{CompiledProgram, ProgramKind},
-        stats::RuntimeStatsSnapshot,
+        stats::{FirstTierStats, RuntimeStatsSnapshot},
         tuning::RuntimeTuning,
     };
 }

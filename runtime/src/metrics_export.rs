@@ -78,6 +78,11 @@ pub(crate) fn export(backend: &str, stats: &RuntimeStatsSnapshot) {
         ("cranevm_upgrades_dispatched_total", stats.upgrades_dispatched),
         ("cranevm_upgrades_succeeded_total", stats.upgrades_succeeded),
         ("cranevm_upgrades_failed_total", stats.upgrades_failed),
+        ("cranevm_first_tier_dispatched_total", stats.first_tier.dispatched),
+        ("cranevm_first_tier_succeeded_total", stats.first_tier.succeeded),
+        ("cranevm_first_tier_failed_total", stats.first_tier.failed),
+        ("cranevm_first_tier_put_off_total", stats.first_tier.put_off),
+        ("cranevm_first_tier_nanoseconds_total", stats.first_tier.nanoseconds),
         ("cranevm_artifacts_loaded_total", stats.artifacts_loaded),
         ("cranevm_artifacts_stored_total", stats.artifacts_stored),
         ("cranevm_artifacts_refused_total", stats.artifact_refusals.total()),
@@ -96,6 +101,7 @@ pub(crate) fn export(backend: &str, stats: &RuntimeStatsSnapshot) {
     export_frames(backend, &stats.frames);
     let gauges = [
         ("cranevm_resident_entries", stats.resident_entries),
+        ("cranevm_first_tier_resident", stats.first_tier.resident),
         ("cranevm_pending_jobs", stats.pending_jobs),
         ("cranevm_events_queued", stats.events_queued),
         ("cranevm_command_queue_len", stats.command_queue_len),

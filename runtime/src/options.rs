@@ -16,6 +16,7 @@ const VERIFY: &str = "CRANEVM_VERIFY";
 const COMPILE_ALL: &str = "CRANEVM_COMPILE_ALL";
 #[cfg(feature = "cranelift")]
 const SKIP_PASSES: &str = "CRANEVM_SKIP_PASSES";
+const FIRST_TIER: &str = "CRANEVM_FIRST_TIER";
 
 /// Options of a [`JitBackend`](crate::runtime::JitBackend) beyond its configuration. They are for
 /// finding the cause where results are doubted; nothing needs them.
@@ -34,6 +35,7 @@ const SKIP_PASSES: &str = "CRANEVM_SKIP_PASSES";
 pub struct BackendOptions {
     verify: bool,
     compile_all: bool,
+    no_first_tier: bool,
     #[cfg(feature = "cranelift")]
     skip_passes: PassSet,
 }
@@ -57,6 +59,18 @@ impl BackendOptions {
     #[must_use]
     pub const fn compile_all(mut self, compile_all: bool) -> Self {
         self.compile_all = compile_all;
+        self
+    }
+
+    /// Whether contracts that run are soon compiled by the first tier, on the threads that run them,
+    /// before they are worth compiling at the configured level.
+    ///
+    /// Default: `true`. `CRANEVM_FIRST_TIER` (`true` or `false`) overrides it. There is none in
+    /// [`blocking`](crate::runtime::RuntimeConfig::blocking) mode, nor with
+    /// [`JitMode::OutOfProcess`](crate::runtime::JitMode::OutOfProcess).
+    #[must_use]
+    pub const fn first_tier(mut self, first_tier: bool) -> Self {
+        self.no_first_tier = !first_tier;
         self
     }
 
@@ -92,11 +106,19 @@ impl BackendOptions {
         if let Some(compile_all) = parse(env, COMPILE_ALL)? {
             self.compile_all = compile_all;
         }
+        if let Some(first_tier) = parse::<bool>(env, FIRST_TIER)? {
+            self.no_first_tier = !first_tier;
+        }
         #[cfg(feature = "cranelift")]
         if let Some(Passes(passes)) = parse(env, SKIP_PASSES)? {
             self.skip_passes = passes;
         }
         Ok(self)
+    }
+
+    /// Whether there may be a first tier.
+    pub(crate) const fn has_first_tier(self) -> bool {
+        !self.no_first_tier
     }
 
     /// Sets what the configuration leaves as it is.
@@ -139,6 +161,7 @@ mod tests {
         let default = BackendOptions::default();
         assert_eq!(with(VERIFY, "true").unwrap(), default.verify(true));
         assert_eq!(with(COMPILE_ALL, "true").unwrap(), default.compile_all(true));
+        assert_eq!(with(FIRST_TIER, "false").unwrap(), default.first_tier(false));
         let passes = PassSet::DEDUP.union(PassSet::DEAD_STORES);
         let text = format!("{}, {}", PassSet::DEDUP, PassSet::DEAD_STORES);
         let parsed = BackendOptions::default()
@@ -151,7 +174,9 @@ mod tests {
 
     #[test]
     fn what_cant_be_parsed_is_named() {
-        for (name, value) in [(VERIFY, "yes"), (COMPILE_ALL, ""), (SKIP_PASSES, "dedup,sleep")] {
+        for (name, value) in
+            [(VERIFY, "yes"), (COMPILE_ALL, ""), (FIRST_TIER, "1"), (SKIP_PASSES, "dedup,sleep")]
+        {
             let error = with(name, value).unwrap_err();
             assert!(matches!(error, RuntimeError::Environment { name: n, .. } if n == name));
             assert!(error.to_string().contains(value), "{error}");

@@ -85,9 +85,14 @@ impl Holdings {
     /// Drops programs that left the cache: frees few of them, and leaves more to the housekeeping
     /// thread, for freeing one takes microseconds.
     pub(crate) fn drop_all(&self, programs: Vec<Arc<CompiledProgram>>) {
-        if programs.len() <= FREED_AT_ONCE {
-            return drop(programs);
+        match programs.len() <= FREED_AT_ONCE {
+            true => drop(programs),
+            false => self.drop_later(programs),
         }
+    }
+
+    /// Drops programs, and leaves freeing them to the housekeeping thread.
+    pub(crate) fn drop_later(&self, programs: Vec<Arc<CompiledProgram>>) {
         {
             let _many = DroppingMany::begin(&self.dropping_many);
             drop(programs);

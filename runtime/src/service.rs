@@ -41,6 +41,8 @@ pub(crate) struct CompileService {
     pub(crate) cache: ProgramCache,
     pub(crate) compilers: CompilerPool,
     pub(crate) ledger: Arc<Ledger>,
+    /// Whether contracts are native before they are hot.
+    pub(crate) has_first_tier: bool,
     pub(crate) cold: ColdTable,
     pub(crate) pool: Pool<Job>,
     pub(crate) bell: Arc<Bell>,
@@ -62,6 +64,7 @@ pub(crate) struct CompileService {
 }
 
 impl CompileService {
+    /// The service of a backend without a first tier.
     pub(crate) fn new(mut config: RuntimeConfig, options: CompilerOptions) -> Self {
         let tuning = &config.tuning;
         let hot = tuning.jit_worker_count.saturating_mul(tuning.jit_worker_queue_capacity);
@@ -86,6 +89,7 @@ impl CompileService {
             cache,
             library,
             ledger,
+            has_first_tier: false,
             cold: ColdTable::new(tuning.jit_hot_threshold),
             pool: Pool::new(tuning.channel_capacity, hot, MAX_UPGRADES),
             bell: Arc::default(),
@@ -100,6 +104,11 @@ impl CompileService {
             born: Instant::now(),
             config,
         }
+    }
+
+    /// The same service, with a first tier.
+    pub(crate) fn with_first_tier(self) -> Self {
+        Self { has_first_tier: true, cold: self.cold.with_first_tier(), ..self }
     }
 
     pub(crate) fn tuning(&self) -> &RuntimeTuning {
@@ -121,8 +130,9 @@ impl CompileService {
     pub(crate) fn stats(&self) -> RuntimeStatsSnapshot {
         let ledger = &self.ledger;
         let artifacts = self.library.as_ref().map(|library| &library.counters);
+        let first = self.cache.first_len() as u64;
         RuntimeStatsSnapshot {
-            resident_entries: self.cache.len() as u64,
+            resident_entries: (self.cache.len() as u64).saturating_sub(first),
             events_queued: (self.pool.queued(Band::Hot) + ledger.events.len()) as u64,
             command_queue_len: self.pool.queued(Band::Urgent) as u64,
             pending_jobs: ledger.pending.get(),
@@ -132,7 +142,7 @@ impl CompileService {
             artifacts_stored: artifacts.map_or(0, |counters| counters.stored.get()),
             artifact_store_errors: artifacts.map_or(0, |counters| counters.store_errors.get()),
             artifact_refusals: artifacts.map(ArtifactCounters::refusals).unwrap_or_default(),
-            ..ledger.counters.snapshot(&self.compilers.space.frames().sums())
+            ..ledger.counters.snapshot(&self.compilers.space.frames().sums(), first)
         }
     }
 
@@ -140,9 +150,9 @@ impl CompileService {
     pub(crate) fn status(&self, key: RuntimeCacheKey) -> ProgramStatus {
         let generation = self.cache.generation();
         let kind = self.kind_for(Goal::Program);
-        match self.cache.tier(&key) {
+        match self.cache.tier(&key).filter(|tier| *tier != Tier::First) {
             Some(Tier::Baseline) => ProgramStatus::Baseline,
-            Some(Tier::Full | Tier::Complete | Tier::Artifact) => ProgramStatus::Ready,
+            Some(_) => ProgramStatus::Ready,
             None if self.is_in_flight(key, generation) => ProgramStatus::Pending,
             None => match self.failure(kind, &key) {
                 Some(failure) => ProgramStatus::Failed(failure),

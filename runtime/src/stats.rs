@@ -59,7 +59,7 @@ pub struct RuntimeStatsSnapshot {
     /// the backend.
     pub compilations_failed: u64,
     /// Upgrades begun: compilations of contracts that run already, for better code. In the
-    /// background each contract is compiled at the baseline first, so that it is native soon, and
+    /// background each contract is put together from stencils first, so that it is native soon, and
     /// then at [`jit_opt_level`](crate::runtime::RuntimeTuning::jit_opt_level), unless that is the
     /// baseline; once more, if it turns out to have been guessed wrong what runs.
     pub upgrades_dispatched: u64,
@@ -103,8 +103,29 @@ pub struct RuntimeStatsSnapshot {
     pub faults: u64,
     /// Artifacts that weren't loaded, by reason.
     pub artifact_refusals: ArtifactRefusals,
+    /// What the first tier made.
+    pub first_tier: FirstTierStats,
     /// How the frames of this backend's EVMs ran.
     pub frames: FrameStats,
+}
+
+/// What the first tier made: code of contracts that run, before they are worth more. None of it is
+/// counted elsewhere but in bytes, evictions and frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FirstTierStats {
+    /// Programs resident now.
+    pub resident: u64,
+    /// Times that a contract's code was begun to be made.
+    pub dispatched: u64,
+    /// Those that were made; not all are resident, for others may have come first, and init code's
+    /// never are.
+    pub succeeded: u64,
+    /// Those that couldn't be made.
+    pub failed: u64,
+    /// Contracts left to a worker, for their transaction or block had had its part of compiling.
+    pub put_off: u64,
+    /// Time spent in making code, by whichever threads, in nanoseconds.
+    pub nanoseconds: u64,
 }
 
 impl RuntimeStatsSnapshot {
@@ -209,6 +230,23 @@ impl Outcomes {
     }
 }
 
+/// The counters behind a [`FirstTierStats`].
+#[derive(Debug, Default)]
+pub(crate) struct FirstTierCounters {
+    pub(crate) outcomes: Outcomes,
+    pub(crate) put_off: Counter,
+    pub(crate) nanoseconds: Counter,
+}
+
+impl FirstTierCounters {
+    /// The counters' values, where so many programs are resident.
+    fn snapshot(&self, resident: u64) -> FirstTierStats {
+        let [dispatched, succeeded, failed] = self.outcomes.get();
+        let (put_off, nanoseconds) = (self.put_off.get(), self.nanoseconds.get());
+        FirstTierStats { resident, dispatched, succeeded, failed, put_off, nanoseconds }
+    }
+}
+
 /// The counters behind a [`RuntimeStatsSnapshot`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -221,6 +259,7 @@ pub(crate) struct Counters {
     pub(crate) evictions: Counter,
     pub(crate) admissions_refused: Counter,
     pub(crate) faults: Counter,
+    pub(crate) first_tier: FirstTierCounters,
     pub(crate) compilations: Outcomes,
     pub(crate) upgrades: Outcomes,
     pub(crate) jit_helper_spawns: Counter,
@@ -233,9 +272,9 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// The counters' values. Fields that aren't counters are left at zero for the caller to fill
-    /// in.
-    pub(crate) fn snapshot(&self, frames: &FrameSums) -> RuntimeStatsSnapshot {
+    /// The counters' values, where so many programs of the first tier are resident. Other fields
+    /// that aren't counters are left at zero for the caller to fill in.
+    pub(crate) fn snapshot(&self, frames: &FrameSums, first: u64) -> RuntimeStatsSnapshot {
         let [compilations_dispatched, compilations_succeeded, compilations_failed] =
             self.compilations.get();
         let [upgrades_dispatched, upgrades_succeeded, upgrades_failed] = self.upgrades.get();
@@ -246,6 +285,7 @@ impl Counters {
             lookup_hits: hits.saturating_sub(compiled_for_runs),
             lookup_misses: self.lookup_misses.get() + frames.misses + compiled_for_runs,
             frames: frames.stats,
+            first_tier: self.first_tier.snapshot(first),
             events_dropped: self.events_dropped.get(),
             commands_dropped: self.commands_dropped.get(),
             evictions: self.evictions.get(),

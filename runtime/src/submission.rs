@@ -75,7 +75,14 @@ impl CompileService {
     ) -> Answer {
         let tuning = self.tuning();
         let goal = if origin == Origin::Artifact { Goal::Artifact } else { Goal::Program };
-        if !self.is_eligible(&key, &code) || self.known_for(goal, &key).is_some() {
+        if !self.is_eligible(&key, &code) {
+            return Answer::Needless;
+        }
+        if let Some(known) = self.known_for(goal, &key) {
+            if let (Err(_), Some(cold)) = (known, &cold) {
+                // It may be native all the same, and would ask each time that it gets hot.
+                cold.refuse();
+            }
             return Answer::Needless;
         }
         let kind = self.kind_for(goal);
@@ -151,22 +158,31 @@ impl CompileService {
         key: &RuntimeCacheKey,
         verify: impl FnOnce(&Arc<CompiledProgram>) -> Option<T>,
     ) -> Option<T> {
+        self.use_any(key, verify).filter(|(tier, _)| *tier != Tier::First).map(|(_, used)| used)
+    }
+
+    /// [`use_resident`](Self::use_resident), also of the first tier; and which tier it is.
+    pub(crate) fn use_any<T>(
+        &self,
+        key: &RuntimeCacheKey,
+        verify: impl FnOnce(&Arc<CompiledProgram>) -> Option<T>,
+    ) -> Option<(Tier, T)> {
         let generation = self.cache.generation();
-        let (program, lacks) = self.cache.get_and_take_mark(key)?;
+        let (program, tier, lacks) = self.cache.get_and_take_mark(key)?;
         let verified = verify(&program);
         if verified.is_some() {
             program.touch(self.cache.clock());
         }
         if lacks && self.crew.has_workers() {
-            let tier = if self.has_guessed_wrong(&program) { Tier::Complete } else { Tier::Full };
+            let better = if self.has_guessed_wrong(&program) { Tier::Complete } else { Tier::Full };
             let is_queued = program.source().is_some_and(|source| {
-                jobs::queue_upgrade(self, &program, source, generation, tier)
+                jobs::queue_upgrade(self, &program, source, generation, better)
             });
             if !is_queued {
                 self.cache.take_back_mark(&Arc::downgrade(&program), key);
             }
         }
-        verified
+        verified.map(|verified| (tier, verified))
     }
 
     /// Whether frames keep meeting what a program was guessed not to need.

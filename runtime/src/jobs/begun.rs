@@ -15,7 +15,7 @@ use cranevm_codegen::{Analysed, Chunk, CompiledCode};
 
 /// A contract of which at least the first chunk is compiled.
 pub(super) struct Begun {
-    tier: Tier,
+    pub(super) tier: Tier,
     /// `None` if no chunks are to come.
     pub(super) analysed: Option<Analysed>,
     pub(super) compiled: CompiledCode,
@@ -39,6 +39,19 @@ impl Begun {
         let (analysed, compiled) = service.compilers.begin(tier, source)?;
         let to_come = chunks_to_come(&analysed);
         Ok(Self { tier, analysed: Some(analysed), compiled, to_come })
+    }
+
+    /// [`new`](Self::new), at the first tier; where its stencils can't be put together to that, as
+    /// may be with code that is larger than the machine's branches reach, at the next.
+    pub(super) fn first(service: &CompileService, source: &Source) -> Result<Self, CompileFailure> {
+        match service.compilers.first_tier() {
+            Tier::Baseline => {
+                let begun = Self::new(service, Tier::Baseline, source);
+                let is_unfit = begun.as_ref().is_err_and(CompileFailure::is_unfit_for_stencils);
+                if is_unfit { Self::new(service, Tier::Full, source) } else { begun }
+            }
+            tier => Self::new(service, tier, source),
+        }
     }
 
     /// Compiles the next chunk, if one is to come.

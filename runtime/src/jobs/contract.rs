@@ -97,8 +97,8 @@ fn start(
     source: &Source,
     generation: u64,
 ) -> Result<(Arc<CompiledProgram>, Begun, bool), CompileFailure> {
-    let tier = service.compilers.first_tier();
-    let begun = Begun::new(service, tier, source)?;
+    let begun = Begun::first(service, source)?;
+    let tier = begun.tier;
     let load = || service.compilers.load(source, (ProgramKind::Jit, tier), &begun.compiled);
     let program = Arc::new(service.with_room(load)?);
     let is_resident = service.publish(&program, tier, generation)?;
@@ -108,6 +108,7 @@ fn start(
 /// A contract that runs, while its chunks come in.
 struct Unfinished {
     program: Arc<CompiledProgram>,
+    tier: Tier,
     /// `None` if no chunks are to come.
     analysed: Option<Analysed>,
     source: Source,
@@ -128,10 +129,10 @@ impl Unfinished {
         generation: u64,
         ticket: Ticket,
     ) -> Self {
-        let Begun { analysed, to_come, .. } = begun;
+        let Begun { tier, analysed, to_come, .. } = begun;
         let (left, absent) = (AtomicUsize::new(to_come.len()), Mutex::new(to_come));
         let ticket = Mutex::new(ticket);
-        Self { program, analysed, source, generation, left, absent, ticket }
+        Self { program, tier, analysed, source, generation, left, absent, ticket }
     }
 
     /// Queues a job for each chunk to come.
@@ -159,9 +160,10 @@ impl Unfinished {
 
     /// All chunks are there.
     fn finish(&self, service: &CompileService) {
-        let tier = service.compilers.first_tier();
-        service.dump(&self.source, tier, Client::Worker);
-        if service.compilers.first_tier() == Tier::Baseline && self.is_wanted(service) {
+        if self.tier != Tier::Baseline {
+            service.dump(&self.source, self.tier, Client::Worker);
+        } else if self.is_wanted(service) {
+            // Of stencils there is nothing to be read; there is of what comes of this.
             queue_upgrade(service, &self.program, &self.source, self.generation, Tier::Full);
         }
     }
@@ -193,12 +195,12 @@ impl ChunkOf {
     }
 
     fn compile(&self, chunk: Chunk, service: &CompileService) -> Result<(), CompileFailure> {
-        let Unfinished { program, analysed: Some(analysed), ticket, .. } = &*self.contract else {
+        let Unfinished { program, tier, analysed: Some(analysed), ticket, .. } = &*self.contract
+        else {
             return Ok(());
         };
         let mut timings = CompileTimings::default();
-        let tier = service.compilers.first_tier();
-        let code = service.compilers.chunk(tier, analysed, chunk, &mut timings)?;
+        let code = service.compilers.chunk(*tier, analysed, chunk, &mut timings)?;
         lock(ticket).add_timings(&timings);
         let publish = || service.compilers.space.publish(program, &code);
         service.with_room_beside(&Arc::downgrade(program), publish)?;
@@ -222,12 +224,13 @@ fn take_most_missed(absent: &mut Vec<Chunk>, program: &CompiledProgram) -> Optio
 mod tests {
     use super::*;
     use crate::{compiler_pool::CompilerPool, teamwork::chunks_to_come};
-    use cranevm_codegen::CompilerOptions;
+    use cranevm_codegen::{CompilerOptions, OptimizationLevel};
     use revm::primitives::hardfork::SpecId;
 
     #[test]
     fn what_frames_miss_is_compiled_first() {
         let options = CompilerOptions {
+            opt_level: OptimizationLevel::None,
             one_block_per_chunk: true,
             compile_all: true,
             ..CompilerOptions::default()

@@ -7,16 +7,19 @@
 //! compiles the contract again at the configured level, one chunk at a time, and replaces the
 //! program. A program that turns out to leave out what runs is upgraded once more, and so is one of
 //! which a part found no memory, when there may be some again. An artifact (`artifact`) is compiled
-//! whole before its program is published. Between any two chunks the worker may turn to something
-//! more urgent, be paused, or end.
+//! whole before its program is published; so is what an EVM's thread has no allowance for, for the
+//! first tier (`first`). Between any two chunks the worker may turn to something more urgent, be
+//! paused, or end.
 
 mod artifact;
 mod begun;
 mod contract;
+mod first;
 mod upgrade;
 
 pub(crate) use artifact::ArtifactJob;
 pub(crate) use contract::{ChunkOf, Contract};
+pub(crate) use first::FirstJob;
 pub(crate) use upgrade::{Upgrade, queue_upgrade};
 
 use crate::{pool::Station, service::CompileService, teamwork::Teamwork};
@@ -25,6 +28,7 @@ use std::sync::{Arc, Weak};
 /// Work for a worker.
 pub(crate) enum Job {
     Contract(Box<Contract>),
+    First(Box<FirstJob>),
     Chunk(ChunkOf),
     Upgrade(Box<Upgrade>),
     /// Chunks of a contract that a caller compiles.
@@ -36,6 +40,7 @@ pub(crate) enum Job {
 pub(crate) fn run(service: &Arc<CompileService>, station: &Station<Job>, job: Job) -> Option<Job> {
     match job {
         Job::Contract(contract) => contract.run(service, station),
+        Job::First(first) => first.run(service),
         Job::Chunk(chunk) => chunk.run(service),
         Job::Artifact(job) => job.run(service, station),
         Job::Upgrade(upgrade) => return upgrade.step(service).map(Job::Upgrade),

@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "entering compiled code")]
 
 use super::{CompiledProgram, Executing, ProgramEntry};
-use crate::source::Source;
+use crate::{hotness::Cold, source::Source};
 use cranevm_codegen::NativeRun;
 use revm::{
     bytecode::Bytecode,
@@ -61,6 +61,11 @@ impl Verified {
         }
     }
 
+    /// The program alone.
+    pub(crate) fn into_program(self) -> Arc<CompiledProgram> {
+        self.program
+    }
+
     /// The program.
     #[cfg(test)]
     pub(crate) const fn program(&self) -> &Arc<CompiledProgram> {
@@ -111,19 +116,28 @@ fn fits(entry: &ProgramEntry, code: &Bytecode, interpreter: &Interpreter<EthInte
 pub(crate) struct Known {
     entry: Arc<ProgramEntry>,
     program: Weak<CompiledProgram>,
+    /// What counts its runs, if it is of the first tier.
+    cold: Option<Arc<Cold>>,
     /// Held, so that no other bytecode can be where this is.
     code: Bytecode,
 }
 
 impl Known {
-    /// What is to be known of a program.
-    pub(crate) fn new(verified: &Verified) -> Self {
+    /// What is to be known of a program, whose runs are counted by `cold`, if they are.
+    pub(crate) fn new(verified: &Verified, cold: Option<Arc<Cold>>) -> Self {
         let Verified { program, code } = verified;
         Self {
             entry: Arc::clone(program.entry()),
             program: Arc::downgrade(program),
+            cold,
             code: code.clone(),
         }
+    }
+
+    /// What counts its runs, if it is of the first tier.
+    #[inline(always)]
+    pub(crate) const fn cold(&self) -> Option<&Arc<Cold>> {
+        self.cold.as_ref()
     }
 
     /// The way in.

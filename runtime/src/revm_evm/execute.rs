@@ -6,7 +6,7 @@ use super::{
     local_cache::Answer,
     metering::{Stretch, gas_passed_on},
     rules::Tables,
-    running::{Running, tell_of_gas},
+    running::{Running, tell_of_gas, tell_of_run},
 };
 use crate::{
     faults::{Broken, unexplained},
@@ -21,7 +21,7 @@ use revm::{
         ContextSetters, ContextTr, FrameStack, JournalTr,
         result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction, ResultAndState},
     },
-    context_interface::context::ContextError,
+    context_interface::{Block, context::ContextError},
     handler::{
         EthFrame, EvmTr, ExecuteCommitEvm, ExecuteEvm, FrameInitOrResult, FrameTr, Handler,
         ItemOrResult, MainnetHandler, PrecompileProvider, SystemCallCommitEvm, SystemCallEvm,
@@ -153,28 +153,49 @@ where
         >,
 {
     let (context, instructions, _, frames) = inner.all_mut();
+    let is_first = frames.index() == Some(0);
     let frame = frames.get();
     finder.rules.doubt_unless_kept::<EVM>();
     let is_revms = finder.rules.is_revms::<EVM>();
-    if frame.data.is_create() && !backend.is_blocking() {
+    let is_init_code = frame.data.is_create() && !backend.is_blocking();
+    if is_init_code && !(is_revms && backend.has_first_tier()) {
         return Ok(Ran::Nothing(RunClass::Creation));
     }
     // An enabled backend counts.
     let Some(counts) = tally.counts(backend) else { return Ok(Ran::Nothing(RunClass::Other)) };
     let interpreter = &mut frame.interpreter;
     let (gas, begins) = (interpreter.gas.remaining(), interpreter.bytecode.pc() == 0);
+    if is_first && begins {
+        finder.allowance.begin_transaction(context.block().number());
+    }
     let gas_table = instructions.gas_table();
     let instructions = instructions.instruction_table();
     let host = context;
+    if is_init_code {
+        let stretch = Stretch::begin(counts, RunClass::Creation, begins, gas);
+        let Finder { rules, allowance, .. } = finder;
+        let running = Running {
+            interpreter,
+            host,
+            instructions,
+            gas_table,
+            rules,
+            allowance,
+            counts,
+            stretch,
+        };
+        return Ok(Ran::Frame(running.create(backend)?));
+    }
     let tables = Tables { instructions, static_gas: gas_table, host: &mut *host };
     let mut pinned = None;
-    let (answer, rules) = finder.find(backend, interpreter, tables, begins, &mut pinned);
-    let running = |interpreter, host, rules, stretch| Running {
+    let (answer, limits) = finder.find(backend, interpreter, tables, begins, &mut pinned);
+    let running = |interpreter, host, (rules, allowance), stretch| Running {
         interpreter,
         host,
         instructions,
         gas_table,
         rules,
+        allowance,
         counts,
         stretch,
     };
@@ -192,7 +213,7 @@ where
                     stretch
                 }
                 Some(NativeRun::HandedOver(why)) => {
-                    running(interpreter, host, rules, stretch).run_on(known, Some(why))?
+                    running(&mut *interpreter, host, limits, stretch).run_on(known, Some(why))?
                 }
                 Some(NativeRun::NotEntered) => {
                     stretch.not_entered(counts, begins);
@@ -200,7 +221,7 @@ where
                         return Ok(Ran::Nothing(RunClass::HandedOver));
                     }
                     let stretch = begin(RunClass::HandedOver);
-                    running(interpreter, host, rules, stretch).run_on(known, None)?
+                    running(&mut *interpreter, host, limits, stretch).run_on(known, None)?
                 }
                 Some(NativeRun::Faulted(fault)) => return Err(Broken::new(entry.key, fault)),
                 None => {
@@ -208,10 +229,13 @@ where
                     return Ok(Ran::Revoked);
                 }
             };
+            if let Some(cold) = known.cold() {
+                tell_of_run(backend, cold, interpreter, gas, begins);
+            }
             Ok(Ran::Frame(ran))
         }
         Answer::Watch(cold) if is_revms => {
-            let running = running(interpreter, host, rules, begin(RunClass::Cold));
+            let running = running(interpreter, host, limits, begin(RunClass::Cold));
             Ok(Ran::Frame(running.watch(backend, cold, begins)?))
         }
         Answer::Watch(cold) => Ok(Ran::Watched(Arc::clone(cold))),

@@ -5,6 +5,7 @@ use super::{
     rules::{Rules, Tables},
 };
 use crate::{
+    allowance::Allowance,
     lookup::RuntimeCacheKey,
     program::{ProgramEntry, Verified},
     runtime::JitBackend,
@@ -25,6 +26,8 @@ pub(super) struct Finder {
     cache: LocalCache,
     /// Whether the EVM goes by the rules that code is compiled for.
     pub(super) rules: Rules,
+    /// What may be compiled for the transaction at hand.
+    pub(super) allowance: Allowance,
 }
 
 impl Finder {
@@ -41,8 +44,8 @@ impl Finder {
         self.cache.forget(code);
     }
 
-    /// How to run a frame, on an EVM with these tables; and what was found of these, for where the
-    /// frame gets native later. A frame that is to be watched was counted, if it
+    /// How to run a frame, on an EVM with these tables; and what was found of these, and what may
+    /// be compiled, for where the frame gets native later. A frame that is to be watched was counted, if it
     /// `begins`: one that goes on after a nested one is past the call.
     #[inline]
     pub(super) fn find<H: Host>(
@@ -52,17 +55,18 @@ impl Finder {
         mut tables: Tables<'_, H>,
         begins: bool,
         pinned: &mut Option<Verified>,
-    ) -> (&Answer, &mut Rules) {
+    ) -> (&Answer, (&mut Rules, &mut Allowance)) {
         // The fork that the frame was begun with: what the interpreter would go by.
         let spec_id = interpreter.runtime_flag.spec_id;
-        let Self { cache, rules } = self;
+        let Self { cache, rules, allowance } = self;
         let asked = &mut *rules;
         // Moved: what is borrowed would have to be in memory.
         let is_ruled_right = move |program: Option<&ProgramEntry>| {
             asked.permit(backend, spec_id, program, tables.reborrow())
         };
         let frame = Frame { code: &interpreter.bytecode, spec_id };
-        (cache.answer(backend, frame, is_ruled_right, begins, pinned), rules)
+        let found = cache.answer(backend, frame, is_ruled_right, begins, (pinned, allowance));
+        (found, (rules, allowance))
     }
 }
 

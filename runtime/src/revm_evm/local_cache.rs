@@ -8,10 +8,12 @@
 //! What it keeps of programs keeps none of them alive, and holds until the program is revoked or
 //! there is something to be told. The other answers hold for one epoch of the backend: anything
 //! that may change one (a publication, a clear, switching on or off) begins another, and it is
-//! asked for again.
+//! asked for again. What is interpreted and counted is also asked for when the count says so: the
+//! first tier's programs begin no epoch.
 
 use super::finder::claimed_key;
 use crate::{
+    allowance::Allowance,
     consult::Consultation,
     frame_counts::RunClass,
     hotness::Cold,
@@ -53,22 +55,22 @@ pub(super) enum Answer {
     Interpret(RunClass),
 }
 
-/// An answer, and the epoch that it is of; [`ANY`] for a program, which says itself whether it
-/// holds.
+/// An answer, and the epoch that it is of. A program says itself whether it holds.
 #[derive(Clone)]
 struct Dated {
     epoch: u64,
     answer: Answer,
 }
 
-/// No epoch gets there.
-const ANY: u64 = u64::MAX;
-
 impl Dated {
     /// Whether it holds in this epoch, unless it is a program.
     #[inline(always)]
-    const fn holds(&self, epoch: u64) -> bool {
-        self.epoch == epoch || self.epoch == ANY
+    fn holds(&self, epoch: u64) -> bool {
+        match &self.answer {
+            Answer::Run(_) => true,
+            Answer::Watch(cold) => self.epoch == epoch && !cold.has_news(),
+            Answer::Interpret(_) => self.epoch == epoch,
+        }
     }
 
     /// Bytes of bytecode that it holds.
@@ -114,7 +116,8 @@ impl LocalCache {
         mut is_ruled_right: impl FnMut() -> bool,
     ) -> Option<Verified> {
         let mut pinned = None;
-        match self.answer(backend, frame, |_| is_ruled_right(), true, &mut pinned) {
+        let allowance = &mut Allowance::default();
+        match self.answer(backend, frame, |_| is_ruled_right(), true, (&mut pinned, allowance)) {
             Answer::Run(known) if known.entry().is_current() => known.pin(),
             Answer::Run(_) => {
                 self.forget(frame.code);
@@ -139,12 +142,13 @@ impl LocalCache {
         frame: Frame<'_>,
         is_ruled_right: impl FnMut(Option<&ProgramEntry>) -> bool,
         begins: bool,
-        pinned: &mut Option<Verified>,
+        (pinned, allowance): (&mut Option<Verified>, &mut Allowance),
     ) -> &Answer {
         let id = CodeId::of(frame.code);
         let place = id.place(AT_HAND);
         if !self.is_at_hand(place, backend.epoch(), id, frame.spec_id) {
-            return self.answer_anew(backend, frame, is_ruled_right, begins, pinned);
+            let anew = (pinned, allowance);
+            return self.answer_anew(backend, frame, is_ruled_right, begins, anew);
         }
         let Some(Some(AtHand { dated, .. })) = self.at_hand.get(place) else {
             return &Answer::Interpret(RunClass::Other);
@@ -160,12 +164,12 @@ impl LocalCache {
         frame: Frame<'_>,
         mut is_ruled_right: impl FnMut(Option<&ProgramEntry>) -> bool,
         begins: bool,
-        pinned: &mut Option<Verified>,
+        (pinned, allowance): (&mut Option<Verified>, &mut Allowance),
     ) -> &Answer {
         if !is_ruled_right(None) {
             return &Answer::Interpret(RunClass::OtherRules);
         }
-        let answer = self.bring(backend, frame, pinned);
+        let answer = self.bring(backend, frame, pinned, allowance);
         Self::begin(answer, backend, frame, is_ruled_right, begins)
     }
 
@@ -182,7 +186,12 @@ impl LocalCache {
             Answer::Run(known) if !is_ruled_right(Some(known.entry())) => {
                 return &Answer::Interpret(RunClass::OtherRules);
             }
-            Answer::Run(known) => known.entry().usage.touch(backend.clock()),
+            Answer::Run(known) => {
+                known.entry().usage.touch(backend.clock());
+                if let Some(cold) = known.cold().filter(|_| begins) {
+                    cold.heat(backend, || frame.code.original_bytes(), 1, 0);
+                }
+            }
             Answer::Watch(cold) if begins => {
                 cold.heat(backend, || frame.code.original_bytes(), 1, 0);
             }
@@ -232,6 +241,7 @@ impl LocalCache {
         backend: &JitBackend,
         frame: Frame<'_>,
         pinned: &mut Option<Verified>,
+        allowance: &mut Allowance,
     ) -> &Answer {
         // Before the lookup: if the backend changes during it, the next frame sees another epoch
         // and asks again.
@@ -245,16 +255,14 @@ impl LocalCache {
                 {
                     self.asked += 1;
                 }
-                match backend.consult(&claimed, code) {
-                    Consultation::Run(program) => {
-                        let known = Known::new(pinned.insert(program));
-                        Dated { epoch: ANY, answer: Answer::Run(known) }
-                    }
-                    Consultation::Watch(cold) => Dated { epoch, answer: Answer::Watch(cold) },
-                    Consultation::Interpret(class) => {
-                        Dated { epoch, answer: Answer::Interpret(class) }
-                    }
-                }
+                let mut run = |program, cold| Answer::Run(Known::new(pinned.insert(program), cold));
+                let answer = match backend.consult(&claimed, code, allowance) {
+                    Consultation::Run(program) => run(program, None),
+                    Consultation::First(program, cold) => run(program, Some(cold)),
+                    Consultation::Watch(cold) => Answer::Watch(cold),
+                    Consultation::Interpret(class) => Answer::Interpret(class),
+                };
+                Dated { epoch, answer }
             }
         };
         self.keep(claimed, dated.clone());
@@ -269,7 +277,7 @@ impl LocalCache {
         let dated = self.answers.get(claimed).filter(|dated| dated.holds(epoch))?;
         let answer = match &dated.answer {
             Answer::Run(known) if known.entry().is_current() => {
-                Answer::Run(Known::new(&known.pin()?.for_code(code)?))
+                Answer::Run(Known::new(&known.pin()?.for_code(code)?, known.cold().cloned()))
             }
             Answer::Run(_) => return None,
             Answer::Watch(cold) if !cold.is_for(claimed) => return None,

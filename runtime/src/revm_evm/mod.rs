@@ -11,7 +11,8 @@
 //! - the EVM's static gas table or the host's dynamic gas schedule isn't the fork's own, or its
 //!   instruction table has an instruction that isn't known to be revm's for an opcode that *is*
 //!   native (arithmetic, stack, memory, control flow, ...): `rules.rs` says when that is looked at;
-//! - it is init code, except in blocking mode: it runs once, so hashing and compiling it can't pay;
+//! - it is init code, except in blocking mode: it runs once, so it is compiled only if it burns much,
+//!   in its midst;
 //! - it runs under an inspector (the `inspect_*` calls): the inspector sees every step.
 //!
 //! Instructions are told apart by the addresses of their functions. revm's are generic, so a table

@@ -19,11 +19,12 @@ use super::{
     rules::{Rules, Tables},
 };
 use crate::{
+    allowance::Allowance,
     consult::Consultation,
     faults::Broken,
     frame_counts::{FrameCounts, FrameEvent, RunClass},
-    hotness::Cold,
-    program::{CompiledProgram, Known, Verified},
+    hotness::{Cold, first_gas},
+    program::{CompiledProgram, Known, ProgramEntry, Verified},
     runtime::JitBackend,
 };
 use alloy_primitives::Bytes;
@@ -56,6 +57,8 @@ pub(super) struct Running<'a, 'c, H> {
     pub(super) gas_table: &'a GasTable,
     /// What was found of the EVM's rules.
     pub(super) rules: &'a mut Rules,
+    /// What may be compiled meanwhile.
+    pub(super) allowance: &'a mut Allowance,
     /// Where to count.
     pub(super) counts: &'c FrameCounts,
     /// Who runs it.
@@ -124,7 +127,7 @@ impl<'c, H: Host> Running<'_, 'c, H> {
     ) -> Result<Stretch<'c>, Box<Broken>> {
         let gas = self.stretch.gas();
         match self.slice(LONG_SLICE) {
-            Stop::Ended => self.account_for_end(backend, cold, gas, begins),
+            Stop::Ended => tell_of_run(backend, cold, self.interpreter, gas, begins),
             _ => self.watch_on(backend, cold, gas)?,
         }
         Ok(self.stretch)
@@ -147,31 +150,78 @@ impl<'c, H: Host> Running<'_, 'c, H> {
             cold.heat(backend, || self.interpreter.bytecode.original_bytes(), 0, burnt);
             gas = left;
             let epoch = backend.epoch();
-            if asked != Some(epoch) {
+            if asked != Some(epoch) || cold.has_news() {
                 asked = Some(epoch);
                 // A chain's own instruction may have changed the code.
-                let key = claimed_key(&self.interpreter.bytecode, spec_id);
-                let answer = backend.consult(&key, &self.interpreter.bytecode);
-                if let Consultation::Run(program) = answer
-                    && self.is_ruled_right(backend, &program)
+                let bytecode = &self.interpreter.bytecode;
+                let key = claimed_key(bytecode, spec_id);
+                let (program, counts) = match backend.consult(&key, bytecode, self.allowance) {
+                    Consultation::Run(program) => (Some(program), None),
+                    Consultation::First(program, cold) => (Some(program), Some(cold)),
+                    Consultation::Watch(_) | Consultation::Interpret(_) => (None, None),
+                };
+                if let Some(program) = program
+                    && self.is_ruled_right(backend, Some(program.entry()))
                 {
                     program.touch(backend.clock());
-                    return self.replace(&program);
+                    self.replace(&program)?;
+                    if let Some(cold) = counts {
+                        tell_of_run(backend, &cold, self.interpreter, gas, true);
+                    }
+                    return Ok(());
                 }
             }
             if self.slice(LONG_SLICE) == Stop::Ended {
-                self.account_for_end(backend, cold, gas, true);
+                tell_of_run(backend, cold, self.interpreter, gas, true);
                 return Ok(());
             }
         }
     }
 
-    /// Whether the EVM goes by the rules that a program is compiled for: who is watched may have
-    /// changed them since its contract was new.
-    fn is_ruled_right(&mut self, backend: &JitBackend, program: &CompiledProgram) -> bool {
-        let Self { host, instructions, gas_table, rules, .. } = self;
+    /// Runs init code: interpreted, until that has cost as much as making code of it would. Says who
+    /// ran its last stretch.
+    ///
+    /// # Errors
+    /// As [`run_on`](Self::run_on).
+    pub(super) fn create(mut self, backend: &JitBackend) -> Result<Stretch<'c>, Box<Broken>> {
+        let before = self.stretch.gas();
+        let worth = first_gas(self.interpreter.bytecode.original_byte_slice().len());
+        while self.slice(LONG_SLICE) != Stop::Ended {
+            if before.saturating_sub(self.interpreter.gas.remaining()) >= worth {
+                self.create_on(backend)?;
+                break;
+            }
+        }
+        Ok(self.stretch)
+    }
+
+    /// Goes on with init code that is worth compiling.
+    #[cold]
+    fn create_on(&mut self, backend: &JitBackend) -> Result<(), Box<Broken>> {
+        let spec_id = self.interpreter.runtime_flag.spec_id;
+        let program = self
+            .is_ruled_right(backend, None)
+            .then(|| backend.init_program(&self.interpreter.bytecode, spec_id, self.allowance));
+        match program.flatten() {
+            Some(program) if self.is_ruled_right(backend, Some(program.entry())) => {
+                let ran = self.replace(&program);
+                backend.drop_later(program);
+                ran
+            }
+            unused => {
+                unused.into_iter().for_each(|program| backend.drop_later(program));
+                while self.slice(LONG_SLICE) != Stop::Ended {}
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the EVM goes by the rules that a program is compiled for, or any that there may be:
+    /// who is watched may have changed them since its contract was new.
+    fn is_ruled_right(&mut self, backend: &JitBackend, program: Option<&ProgramEntry>) -> bool {
+        let Self { host, instructions, gas_table, rules, interpreter, .. } = self;
         let tables = Tables { instructions, static_gas: gas_table, host };
-        rules.permit(backend, program.key.spec_id, Some(program.entry()), tables)
+        rules.permit(backend, interpreter.runtime_flag.spec_id, program, tables)
     }
 
     /// Goes on with a program that came while the frame ran.
@@ -181,26 +231,6 @@ impl<'c, H: Host> Running<'_, 'c, H> {
             collapse_halt_reason(self.interpreter.bytecode.action());
         }
         Ok(())
-    }
-
-    /// Tells of the gas burnt since there was so much, by a frame that ended or suspended. What a
-    /// nested frame gets isn't burnt, nor is what a failing one loses.
-    #[inline]
-    fn account_for_end(
-        &mut self,
-        backend: &JitBackend,
-        cold: &Arc<Cold>,
-        before: u64,
-        is_counted: bool,
-    ) {
-        let passed_on = match self.interpreter.bytecode.action() {
-            Some(InterpreterAction::NewFrame(frame)) => gas_passed_on(frame),
-            Some(InterpreterAction::Return(result)) if result.is_halt() => return,
-            _ => 0,
-        };
-        let left = self.interpreter.gas.remaining().saturating_add(passed_on);
-        let code = || self.interpreter.bytecode.original_bytes();
-        tell_of_gas(backend, cold, code, before.saturating_sub(left), is_counted);
     }
 
     /// Runs the frame in slices and natively by turns, until it ends or suspends; whether any of it
@@ -284,6 +314,26 @@ impl<'c, H: Host> Running<'_, 'c, H> {
     fn step(&mut self) -> InstructionExecResult {
         self.interpreter.step(self.instructions, self.gas_table, self.host)
     }
+}
+
+/// Tells of the gas burnt since there was so much, by a frame that ended or suspended. What a
+/// nested frame gets isn't burnt, nor is what a failing one loses.
+#[inline]
+pub(super) fn tell_of_run(
+    backend: &JitBackend,
+    cold: &Arc<Cold>,
+    interpreter: &mut Interpreter<EthInterpreter>,
+    before: u64,
+    is_counted: bool,
+) {
+    let passed_on = match interpreter.bytecode.action() {
+        Some(InterpreterAction::NewFrame(frame)) => gas_passed_on(frame),
+        Some(InterpreterAction::Return(result)) if result.is_halt() => return,
+        _ => 0,
+    };
+    let left = interpreter.gas.remaining().saturating_add(passed_on);
+    let code = || interpreter.bytecode.original_bytes();
+    tell_of_gas(backend, cold, code, before.saturating_sub(left), is_counted);
 }
 
 /// Tells of gas that a frame has burnt: where the frame or other gas of it was counted just now,
