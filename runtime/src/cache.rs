@@ -521,6 +521,31 @@ mod tests {
         assert_eq!(current(), [false; 3]);
     }
 
+    /// Nobody but EVMs finds it, and it gives way to all others.
+    #[test]
+    fn the_first_tier_takes_nobodys_place() {
+        let cache = ProgramCache::default();
+        let pool = CompilerPool::new(CompilerOptions::default(), 0, reserve_for(1));
+        let programs = [(); 3].map(|()| Arc::new(pool.program(own_key(), &CODE).unwrap()));
+        let current = || programs.each_ref().map(|program| program.entry().is_current());
+        let [first, second, full] = &programs;
+        let publish = |program, tier| cache.publish(program, tier, cache.generation());
+        let epoch = cache.epoch();
+        assert!(publish(first, Tier::First) && publish(second, Tier::First));
+        assert_eq!((current(), cache.first_len()), ([false, true, false], 1));
+        assert!(cache.get(&own_key()).is_none() && cache.has(&own_key()));
+        assert_eq!(cache.epoch(), epoch, "EVMs needn't ask for all that they know");
+        assert!(publish(full, Tier::Full));
+        assert_eq!((current(), cache.first_len()), ([false, false, true], 0));
+        assert!(!publish(first, Tier::First));
+        assert_eq!((current(), cache.first_len()), ([false, false, true], 0));
+        assert!(cache.get(&own_key()).is_some_and(|resident| Arc::ptr_eq(&resident, full)));
+        drop(cache.clear());
+        assert!(publish(first, Tier::First));
+        drop(cache.clear());
+        assert_eq!((cache.first_len(), cache.len()), (0, 0));
+    }
+
     /// Bytecode that notes, when it is freed, whether its key could be looked up.
     struct Telling {
         cache: Weak<ProgramCache>,
