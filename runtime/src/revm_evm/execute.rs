@@ -171,24 +171,6 @@ where
     let gas_table = instructions.gas_table();
     let instructions = instructions.instruction_table();
     let host = context;
-    if is_init_code {
-        let stretch = Stretch::begin(counts, RunClass::Creation, begins, gas);
-        let Finder { rules, allowance, .. } = finder;
-        let running = Running {
-            interpreter,
-            host,
-            instructions,
-            gas_table,
-            rules,
-            allowance,
-            counts,
-            stretch,
-        };
-        return Ok(Ran::Frame(running.create(backend)?));
-    }
-    let tables = Tables { instructions, static_gas: gas_table, host: &mut *host };
-    let mut pinned = None;
-    let (answer, limits) = finder.find(backend, interpreter, tables, begins, &mut pinned);
     let running = |interpreter, host, (rules, allowance), stretch| Running {
         interpreter,
         host,
@@ -200,6 +182,14 @@ where
         stretch,
     };
     let begin = |class| Stretch::begin(counts, class, begins, gas);
+    if is_init_code {
+        let Finder { rules, allowance, .. } = finder;
+        let running = running(interpreter, host, (rules, allowance), begin(RunClass::Creation));
+        return Ok(Ran::Frame(running.create(backend)?));
+    }
+    let tables = Tables { instructions, static_gas: gas_table, host: &mut *host };
+    let mut pinned = None;
+    let (answer, limits) = finder.find(backend, interpreter, tables, begins, &mut pinned);
     match answer {
         Answer::Run(known) => {
             let entry = known.entry();
