@@ -61,32 +61,13 @@ impl CompileService {
         let now = self.cache.clock();
         program.usage().add(self.cold.uses(&program.key, generation, now), now);
         let is_resident = self.cache.publish(program, tier, generation);
-        if is_resident {
-            self.keep_within_budget(program);
-        }
-        Ok(is_resident)
-    }
-
-    /// [`publish`](Self::publish), on a thread that is to execute a frame: what has to go is freed
-    /// by another.
-    ///
-    /// # Errors
-    /// As [`publish`](Self::publish).
-    pub(crate) fn publish_first(
-        &self,
-        program: &Arc<CompiledProgram>,
-        generation: u64,
-    ) -> Result<bool, CompileFailure> {
-        self.check_size(program)?;
-        let now = self.cache.clock();
-        program.usage().add(self.cold.uses(&program.key, generation, now), now);
-        let is_resident = self.cache.publish(program, Tier::First, generation);
-        if is_resident {
+        if is_resident && tier == Tier::First {
+            // This thread is to execute a frame: what has to go is freed by another.
             let evicted = self.evict_beyond_budget(program);
             self.note_evicted(&evicted, "budget");
-            if !evicted.programs.is_empty() {
-                self.compilers.space.drop_later(evicted.programs);
-            }
+            self.compilers.space.drop_later(evicted.programs);
+        } else if is_resident {
+            self.keep_within_budget(program);
         }
         Ok(is_resident)
     }

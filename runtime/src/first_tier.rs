@@ -95,7 +95,7 @@ impl CompileService {
         }
         let made = self.assemble(source).and_then(|program| {
             let program = Arc::new(program);
-            Ok((self.publish_first(&program, generation)?, program))
+            Ok((self.publish(&program, Tier::First, generation)?, program))
         });
         match made {
             Ok((true, program)) => {

@@ -93,6 +93,9 @@ impl Holdings {
 
     /// Drops programs, and leaves freeing them to the housekeeping thread.
     pub(crate) fn drop_later(&self, programs: Vec<Arc<CompiledProgram>>) {
+        if programs.is_empty() {
+            return;
+        }
         {
             let _many = DroppingMany::begin(&self.dropping_many);
             drop(programs);
