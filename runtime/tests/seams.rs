@@ -19,7 +19,7 @@ use cranevm::{
     },
     primitives::U256,
     revm_evm::JitEvm,
-    runtime::{JitBackend, RuntimeArtifactStore, RuntimeConfig, RuntimeTuning},
+    runtime::{BackendOptions, JitBackend, RuntimeArtifactStore, RuntimeConfig, RuntimeTuning},
 };
 use revm::{
     ExecuteEvm,
@@ -372,7 +372,9 @@ fn e_the_wrapped_evm_runs_what_is_interpreted() {
     let contracts = [(TARGET, &calling()[..]), (CALLEE, &summing()[..])];
     let tuning = RuntimeTuning { jit_hot_threshold: 3, ..Default::default() };
     let config = RuntimeConfig { enabled: true, tuning, ..Default::default() };
-    let backend = JitBackend::new(config).unwrap();
+    // Without the first tier, which would run the second of a contract's frames.
+    let options = BackendOptions::default().first_tier(false);
+    let backend = JitBackend::with_options(config, options).unwrap();
     let build = || ChainEvm { revm: evm(database(&contracts), SPEC), frames: 0, runs: 0 };
     let (mut plain, mut jit) = (build(), JitEvm::new(build(), backend.clone()));
     // The caller runs twice: before its call, and after.
