@@ -126,6 +126,14 @@ impl CompiledCode {
         Ok(())
     }
 
+    /// Whether the code of all entry points is there.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.entries.iter().all(|entry| {
+            let function = entry.function;
+            function != Self::ABSENT_STUB && !self.functions[function as usize].is_empty()
+        })
+    }
+
     /// Bytes of the bytecode.
     pub const fn code_len(&self) -> u32 {
         self.code_len

@@ -39,6 +39,10 @@ pub enum CompileError {
         /// Offset of the chunk's first byte.
         pc: u32,
     },
+    /// Two entry points are at one place of the bytecode, or one is beyond it: an error of the
+    /// translator.
+    #[error("the entry points can't be told apart by their places in the bytecode")]
+    EntryPoints,
     /// A chunk was to be added to a program that it wasn't compiled for.
     #[error("the chunk was compiled for another program than the one that it was to be added to")]
     ForeignChunk,

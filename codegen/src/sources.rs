@@ -4,6 +4,7 @@ cranevm_passes::hash_sources! {
     "abi/context.rs",
     "abi/emulation.rs",
     "abi/entry.rs",
+    "abi/entry_index.rs",
     "abi/mod.rs",
     "abi/outcome.rs",
     "abi/program.rs",
@@ -108,6 +109,7 @@ cranevm_passes::hash_sources! {
     "words/access.rs",
     "words/arithmetic.rs",
     "words/bitwise.rs",
+    "words/jump_target.rs",
     "words/mod.rs",
     "words/word.rs",
 }

@@ -4,6 +4,7 @@
 //! ([`offsets`]). It lies over a revm `Interpreter` whose stack, memory and input it points
 //! into; [`EvmContext::refresh_memory`] re-reads what moves when memory grows.
 
+use super::entry_index::Granule;
 use crate::builtins::{BuiltinTable, MemoryFn};
 use revm_interpreter::{
     CallInput, Interpreter,
@@ -42,8 +43,8 @@ pub struct EvmContext<'a> {
     pub(crate) calldata_words_end: u64,
     /// First word of the EVM stack.
     pub(crate) stack_base: *mut U256,
-    /// pc -> entry ordinal + 1 of the JUMPDEST there, or 0.
-    pub(crate) jump_map: *const u16,
+    /// Entry points by pc, in order: their ranks.
+    pub(super) granules: *const Granule,
     /// Entry ordinal -> code address.
     pub(crate) entry_table: *const AtomicPtr<u8>,
     /// The builtins.
@@ -56,6 +57,10 @@ pub struct EvmContext<'a> {
     pub(crate) block_budget: i64,
     /// The builtin that most calls are of, without the way over the table.
     pub(crate) grow_word: MemoryFn,
+    /// Rank of an entry point -> its ordinal.
+    pub(crate) ordinals: *const u16,
+    /// The code to enter.
+    pub(crate) target: *const u8,
 
     /// A word that a builtin hands to compiled code, in memory order.
     pub(crate) scratch: [u8; 32],
@@ -107,13 +112,15 @@ pub(crate) mod offsets {
         CALLDATA_LEN = calldata_len @ 64;
         CALLDATA_WORDS_END = calldata_words_end @ 72;
         STACK_BASE = stack_base @ 80;
-        JUMP_MAP = jump_map @ 88;
+        GRANULES = granules @ 88;
         ENTRY_TABLE = entry_table @ 96;
         BUILTINS = builtins @ 104;
         RETURN_DATA_LEN = return_data_len @ 112;
         INPUT = input @ 120;
         BLOCK_BUDGET = block_budget @ 128;
         GROW_WORD = grow_word @ 136;
+        ORDINALS = ordinals @ 144;
+        TARGET = target @ 152;
     }
 
     input_offsets! {

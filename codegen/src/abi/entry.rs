@@ -2,7 +2,7 @@
 //! call.
 
 use super::{
-    EvmContext, Fault, Outcome, STATUS_PANICKED,
+    EvmContext, Fault, Outcome, STATUS_ABSENT_ENTRY, STATUS_PANICKED,
     context::{calldata_of, has_calldata, memory_of, words_end},
     tables::{HEADER_BYTES, ProgramHeader, ProgramTables},
 };
@@ -139,7 +139,7 @@ impl EvmCompilerFn {
             stack.reserve_exact(STACK_LIMIT - stack.len());
         }
         // SAFETY: passed on to the caller.
-        let tables = unsafe { self.tables() };
+        let tables = unsafe { self.header().tables() };
         let foreign = TableVerdicts::of_process(instructions, tables.spec_id, host);
         let run = if (foreign & tables.opcodes).is_zero() {
             // SAFETY: passed on to the caller; the instructions are revm's.
@@ -177,15 +177,17 @@ impl EvmCompilerFn {
         instructions: &InstructionTable<EthInterpreter, H>,
         gas_table: &GasTable,
     ) -> NativeRun {
-        // SAFETY: a live program has its header before the trampoline, pointing to its tables.
-        let tables = unsafe { self.tables() };
-        debug_assert_eq!(tables.spec_id, interpreter.runtime_flag.spec_id);
+        // SAFETY: passed on to the caller.
+        let header = unsafe { self.header() };
+        // SAFETY: the program is alive.
+        let tables = || unsafe { header.tables() };
+        debug_assert_eq!(tables().spec_id, interpreter.runtime_flag.spec_id);
         let Some(mut ordinal) = entry_for(tables, interpreter) else {
             return NativeRun::NotEntered;
         };
         loop {
             // SAFETY: passed on to the caller; `ordinal` is one of the program's.
-            match unsafe { self.enter(tables, ordinal, interpreter, host) } {
+            match unsafe { self.enter(header, ordinal, interpreter, host) } {
                 Ok(Outcome::Ended(result)) => {
                     if interpreter.bytecode.action().is_none() {
                         interpreter.halt(result);
@@ -194,7 +196,7 @@ impl EvmCompilerFn {
                 }
                 Err(fault) => return give_up(interpreter, fault),
                 Ok(outcome) => {
-                    match step_on(tables, outcome, interpreter, host, instructions, gas_table) {
+                    match step_on(tables(), outcome, interpreter, host, instructions, gas_table) {
                         Ok(next) => ordinal = next,
                         Err(run) => return run,
                     }
@@ -204,14 +206,12 @@ impl EvmCompilerFn {
     }
 
     /// # Safety
-    /// The program must be alive.
-    #[inline]
-    unsafe fn tables<'a>(self) -> &'a ProgramTables {
+    /// The program must be alive, during `'a`.
+    #[inline(always)]
+    unsafe fn header<'a>(self) -> &'a ProgramHeader {
         let header = (self.0 as usize).wrapping_sub(HEADER_BYTES);
-        let header = ptr::with_exposed_provenance::<ProgramHeader>(header);
-        // SAFETY: `NativeProgram::load` placed the header there, its tables live as long, and both
-        // were exposed there.
-        unsafe { &*ptr::with_exposed_provenance((*header).tables) }
+        // SAFETY: `NativeProgram::load` placed the header there, and exposed that.
+        unsafe { &*ptr::with_exposed_provenance(header) }
     }
 
     /// Enters compiled code once, and leaves the interpreter in the state at the exit.
@@ -224,14 +224,17 @@ impl EvmCompilerFn {
     #[inline]
     unsafe fn enter<H: Host>(
         self,
-        tables: &ProgramTables,
+        header: &ProgramHeader,
         ordinal: u32,
         interpreter: &mut Interpreter<EthInterpreter>,
         host: &mut H,
     ) -> Result<Outcome, Fault> {
         let before = gas_in(interpreter);
+        // SAFETY: passed on to the caller.
+        let target = unsafe { header.address(ordinal) };
         // Not dropped: the payload of a panic, which alone would have to be, is taken below.
-        let mut context = ManuallyDrop::new(new_context(tables, ordinal, interpreter, host));
+        let mut context =
+            ManuallyDrop::new(new_context(header, (ordinal, target), interpreter, host));
         // SAFETY: the trampoline of a live program; the context's pointers are valid during the
         // call, and no reference to what they point to is used until it returns.
         let status = unsafe { (self.0)(NonNull::from(&mut *context)) };
@@ -253,7 +256,11 @@ impl EvmCompilerFn {
                 leave_at(context.pc as usize, interpreter, &context)?;
             }
             Outcome::Ended(_) => {}
-            _ => leave_unfinished(tables, interpreter, &mut context, outcome)?,
+            _ => {
+                // SAFETY: the program is alive.
+                let tables = unsafe { header.tables() };
+                leave_unfinished(tables, interpreter, &mut context, outcome)?;
+            }
         }
         Ok(outcome)
     }
@@ -274,20 +281,27 @@ fn give_up(interpreter: &mut Interpreter<EthInterpreter>, fault: Fault) -> Nativ
 /// nowhere else. Gas is signed in compiled code, so a frame that has more of it than that can tell,
 /// or that may get so much back, is interpreted. The stack is written to without a look at its
 /// capacity, up to 1024 words, which a chain's own instruction may have made more or less of. Nor
-/// is calldata looked at again: it must be where the input says.
+/// is calldata looked at again: it must be where the input says. And a frame has the memory that it
+/// has paid for, unless a chain's own instruction gave it some or took some away.
 #[inline(always)]
-fn entry_for(tables: &ProgramTables, interpreter: &Interpreter<EthInterpreter>) -> Option<u32> {
+fn entry_for<'a>(
+    tables: impl Fn() -> &'a ProgramTables,
+    interpreter: &Interpreter<EthInterpreter>,
+) -> Option<u32> {
     let stack = interpreter.stack.data();
     let is_usual = gas_in(interpreter) <= i64::MAX as u64
         && stack.len() <= STACK_LIMIT
         && stack.capacity() >= STACK_LIMIT
         && has_calldata(interpreter);
-    if !is_usual {
-        return None;
-    }
     let paid = interpreter.gas.memory().words_num.saturating_mul(32);
     let memory_len = interpreter.memory.context_memory().len();
-    tables.entry_for(interpreter.bytecode.pc(), memory_len, paid)
+    if !is_usual || memory_len != paid {
+        return None;
+    }
+    match interpreter.bytecode.pc() {
+        0 => Some(0),
+        pc => tables().entry_in_midst(pc, memory_len),
+    }
 }
 
 /// What a stretch of compiled code can't make more of: the gas left, and the state gas paid from
@@ -315,7 +329,9 @@ fn leave_unfinished(
             Some(payload) => resume_unwind(payload),
             None => return Err(Fault::Status(STATUS_PANICKED)),
         },
-        Outcome::AbsentEntry => tables.absent_pc(context.entry as usize),
+        Outcome::AbsentEntry => {
+            tables.absent_pc(context.entry).ok_or(Fault::Status(STATUS_ABSENT_ENTRY))?
+        }
         Outcome::HandOver => context.pc as usize,
     };
     tables.count_hand_over();
@@ -356,8 +372,8 @@ fn interpret<H: Host>(
 /// with it before it uses any of the arguments again.
 #[inline(always)]
 fn new_context<'a, H: Host>(
-    tables: &ProgramTables,
-    ordinal: u32,
+    header: &ProgramHeader,
+    (ordinal, target): (u32, *const u8),
     interpreter: &mut Interpreter<EthInterpreter>,
     host: &mut H,
 ) -> EvmContext<'a> {
@@ -384,13 +400,15 @@ fn new_context<'a, H: Host>(
         calldata_len,
         calldata_words_end: words_end(calldata_len),
         stack_base,
-        jump_map: tables.jump_map.as_ptr(),
-        entry_table: tables.addresses.as_ptr(),
+        granules: header.granules(),
+        entry_table: header.addresses(),
         builtins,
         grow_word: builtins.grow_word(),
         return_data_len,
         input,
-        block_budget: tables.force_hand_over.map_or(0, i64::from),
+        block_budget: header.block_budget(),
+        ordinals: header.ordinals(),
+        target,
         scratch: [0; 32],
         interpreter,
         host: ptr::from_mut(host).cast(),
@@ -433,7 +451,7 @@ fn step_on<H: Host>(
             return Err(NativeRun::Ended);
         }
         let entry = if is_own(tables, interpreter, &bytecode) {
-            entry_for(tables, interpreter)
+            entry_for(|| tables, interpreter)
         } else {
             None
         };

@@ -7,7 +7,8 @@
 use super::{
     emulation,
     entry::{EvmCompilerFn, RawEvmCompilerFn},
-    tables::{HEADER_BYTES, ProgramTables},
+    entry_index::EntryIndex,
+    tables::{HEADER_BYTES, ProgramHeader, ProgramTables},
 };
 use crate::{
     CompileError, CompiledChunk, CompiledCode, OpcodeSet,
@@ -63,12 +64,8 @@ impl NativeProgram {
     /// # Errors
     /// When the region is exhausted or the system refuses memory.
     pub fn load(code: &CompiledCode, region: &Arc<CodeRegion>) -> Result<Self, CompileError> {
-        // The header needs the tables' address, the tables need the code's addresses: so the tables
-        // are allocated first and filled afterwards.
-        let tables = Box::<ProgramTables>::new_uninit();
-        let address = tables.as_ptr().addr();
+        // The tables need the code's addresses, the header the tables' one.
         let mut trampoline = vec![0u8; HEADER_BYTES];
-        trampoline[..size_of::<usize>()].copy_from_slice(&address.to_ne_bytes());
         match code.emulator {
             None => trampoline.extend_from_slice(&code.functions[0]),
             Some(emulator) => trampoline.extend(emulation::entry(emulator, &code.functions[0])?),
@@ -78,16 +75,20 @@ impl NativeProgram {
         let functions: Vec<&[u8]> = std::iter::once(trampoline.as_slice())
             .chain(indices[1..].iter().map(|&index| code.functions[index].as_slice()))
             .collect();
-        let loaded = region.load(&functions)?;
-        let address = |function: usize| {
-            let place = indices.binary_search(&function);
-            loaded.address(place.unwrap_or(CompiledCode::ABSENT_STUB as usize))
-        };
-        let tables = Box::leak(Box::write(tables, ProgramTables::new(code, address)));
-        let tables = NonNull::from(tables);
-        // The entry finds both by their addresses: the header before the code it is called by, and
-        // in it the tables.
-        tables.as_ptr().expose_provenance();
+        let index =
+            EntryIndex::new(code.code_len, &code.entries).ok_or(CompileError::EntryPoints)?;
+        let (loaded, tables) = region.load_with_header(&functions, |places| {
+            let address = |function: usize| {
+                let place = indices.binary_search(&function);
+                places.address(place.unwrap_or(CompiledCode::ABSENT_STUB as usize))
+            };
+            let tables = Box::new(ProgramTables::new(code, index, address));
+            (ProgramHeader::new(&tables).to_bytes(), tables)
+        })?;
+        let tables = NonNull::from(Box::leak(tables));
+        // SAFETY: just made.
+        unsafe { tables.as_ref() }.expose();
+        // The entry finds the header by the address of the code that it calls.
         loaded.address(0).expose_provenance();
         // SAFETY: function 0 is the trampoline, or an emulator's entry, with the header before it,
         // compiled by this crate with the signature of `RawEvmCompilerFn`.
@@ -177,7 +178,7 @@ impl NativeProgram {
 
     /// Bytes of bytecode that the program was compiled from.
     pub fn bytecode_len(&self) -> usize {
-        self.tables().jump_map.len()
+        self.tables().code_len as usize
     }
 
     /// Opcodes that the program executes as revm's instructions do. An EVM that has other

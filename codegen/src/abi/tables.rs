@@ -1,9 +1,11 @@
 //! What compiled code and its entry look up in a program: entry points, their addresses, counts.
 //!
-//! Function 0 of a program is its trampoline, with a [`ProgramHeader`] in the 64 bytes before
-//! its first instruction: an [`EvmCompilerFn`](super::EvmCompilerFn) is one code address, and finds
-//! its tables there.
+//! Function 0 of a program is its trampoline, with a [`ProgramHeader`] in the 64 bytes before its
+//! first instruction: an [`EvmCompilerFn`](super::EvmCompilerFn) is one code address, and finds there
+//! all that a frame needs that begins. The rest is in [`ProgramTables`], for frames that resume or
+//! leave in their midst, and for who asks about the program.
 
+use super::entry_index::{EntryIndex, Granule};
 use crate::{CompiledCode, OpcodeSet, compiled::CompiledEntry};
 use revm_primitives::hardfork::SpecId;
 use std::{
@@ -14,57 +16,126 @@ use std::{
 /// Bytes reserved for the header before the trampoline's first instruction.
 pub(super) const HEADER_BYTES: usize = 64;
 
-/// What lies before a trampoline.
+/// What lies before a trampoline: addresses whose provenance is exposed.
 #[repr(C)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct ProgramHeader {
-    /// Address of the [`ProgramTables`], whose provenance is exposed.
-    pub(super) tables: usize,
+    /// Of the [`ProgramTables`].
+    tables: usize,
+    /// Of the code that a frame begins with, as when the program was loaded.
+    start: usize,
+    /// Of what [`EntryIndex`] has by bytecode.
+    granules: usize,
+    /// And of the ordinals by rank.
+    ordinals: usize,
+    /// Of the addresses by ordinal.
+    addresses: usize,
+    /// Blocks to run natively before a forced hand-over.
+    block_budget: u64,
 }
 
 const _: () = assert!(size_of::<ProgramHeader>() <= HEADER_BYTES);
 
+impl ProgramHeader {
+    /// A header that leads to `tables`, which stay where they are for as long as the header, and
+    /// are to be [exposed](ProgramTables::expose).
+    pub(super) fn new(tables: &ProgramTables) -> Self {
+        Self {
+            tables: ptr::from_ref(tables).addr(),
+            start: tables.addresses[0].load(Ordering::Relaxed).addr(),
+            granules: tables.index.granules().addr(),
+            ordinals: tables.index.ordinals().addr(),
+            addresses: tables.addresses.as_ptr().addr(),
+            block_budget: tables.force_hand_over.map_or(0, u64::from),
+        }
+    }
+
+    /// As it lies in memory.
+    pub(super) fn to_bytes(self) -> [u8; HEADER_BYTES] {
+        let Self { tables, start, granules, ordinals, addresses, block_budget } = self;
+        let words = [tables, start, granules, ordinals, addresses].map(|address| address as u64);
+        let mut bytes = [0; HEADER_BYTES];
+        for (to, word) in bytes.chunks_exact_mut(8).zip(words.into_iter().chain([block_budget])) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// The program's tables.
+    ///
+    /// # Safety
+    /// The program must be alive, during `'a`.
+    #[inline(always)]
+    pub(super) const unsafe fn tables<'a>(&self) -> &'a ProgramTables {
+        // SAFETY: a live program's header leads to its tables, which were exposed when it was made.
+        unsafe { &*ptr::with_exposed_provenance(self.tables) }
+    }
+
+    /// Where the code of an entry point is.
+    ///
+    /// # Safety
+    /// The program must be alive, and have such an entry point.
+    #[inline(always)]
+    pub(super) unsafe fn address(&self, ordinal: u32) -> *const u8 {
+        if ordinal == 0 {
+            return ptr::with_exposed_provenance(self.start);
+        }
+        // SAFETY: the caller's promise: it is one of the program's addresses.
+        unsafe { &*self.addresses().add(ordinal as usize) }.load(Ordering::Relaxed)
+    }
+
+    pub(super) const fn granules(&self) -> *const Granule {
+        ptr::with_exposed_provenance(self.granules)
+    }
+
+    pub(super) const fn ordinals(&self) -> *const u16 {
+        ptr::with_exposed_provenance(self.ordinals)
+    }
+
+    pub(super) const fn addresses(&self) -> *const AtomicPtr<u8> {
+        ptr::with_exposed_provenance(self.addresses)
+    }
+
+    pub(super) const fn block_budget(&self) -> i64 {
+        self.block_budget.cast_signed()
+    }
+}
+
 /// The tables of a program. Boxed, so that the header can point to them.
 #[derive(Debug)]
 pub(super) struct ProgramTables {
+    index: EntryIndex,
+    /// Ordinal -> code address.
+    pub(super) addresses: Box<[AtomicPtr<u8>]>,
+    /// Bytes of memory that there must be to enter elsewhere than at the start.
+    initial_memory: u64,
+    /// Runs that were handed over to the interpreter.
+    pub(super) hand_overs: AtomicU64,
+    /// What isn't revm's.
+    pub(super) foreign: OpcodeSet,
+    /// What code is made for.
+    pub(super) opcodes: OpcodeSet,
     pub(super) spec_id: SpecId,
     pub(super) single_error: bool,
     pub(super) force_hand_over: Option<u32>,
-    /// What code is made for.
-    pub(super) opcodes: OpcodeSet,
-    /// What isn't revm's.
-    pub(super) foreign: OpcodeSet,
-    /// pc -> ordinal + 1 of the JUMPDEST there.
-    pub(super) jump_map: Box<[u16]>,
-    /// Ordinal -> code address.
-    pub(super) addresses: Box<[AtomicPtr<u8>]>,
+    /// Bytes of bytecode.
+    pub(super) code_len: u32,
     /// The address of entry points whose chunk isn't there.
     absent_stub: *const u8,
     /// By function: frames that met it absent.
     pub(super) absent_hits: Box<[AtomicU32]>,
+    /// The entry points, if there are any whose code isn't there, or wasn't at first.
     pub(super) entries: Box<[CompiledEntry]>,
-    /// Bytes of memory that there must be to enter elsewhere than at the start.
-    initial_memory: u64,
-    /// (pc, ordinal) of the entry points at which a frame begins or resumes, by pc.
-    resume: Box<[(u32, u32)]>,
-    /// Runs that were handed over to the interpreter.
-    pub(super) hand_overs: AtomicU64,
 }
 
 impl ProgramTables {
-    /// `address` tells where a function is.
-    pub(super) fn new(code: &CompiledCode, address: impl Fn(usize) -> *const u8) -> Self {
-        let mut jump_map = vec![0u16; code.code_len as usize].into_boxed_slice();
-        let mut resume = Vec::new();
-        for (ordinal, entry) in code.entries.iter().enumerate() {
-            if entry.is_jumpdest {
-                // The analysis bounds the number of entries to what fits.
-                jump_map[entry.pc as usize] = (ordinal + 1) as u16;
-            }
-            if entry.is_continuation {
-                resume.push((entry.pc, ordinal as u32));
-            }
-        }
-        resume.sort_unstable();
+    /// The tables of a program with this index of its entry points; `address` tells where a
+    /// function is.
+    pub(super) fn new(
+        code: &CompiledCode,
+        index: EntryIndex,
+        address: impl Fn(usize) -> *const u8,
+    ) -> Self {
         let addresses = code
             .entries
             .iter()
@@ -74,50 +145,43 @@ impl ProgramTables {
             })
             .collect();
         Self {
+            index,
+            addresses,
+            initial_memory: code.initial_memory.into(),
+            hand_overs: AtomicU64::new(0),
+            foreign: code.foreign,
+            opcodes: code.opcodes,
             spec_id: code.spec_id,
             single_error: code.single_error,
             force_hand_over: code.force_hand_over,
-            opcodes: code.opcodes,
-            foreign: code.foreign,
-            jump_map,
-            addresses,
+            code_len: code.code_len,
             absent_stub: address(CompiledCode::ABSENT_STUB as usize),
             absent_hits: code.functions.iter().map(|_| AtomicU32::new(0)).collect(),
-            entries: code.entries.clone().into_boxed_slice(),
-            initial_memory: code.initial_memory.into(),
-            resume: resume.into_boxed_slice(),
-            hand_overs: AtomicU64::new(0),
+            entries: if code.is_whole() { Box::default() } else { code.entries.clone().into() },
         }
     }
 
-    /// The ordinal of the entry point at which a frame with this pc resumes.
-    fn resume_ordinal(&self, pc: usize) -> Option<u32> {
-        let pc = u32::try_from(pc).ok()?;
-        let index = self.resume.binary_search_by_key(&pc, |&(entry_pc, _)| entry_pc).ok()?;
-        Some(self.resume[index].1)
+    /// Lets the header's addresses lead here.
+    pub(super) fn expose(&self) {
+        ptr::from_ref(self).expose_provenance();
+        self.index.granules().expose_provenance();
+        self.index.ordinals().expose_provenance();
+        self.addresses.as_ptr().expose_provenance();
     }
 
     /// The ordinal of any entry point at this pc. The stack is in memory there.
     #[inline]
     fn any_ordinal(&self, pc: usize) -> Option<u32> {
-        if pc == 0 {
-            return Some(0);
-        }
-        match self.jump_map.get(pc) {
-            Some(&ordinal) if ordinal != 0 => Some(u32::from(ordinal) - 1),
-            _ => self.resume_ordinal(pc),
-        }
+        if pc == 0 { Some(0) } else { self.index.ordinal_at(pc) }
     }
 
-    /// The ordinal of the entry point at which a frame with this pc, so many bytes of memory, and
-    /// so many paid for, may be entered. Compiled code takes for granted that memory reaches as far
-    /// as the contract's first block makes it, and that a frame has the memory that it has paid
-    /// for. So a frame that hasn't executed that block (it left compiled code before), or to which
-    /// a chain's own instruction gave memory, or took some away, goes on interpreted.
+    /// The ordinal of the entry point at which a frame with this pc, not 0, and so many bytes of
+    /// memory, may be entered. Compiled code takes for granted that memory reaches as far as the
+    /// contract's first block makes it. So a frame that hasn't executed that block (it left compiled
+    /// code before), or from which a chain's own instruction took memory away, goes on interpreted.
     #[inline]
-    pub(super) fn entry_for(&self, pc: usize, memory_len: usize, paid: usize) -> Option<u32> {
-        let is_usual = memory_len == paid && (pc == 0 || memory_len as u64 >= self.initial_memory);
-        self.any_ordinal(pc).filter(|_| is_usual)
+    pub(super) fn entry_in_midst(&self, pc: usize, memory_len: usize) -> Option<u32> {
+        if memory_len as u64 >= self.initial_memory { self.index.ordinal_at(pc) } else { None }
     }
 
     /// Whether there is an entry point at this pc whose chunk is there. If there is a chunk and it
@@ -128,18 +192,25 @@ impl ProgramTables {
         // Only the address itself is looked at: the code behind it is settled by entering.
         let address = self.addresses[ordinal as usize].load(Ordering::Relaxed);
         let is_absent = ptr::eq(address, self.absent_stub);
-        let entry = &self.entries[ordinal as usize];
-        if is_absent && entry.function != CompiledCode::ABSENT_STUB {
-            self.absent_pc(ordinal as usize);
+        if is_absent
+            && let Some(entry) = self.entries.get(ordinal as usize)
+            && entry.function != CompiledCode::ABSENT_STUB
+        {
+            self.count_absent(entry);
         }
         !is_absent
     }
 
-    /// Counts a frame that met an absent entry point; the pc where it goes on.
-    pub(super) fn absent_pc(&self, ordinal: usize) -> usize {
-        let entry = &self.entries[ordinal];
+    /// Counts a frame that met an absent entry point; the pc where it goes on. `None` if nothing is
+    /// absent there.
+    pub(super) fn absent_pc(&self, ordinal: u64) -> Option<usize> {
+        let entry = self.entries.get(usize::try_from(ordinal).ok()?)?;
+        self.count_absent(entry);
+        Some(entry.pc as usize)
+    }
+
+    fn count_absent(&self, entry: &CompiledEntry) {
         self.absent_hits[entry.function as usize].fetch_add(1, Ordering::Relaxed);
-        entry.pc as usize
     }
 
     pub(super) fn count_hand_over(&self) {
@@ -148,10 +219,9 @@ impl ProgramTables {
 
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
-            + size_of_val(&*self.jump_map)
+            + self.index.bytes()
             + size_of_val(&*self.addresses)
             + size_of_val(&*self.absent_hits)
             + size_of_val(&*self.entries)
-            + size_of_val(&*self.resume)
     }
 }

@@ -21,7 +21,7 @@ use std::{
 /// To be raised with each change of what compiled code and its surroundings expect of each other
 /// that no signature, offset or status shows: what a register holds at a boundary, say, or what a
 /// builtin leaves in the context.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// How code is entered: by `abi` and by the trampoline and chunks that the compiler makes.
 const ENTRY: &str = "functions: trampoline, absent stub, chunks; trampoline: extern C (context) -> \

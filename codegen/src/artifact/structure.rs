@@ -4,13 +4,15 @@
 //! every artifact:
 //!
 //! - there are a trampoline and a stub of absent chunks, and neither is empty;
-//! - there are 1 to 65,535 entry points, so that an ordinal plus 1 fits the jump map's 16 bits;
+//! - there are 1 to 65,535 entry points, so that an ordinal fits 16 bits;
 //! - the first is the contract's start, at pc 0;
 //! - no pc is beyond the bytecode (a frame may resume right behind it), and a JUMPDEST is within;
 //! - each entry point is in a function that there is, other than the trampoline: at its begin, or
 //!   within the one function that there is of stencils, which have no chunks that could be absent;
-//! - no two JUMPDESTs have the same pc, nor have two places to resume at;
-//! - the bytecode is no longer than what is analysed, which bounds the jump map.
+//! - no two at which frames come in have the same pc;
+//! - frames come in at all that are of stencils, which are in order of pc: their code takes the rank
+//!   of an entry point for its ordinal;
+//! - the bytecode is no longer than what is analysed, which bounds the index of entry points.
 //!
 //! That the code in the functions fits the entry points is what the content hash is for.
 
@@ -139,8 +141,8 @@ fn read_entries(
     stencils: Stencils,
 ) -> Result<Vec<CompiledEntry>, ArtifactError> {
     let malformed = |what| Err(ArtifactError::Malformed(what));
-    let mut seen = Seen { jumpdests: Places::new(code_len), continuations: Places::new(code_len) };
-    let mut entries = Vec::with_capacity(bytes.len() / ENTRY_LEN);
+    let mut seen = Places::new(code_len);
+    let mut entries: Vec<CompiledEntry> = Vec::with_capacity(bytes.len() / ENTRY_LEN);
     for &[p0, p1, p2, p3, f0, f1, f2, f3, o0, o1, o2, o3, flags] in bytes.as_chunks::<ENTRY_LEN>().0
     {
         let entry = CompiledEntry {
@@ -169,34 +171,22 @@ fn read_entries(
         if !is_within {
             return malformed("an entry point elsewhere than its function may be entered");
         }
-        seen.add(&entry, code_len)?;
+        if entry.pc > code_len || (entry.is_jumpdest && entry.pc == code_len) {
+            return malformed("an entry point beyond the bytecode");
+        }
+        let comes_in = entry.is_jumpdest || entry.is_continuation;
+        if comes_in && !seen.insert(entry.pc) {
+            return malformed("two entry points at one place");
+        }
+        let follows = comes_in && entries.last().is_none_or(|last| last.pc < entry.pc);
+        if stencils != Stencils::None && !follows {
+            return malformed("entry points of stencils out of order");
+        }
         entries.push(entry);
     }
     match entries.first() {
         Some(start) if start.pc == 0 && entries.len() <= MAX_ENTRIES => Ok(entries),
         _ => malformed("no entry point at the start, or too many"),
-    }
-}
-
-/// The places of entry points so far.
-struct Seen {
-    jumpdests: Places,
-    continuations: Places,
-}
-
-impl Seen {
-    fn add(&mut self, entry: &CompiledEntry, code_len: u32) -> Result<(), ArtifactError> {
-        let malformed = |what| Err(ArtifactError::Malformed(what));
-        if entry.pc > code_len || (entry.is_jumpdest && entry.pc == code_len) {
-            return malformed("an entry point beyond the bytecode");
-        }
-        if entry.is_jumpdest && !self.jumpdests.insert(entry.pc) {
-            return malformed("two entry points for one JUMPDEST");
-        }
-        if entry.is_continuation && !self.continuations.insert(entry.pc) {
-            return malformed("two entry points to resume at one place");
-        }
-        Ok(())
     }
 }
 

@@ -37,10 +37,12 @@ pub struct LoadedCode {
 }
 
 impl LoadedCode {
-    pub(super) fn load(
+    /// `header` is told where the functions will be, and says what the first of them begins with.
+    pub(super) fn load<T, const N: usize>(
         region: &Arc<CodeRegion>,
         functions: &[&[u8]],
-    ) -> Result<Self, CodeMemoryError> {
+        header: impl FnOnce(&Self) -> ([u8; N], T),
+    ) -> Result<(Self, T), CodeMemoryError> {
         let alignment = alignment(&**region.isa());
         let block = region.allocate(required_bytes(functions, alignment)?)?;
         let staging_alignment = usize::try_from(alignment.max(FIRST_ALIGNMENT)).ok();
@@ -59,14 +61,22 @@ impl LoadedCode {
         unsafe { module.free_memory() };
 
         let base = staging.base().as_ptr().addr();
-        let functions = placed?
+        let functions: Box<[_]> = placed?
             .into_iter()
             .zip(functions)
             .map(|(address, code)| address.addr() - base..address.addr() - base + code.len())
             .collect();
-        // SAFETY: the module was freed. The block is new, so nobody has an address in it.
-        unsafe { block.fill(staging.bytes()) }?;
-        Ok(Self { block, functions })
+        let loaded = Self { block, functions };
+        let (bytes, made) = header(&loaded);
+        if bytes.len() > loaded.functions[0].len() {
+            return Err(CodeMemoryError::TooLarge);
+        }
+        // SAFETY: the module was freed, and the first function is as long.
+        unsafe { staging.write(loaded.functions[0].start, &bytes) };
+        // SAFETY: the module was freed. The block is new, and who was told of addresses in it has
+        // executed nothing yet.
+        unsafe { loaded.block.fill(staging.bytes()) }?;
+        Ok((loaded, made))
     }
 
     /// Address of the `index`-th function.

@@ -83,7 +83,21 @@ impl CodeRegion {
     /// If the region is exhausted, memory can't be had, or this is a child of the process that
     /// reserved it; nothing is held then.
     pub fn load(self: &Arc<Self>, functions: &[&[u8]]) -> Result<LoadedCode, CodeMemoryError> {
-        LoadedCode::load(self, functions)
+        Ok(self.load_with_header(functions, |_| ([], ()))?.0)
+    }
+
+    /// [`load`](Self::load), where the first function begins with bytes that depend on where the
+    /// functions are: `header` is told, and gives these, and what else the caller makes of it.
+    /// Nothing may be called before this returns.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and if the first function is shorter than its header.
+    pub(crate) fn load_with_header<T, const N: usize>(
+        self: &Arc<Self>,
+        functions: &[&[u8]],
+        header: impl FnOnce(&LoadedCode) -> ([u8; N], T),
+    ) -> Result<(LoadedCode, T), CodeMemoryError> {
+        LoadedCode::load(self, functions, header)
     }
 
     /// Bytes of memory now held for code: pages with something in them.

@@ -48,6 +48,18 @@ impl Staging {
         self.base
     }
 
+    /// Writes over what was put together, from this place on.
+    ///
+    /// # Safety
+    /// Nobody else uses the memory any more: the module was freed. It has so many bytes there.
+    pub(super) unsafe fn write(&self, start: usize, bytes: &[u8]) {
+        debug_assert!(start + bytes.len() <= self.layout.size());
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.base.add(start).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len())
+        };
+    }
+
     /// What was put together.
     ///
     /// # Safety

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     abi::{STATUS_HAND_OVER, offsets},
     builtins::Builtin,
-    words::{Limb, Word},
+    words::{Limb, Surroundings, Word},
 };
 use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, condcodes::IntCC, types};
 use revm_interpreter::InstructionResult;
@@ -175,7 +175,7 @@ fn find_target_if(w: &mut Writer<'_>) {
     find_target(w, 2);
 }
 
-/// The address of the code at a pc: by the jump map and the entry table, as the optimising tier
+/// The address of the code at a pc: by the index of entry points and their table, as the optimising tier
 /// finds it. So many words are popped.
 fn find_target(w: &mut Writer<'_>, words: i32) {
     let (target, stack) = (w.word(0), w.popped(words));
@@ -195,16 +195,17 @@ fn find_target(w: &mut Writer<'_>, words: i32) {
     let len = w.word_hole(0);
     let is_beyond = w.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, low, len);
     require(w, is_beyond);
-    let map = w.load_context(offsets::JUMP_MAP);
-    let offset = w.b.ins().ishl_imm_s(low, 1);
-    let slot = w.b.ins().iadd(map, offset);
-    let number = w.b.ins().uload16(types::I64, MemFlagsData::trusted(), slot, 0);
-    let is_none = w.b.ins().icmp_imm_s(IntCC::Equal, number, 0);
+    let granules = w.load_context(offsets::GRANULES);
+    let around = Surroundings::of(low, granules, &mut w.b);
+    let is_jumpdest = around.is_jumpdest(&mut w.b);
+    let is_none = w.b.ins().icmp_imm_s(IntCC::Equal, is_jumpdest, 0);
     require(w, is_none);
+    // Entry points are numbered in order of pc.
+    let ordinal = around.rank(&mut w.b);
     let table = w.load_context(offsets::ENTRY_TABLE);
-    let offset = w.b.ins().ishl_imm_s(number, 3);
+    let offset = w.b.ins().ishl_imm_s(ordinal, 3);
     let slot = w.b.ins().iadd(table, offset);
-    let address = w.b.ins().load(types::I64, MemFlagsData::trusted(), slot, -8);
+    let address = w.b.ins().load(types::I64, MemFlagsData::trusted(), slot, 0);
     w.exit(Symbol::Next, Top::Narrow, stack, w.gas, &[address]);
     w.b.switch_to_block(nowhere);
     w.leave(Leave::InvalidJump);

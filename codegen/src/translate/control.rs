@@ -5,7 +5,10 @@
 //! entry points and through the entry table for all others.
 
 use super::{Translator, chunk_signature, trusted};
-use crate::{abi::offsets, words::Limb};
+use crate::{
+    abi::offsets,
+    words::{Limb, Surroundings},
+};
 use cranelift_codegen::ir::{
     self, BlockArg, BlockCall, InstBuilder, JumpTableData, condcodes::IntCC, types,
 };
@@ -209,14 +212,17 @@ impl Translator<'_, '_> {
         self.b.ins().brif(beyond, end, &end_args, lookup, &[]);
 
         self.b.switch_to_block(lookup);
-        let map = self.load_context(types::I64, offsets::JUMP_MAP);
-        let offset = self.b.ins().ishl_imm_s(low, 1);
-        let slot = self.b.ins().iadd(map, offset);
-        let number = self.b.ins().uload16(types::I32, trusted(), slot, 0);
-        self.b.ins().brif(number, found, &[], end, &end_args);
+        let granules = self.load_context(types::I64, offsets::GRANULES);
+        let around = Surroundings::of(low, granules, &mut self.b);
+        let is_jumpdest = around.is_jumpdest(&mut self.b);
+        self.b.ins().brif(is_jumpdest, found, &[], end, &end_args);
 
         self.b.switch_to_block(found);
-        let ordinal = self.b.ins().iadd_imm_s(number, -1);
+        let rank = around.rank(&mut self.b);
+        let ordinals = self.load_context(types::I64, offsets::ORDINALS);
+        let offset = self.b.ins().ishl_imm_s(rank, 1);
+        let slot = self.b.ins().iadd(ordinals, offset);
+        let ordinal = self.b.ins().uload16(types::I32, trusted(), slot, 0);
         self.b.ins().jump(enter, &[stack, gas, ordinal].map(BlockArg::Value));
     }
 

@@ -40,12 +40,12 @@ pub(crate) enum EnterBy {
     /// By calling the chunk, which has a frame of its own.
     Chunk,
     /// By calling what follows the entry, with a function's signature: it takes the address of the
-    /// code in place of the ordinal.
+    /// code.
     Call(Signature),
 }
 
 /// The entry from Rust: `extern "C" fn(context) -> status`. Loads what chunks keep in
-/// registers, and enters through the entry table.
+/// registers, and enters where the context says.
 pub(crate) fn trampoline(
     target: TargetFrontendConfig,
     enter: EnterBy,
@@ -57,19 +57,15 @@ pub(crate) fn trampoline(
     let flags = MemFlagsData::trusted();
     let stack = b.ins().load(types::I64, flags, context, offsets::STACK_TOP);
     let gas = b.ins().load(types::I64, flags, context, offsets::GAS);
-    let ordinal = b.ins().load(types::I32, flags, context, offsets::ENTRY);
-    let table = b.ins().load(types::I64, flags, context, offsets::ENTRY_TABLE);
-    let index = b.ins().uextend(types::I64, ordinal);
-    let offset = b.ins().ishl_imm_s(index, 3);
-    let slot = b.ins().iadd(table, offset);
-    let chunk = b.ins().load(types::I64, flags, slot, 0);
+    let code = b.ins().load(types::I64, flags, context, offsets::TARGET);
     // For the caller, the pinned register is one like any other that a callee saves.
     let saved = b.ins().get_pinned_reg(types::I64);
     b.ins().set_pinned_reg(context);
     let call = match enter {
         EnterBy::Chunk => {
+            let ordinal = b.ins().load(types::I32, flags, context, offsets::ENTRY);
             let signature = b.import_signature(chunk_signature());
-            b.ins().call_indirect(signature, chunk, &[stack, gas, ordinal])
+            b.ins().call_indirect(signature, code, &[stack, gas, ordinal])
         }
         EnterBy::Call(signature) => {
             let signature = b.import_signature(signature);
@@ -77,7 +73,7 @@ pub(crate) fn trampoline(
             let name = ExternalName::user(b.func.declare_imported_user_function(name));
             let data = ExtFuncData { name, signature, colocated: true, patchable: false };
             let callee = b.import_function(data);
-            b.ins().call(callee, &[stack, gas, chunk])
+            b.ins().call(callee, &[stack, gas, code])
         }
     };
     let status = b.inst_results(call)[0];

@@ -4,12 +4,14 @@
 mod access;
 mod arithmetic;
 mod bitwise;
+mod jump_target;
 mod word;
 
 pub(crate) use access::{address, call_value, load_big_endian, store_big_endian};
 pub(crate) use bitwise::{and, shr};
 use cranelift_frontend::FunctionBuilder;
 use cranevm_passes::ir::opcode::Opcode;
+pub(crate) use jump_target::Surroundings;
 use revm_primitives::U256;
 pub(crate) use word::{Limb, Word};
 
