@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Compiler, NativeProgram, OptimizationLevel, PassSet, code_memory::CodeRegion,
+    Compiler, NativeProgram, OptimizationLevel, PassSet, Stencils, code_memory::CodeRegion,
     compiled::CompiledEntry,
 };
 use std::{sync::Arc, time::Instant};
@@ -320,7 +320,31 @@ fn impossible_tables_are_refused() {
     }
 }
 
-/// More bytecode than there can be would be a jump map of gigabytes.
+/// Code of stencils takes the place of an entry point in order of pc for its ordinal.
+#[test]
+fn stencils_come_in_order_of_pc() {
+    let stencils = CompilerOptions {
+        opt_level: OptimizationLevel::None,
+        stencils: Stencils::ByLength,
+        ..Default::default()
+    };
+    let sample = Sample::with(stencils);
+    let decoded = decode(&sample.bytes, &sample.expected()).unwrap();
+    assert!(decoded.entries.len() >= 3);
+    assert!(decoded.entries.windows(2).all(|pair| pair[0].pc < pair[1].pc));
+    let changes: [fn(&mut Header, &mut CompiledCode); 2] = [
+        |_, code| code.entries.swap(1, 2),
+        |_, code| {
+            let entry = &mut code.entries[1];
+            (entry.is_jumpdest, entry.is_continuation) = (false, false);
+        },
+    ];
+    for change in changes {
+        assert_eq!(sample.refusal(&sample.forged(change)).reason(), "malformed");
+    }
+}
+
+/// More bytecode than there can be would be an index of gigabytes.
 #[test]
 fn an_impossible_length_of_bytecode_is_refused() {
     let sample = Sample::new();
