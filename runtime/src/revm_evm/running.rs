@@ -70,8 +70,8 @@ pub(super) struct Running<'a, 'c, H> {
 enum Stop {
     /// It ended or suspended; its action is in the interpreter.
     Ended,
-    /// At an instruction where the program that was asked for can be entered.
-    AtEntry,
+    /// At a JUMPDEST, where a program may be entered.
+    AtJumpdest,
     /// The slice was used up.
     UsedUp,
 }
@@ -94,10 +94,18 @@ impl<'c, H: Host> Running<'_, 'c, H> {
         if let Some(why) = why {
             self.hand_over(why);
         }
-        match known.pin() {
-            Some(program) => _ = self.go_on_with(&program)?,
-            // Nor is there a way back.
-            None => while self.slice(LONG_SLICE) != Stop::Ended {},
+        // Most often that is the end, without a look at the program.
+        let mut left = SHORT_SLICE;
+        let first = self.slice_to_jumpdest(&mut left);
+        if first != Stop::Ended {
+            match known.pin() {
+                Some(program) => {
+                    let stop = self.go_to_entry(first, &mut left, &program);
+                    self.go_on_from(stop, &program)?;
+                }
+                // Nor is there a way back.
+                None => while self.slice(LONG_SLICE) != Stop::Ended {},
+            }
         }
         if known.entry().has_single_error {
             collapse_halt_reason(self.interpreter.bytecode.action());
@@ -244,12 +252,18 @@ impl<'c, H: Host> Running<'_, 'c, H> {
     /// As [`run_on`](Self::run_on).
     #[cold]
     fn go_on_with(&mut self, program: &Verified) -> Result<bool, Box<Broken>> {
-        let (mut is_entered, mut pause) = (false, 1u32);
+        let first = self.slice_to_entry(program);
+        self.go_on_from(first, program)
+    }
+
+    /// [`go_on_with`](Self::go_on_with), after a slice that ended so.
+    fn go_on_from(&mut self, first: Stop, program: &Verified) -> Result<bool, Box<Broken>> {
+        let (mut stop, mut is_entered, mut pause) = (first, false, 1u32);
         loop {
-            match self.slice_to_entry(program) {
+            match stop {
                 Stop::Ended => return Ok(is_entered),
                 Stop::UsedUp => pause = (2 * pause).min(MAX_PAUSE),
-                Stop::AtEntry => {
+                Stop::AtJumpdest => {
                     pause = 1;
                     match self.enter(program) {
                         NativeRun::NotEntered => {}
@@ -267,6 +281,7 @@ impl<'c, H: Host> Running<'_, 'c, H> {
                     return Ok(is_entered);
                 }
             }
+            stop = self.slice_to_entry(program);
         }
     }
 
@@ -294,16 +309,31 @@ impl<'c, H: Host> Running<'_, 'c, H> {
         Stop::UsedUp
     }
 
-    /// Interprets up to where `program` can be entered, at most a slice.
+    /// Interprets up to a JUMPDEST where `program` can be entered, at most a slice.
     #[cold]
     fn slice_to_entry(&mut self, program: &CompiledProgram) -> Stop {
-        for _ in 0..SHORT_SLICE {
+        let mut left = SHORT_SLICE;
+        let stop = self.slice_to_jumpdest(&mut left);
+        self.go_to_entry(stop, &mut left, program)
+    }
+
+    /// The same from where a slice was left, with as many instructions left.
+    fn go_to_entry(&mut self, mut stop: Stop, left: &mut usize, program: &CompiledProgram) -> Stop {
+        while stop == Stop::AtJumpdest && !program.is_enterable(self.interpreter.bytecode.pc()) {
+            stop = self.slice_to_jumpdest(left);
+        }
+        stop
+    }
+
+    /// Interprets up to the next JUMPDEST, at most as many instructions as are left.
+    fn slice_to_jumpdest(&mut self, left: &mut usize) -> Stop {
+        while *left > 0 {
+            *left -= 1;
             if let Err(result) = self.step() {
                 return ended(self.interpreter, result);
             }
-            let bytecode = &self.interpreter.bytecode;
-            if bytecode.opcode() == JUMPDEST && program.is_enterable(bytecode.pc()) {
-                return Stop::AtEntry;
+            if self.interpreter.bytecode.opcode() == JUMPDEST {
+                return Stop::AtJumpdest;
             }
         }
         Stop::UsedUp
