@@ -364,3 +364,43 @@ fn nested_frames_are_native_too() {
     }
     assert!(backend.stats().frames.baseline.frames > frames + 30);
 }
+
+/// Two threads run the same contracts, of which the budget has room for a third: each makes them,
+/// enters what the other made, and loses what goes for others.
+#[test]
+fn threads_make_run_and_evict_the_same_contracts() {
+    const CONTRACTS: u8 = 24;
+    const ROUNDS: usize = 60;
+    let codes: Vec<_> = (0..CONTRACTS).map(|n| padded(summing(), 1500, n)).collect();
+    let place = |n: usize| Address::repeat_byte(0x40 + n as u8);
+    let contracts: Vec<_> =
+        codes.iter().enumerate().map(|(n, code)| (place(n), &code[..])).collect();
+    let tuning = RuntimeTuning { resident_code_cache_bytes: 256 << 10, ..never_hot() };
+    let backend = backend(tuning);
+    // Workers would put other tiers' code in the place of the first one's.
+    backend.pause();
+    let before = first(&backend);
+    let run = |step: usize| {
+        let mut jit = JitEvm::new(evm(database(&contracts), SPEC), backend.clone());
+        for turn in 0..ROUNDS * codes.len() {
+            // A third of them for a while, in an order that differs.
+            let n = turn / 200 % 3 * codes.len() / 3 + turn * step % (codes.len() / 3);
+            let tx = TxEnv { kind: TxKind::Call(place(n)), ..call() };
+            assert_eq!(word(&mut jit, tx), U256::from(500_500), "contract {n} in turn {turn}");
+            if turn == ROUNDS * codes.len() / 2 {
+                backend.clear_resident();
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for step in [1, 7] {
+            scope.spawn(move || run(step));
+        }
+    });
+    let after = first(&backend);
+    assert!(after.succeeded - before.succeeded > u64::from(CONTRACTS), "{after:?}");
+    assert_eq!(after.failed, before.failed);
+    let stats = backend.stats();
+    assert!(stats.evictions > 0 && stats.faults == 0, "{stats:?}");
+    assert!(stats.frames.baseline.frames > 500, "{stats:?}");
+}
