@@ -8,7 +8,7 @@
 use clap::Parser;
 use cranevm_cli::{CommandError, Contract, shipped};
 use cranevm_codegen::{
-    Compiler, CompilerOptions, NativeProgram, OptimizationLevel, Stencils, code_memory::CodeRegion,
+    Compiler, CompilerOptions, NativeProgram, OptimizationLevel, code_memory::CodeRegion,
 };
 use cranevm_tests::{fixtures, hostile::ALL};
 use revm::primitives::{Bytes, hardfork::SpecId};
@@ -27,9 +27,6 @@ struct Arguments {
     /// Length of the hostile code in KiB
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=1024))]
     kib: u32,
-    /// Compile at the level `none`, to compare with
-    #[arg(long)]
-    none: bool,
 }
 
 fn main() -> ExitCode {
@@ -43,11 +40,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), CommandError> {
-    let options = CompilerOptions {
-        opt_level: OptimizationLevel::None,
-        stencils: if arguments.none { Stencils::None } else { Stencils::ByLength },
-        ..CompilerOptions::default()
-    };
+    let options =
+        CompilerOptions { opt_level: OptimizationLevel::None, ..CompilerOptions::default() };
     let failed = |error: &dyn std::fmt::Display| CommandError::Failed(error.to_string());
     let begin = Instant::now();
     let mut compiler = Compiler::new(options).map_err(|error| failed(&error))?;

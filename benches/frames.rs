@@ -113,7 +113,7 @@ fn columns() -> Result<[Column; 4], CommandError> {
     Ok([
         column("interpreter", None),
         column("watched", Some(watched)),
-        column("stencils", native(NativeSettings::STENCILS)?),
+        column("stencils", native(NativeSettings::BASELINE)?),
         column("optimised", native(NativeSettings::OPTIMISED)?),
     ])
 }

@@ -166,15 +166,6 @@ impl NativeProgram {
     }
 
     /// Never called.
-    pub const fn publish(
-        &self,
-        _compiled: &CompiledChunk,
-        _region: &Arc<CodeRegion>,
-    ) -> Result<(), CompileError> {
-        match self.0 {}
-    }
-
-    /// Never called.
     pub const fn is_enterable(&self, _pc: usize) -> bool {
         match self.0 {}
     }
@@ -186,11 +177,6 @@ impl NativeProgram {
 
     /// Never called.
     pub const fn hand_overs(&self) -> u64 {
-        match self.0 {}
-    }
-
-    /// Never called.
-    pub const fn absent_hits(&self, _chunk: usize) -> u32 {
         match self.0 {}
     }
 

@@ -8,8 +8,7 @@
 
 use crate::{
     CompileError, CompileReport, CompileTimings, CompiledCode, CompilerOptions, OpcodeSet,
-    Stencils,
-    isa::{builder_for, finish_isa, host_builder},
+    isa::{builder_of, finish_isa},
     stencils::FirstTier,
 };
 use cranelift_codegen::isa::TargetIsa;
@@ -25,21 +24,14 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// An assembler for this machine, or for the one that the options have an emulator of. Options
-    /// that ask for no stencils are taken to ask for [`Stencils::ByLength`].
+    /// An assembler for this machine, or for the one that the options have an emulator of, whatever
+    /// level they ask for.
     ///
     /// # Errors
     /// When Cranelift has no code generator for the machine, or its code for a stencil isn't of the
     /// shape that is needed.
     pub fn new(options: CompilerOptions) -> Result<Self, CompileError> {
-        let builder = match options.emulator {
-            None => host_builder()?,
-            Some(emulator) => {
-                let unsupported = |error| CompileError::UnsupportedTarget(format!("{error:?}"));
-                builder_for(emulator.target.parse().map_err(unsupported)?)?
-            }
-        };
-        Self::with_isa(options, &*finish_isa(&options, builder)?)
+        Self::with_isa(options, &*finish_isa(&options, builder_of(&options)?)?)
     }
 
     /// An assembler for the machine of a code generator.
@@ -47,11 +39,6 @@ impl Assembler {
         options: CompilerOptions,
         isa: &dyn TargetIsa,
     ) -> Result<Self, CompileError> {
-        let stencils = match options.stencils {
-            Stencils::None => Stencils::ByLength,
-            stencils => stencils,
-        };
-        let options = CompilerOptions { stencils, ..options };
         Ok(Self { first_tier: FirstTier::of(isa)?, options })
     }
 

@@ -5,10 +5,10 @@
 
 use crate::{
     Assembler, CompileError, CompileTimings, CompiledChunk, CompiledCode, CompilerOptions,
-    Decision, OpcodeSet, Stencils,
+    Decision, OpcodeSet,
     artifact::Identity,
     compiled::{CompiledEntry, FIRST_CHUNK},
-    isa::{builder_for, finish_isa, host_builder, needed_machine},
+    isa::{builder_for, builder_of, finish_isa, needed_machine},
     translate::{
         Scratch,
         entry::{self, EnterBy},
@@ -17,7 +17,7 @@ use crate::{
 };
 use alloy_primitives::B256;
 use cranelift_codegen::{
-    CodegenResult, Context,
+    Context,
     control::ControlPlane,
     isa::{self, OwnedTargetIsa},
 };
@@ -40,13 +40,9 @@ use std::{
 };
 use target_lexicon::Triple;
 
-/// Most opcodes in a chunk of the baseline: its frames grow with the chunk, and a frame of more
-/// than a page is slow to enter.
-const BASELINE_CHUNK_OPCODES: u32 = 400;
-
-/// Most opcodes in a chunk of the optimising tiers. Larger chunks have fewer jumps between them,
-/// which save and restore registers; above, register allocation gets slower per opcode.
-const OPTIMISED_CHUNK_OPCODES: u32 = 1000;
+/// Most opcodes in a chunk. Larger chunks have fewer jumps between them, which save and restore
+/// registers; above, register allocation gets slower per opcode.
+const CHUNK_OPCODES: u32 = 1000;
 
 /// What was met and built in one compilation, in numbers.
 #[derive(Clone, Debug, Default)]
@@ -110,7 +106,7 @@ pub struct Compiler {
     control_plane: ControlPlane,
     scratch: Scratch,
     trampoline: Vec<u8>,
-    /// If the options ask for stencils.
+    /// If the level is of stencils.
     assembler: Option<Assembler>,
     absent_stub: Vec<u8>,
     /// Instructions built for the contract at hand.
@@ -132,11 +128,7 @@ impl Compiler {
     /// # Errors
     /// When Cranelift has no code generator for it.
     pub fn new(options: CompilerOptions) -> Result<Self, CompileError> {
-        let Some(emulator) = options.emulator else {
-            return Self::with_isa(options, host_builder()?);
-        };
-        let unsupported = |error| CompileError::UnsupportedTarget(format!("{error:?}"));
-        Self::for_target(options, emulator.target.parse().map_err(unsupported)?)
+        Self::with_isa(options, builder_of(&options)?)
     }
 
     /// A compiler for another machine, without assumptions on its CPU's extensions. The code can be
@@ -157,9 +149,9 @@ impl Compiler {
 
     fn with_isa(options: CompilerOptions, builder: isa::Builder) -> Result<Self, CompileError> {
         let isa = finish_isa(&options, builder)?;
-        let assembler = match options.stencils {
-            Stencils::None => None,
-            _ => Some(Assembler::with_isa(options, &*isa)?),
+        let assembler = match options.opt_level.optimises() {
+            true => None,
+            false => Some(Assembler::with_isa(options, &*isa)?),
         };
         let mut compiler = Self {
             options,
@@ -320,16 +312,10 @@ impl Compiler {
     fn pass_options(&self, spec_id: SpecId) -> PassOptions {
         PassOptions {
             spec_id,
-            chunk_limit: if self.options.opt_level.optimises() {
-                OPTIMISED_CHUNK_OPCODES
-            } else {
-                BASELINE_CHUNK_OPCODES
-            },
+            chunk_limit: CHUNK_OPCODES,
             work_limit: self.options.work_limit,
             one_block_per_chunk: self.options.one_block_per_chunk,
             compile_all: self.options.compile_all,
-            // Baseline code is what a frame waits for that runs already.
-            enter_loops: !self.options.opt_level.optimises(),
             thread_limits: ThreadLimits::default(),
             verify: self.options.verify,
             skip: self.options.skipped_passes(),
@@ -356,6 +342,28 @@ impl Compiler {
             .collect();
         let (target, code) = (self.isa.triple().clone(), compiled.code_buffer().to_vec());
         Ok(ChunkListing { target, clif, optimized_clif, code, marks })
+    }
+
+    /// Puts a contract together, and shows what became of it, with marks at entry points; `None` at a
+    /// level that isn't of stencils.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile).
+    pub fn list_stencils(
+        &self,
+        code: &[u8],
+        spec_id: SpecId,
+    ) -> Result<Option<ChunkListing>, CompileError> {
+        let Some(assembler) = &self.assembler else { return Ok(None) };
+        let CompiledCode { functions, entries, .. } =
+            assembler.compile(code, spec_id, self.options.foreign)?;
+        Ok(Some(ChunkListing {
+            target: self.isa.triple().clone(),
+            clif: String::new(),
+            optimized_clif: String::new(),
+            code: functions.concat().split_off(functions[..FIRST_CHUNK].iter().map(Vec::len).sum()),
+            marks: entries.iter().map(|entry| (entry.offset, entry.pc)).collect(),
+        }))
     }
 
     /// Cranelift's IR of one chunk, which isn't compiled: for one that Cranelift refuses.
@@ -412,6 +420,9 @@ impl Compiler {
         chunk: Chunk,
         marks: bool,
     ) -> Result<(), CompileError> {
+        if self.assembler.is_some() {
+            return Err(CompileError::Stencils("the level has no IR".to_owned()));
+        }
         self.context.clear();
         let target = self.isa.frontend_config();
         let func = &mut self.context.func;
@@ -430,7 +441,7 @@ impl Compiler {
         let (chunk, pc) = place;
         let isa = &*self.isa;
         let start = Instant::now();
-        let optimized = prepare(&mut self.context, isa, &self.options, &mut self.control_plane);
+        let optimized = self.context.optimize(isa, &mut self.control_plane);
         let optimized_at = Instant::now();
         let compiled = optimized.and_then(|()| {
             let (func, domtree) = (&self.context.func, &self.context.domtree);
@@ -448,22 +459,6 @@ impl Compiler {
         }
         Ok(compiled.apply_params(&self.context.func.params))
     }
-}
-
-/// What comes before lowering: Cranelift's own passes. The baseline does without those that only
-/// improve the code; as the translator makes no aliases, there are none to resolve then.
-fn prepare(
-    context: &mut Context,
-    isa: &dyn isa::TargetIsa,
-    options: &CompilerOptions,
-    control_plane: &mut ControlPlane,
-) -> CodegenResult<()> {
-    if options.opt_level.optimises() || options.verifies_code() {
-        return context.optimize(isa, control_plane);
-    }
-    context.compute_cfg();
-    context.compute_domtree();
-    context.eliminate_unreachable_code(isa)
 }
 
 /// The entry points of a program: those of its chunks, and those that always hand over.

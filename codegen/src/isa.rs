@@ -15,6 +15,13 @@ pub(crate) fn host_builder() -> Result<isa::Builder, CompileError> {
     cranelift_native::builder().map_err(|error| CompileError::UnsupportedTarget(error.into()))
 }
 
+/// Cranelift's code generator for the machine that options have an emulator of, or for this one.
+pub(crate) fn builder_of(options: &CompilerOptions) -> Result<isa::Builder, CompileError> {
+    let Some(emulator) = options.emulator else { return host_builder() };
+    let unsupported = |error| CompileError::UnsupportedTarget(format!("{error:?}"));
+    builder_for(emulator.target.parse().map_err(unsupported)?)
+}
+
 /// Cranelift's code generator for another machine, without assumptions on its CPU's extensions.
 pub(crate) fn builder_for(target: Triple) -> Result<isa::Builder, CompileError> {
     let is_known = matches!(
@@ -98,16 +105,15 @@ pub(crate) fn finish_isa(
     builder: isa::Builder,
 ) -> Result<OwnedTargetIsa, CompileError> {
     let unsupported = |error: &dyn fmt::Display| CompileError::UnsupportedTarget(error.to_string());
-    let (opt_level, regalloc) = match options.opt_level {
-        OptimizationLevel::None | OptimizationLevel::Less => ("none", "single_pass"),
-        OptimizationLevel::Default => ("none", "backtracking"),
-        OptimizationLevel::Aggressive => ("speed", "backtracking"),
+    let opt_level = match options.opt_level {
+        OptimizationLevel::Aggressive => "speed",
+        _ => "none",
     };
     let flag = |is_set| if is_set { "true" } else { "false" };
     let mut flags = settings::builder();
     for (name, value) in [
         ("opt_level", opt_level),
-        ("regalloc_algorithm", regalloc),
+        ("regalloc_algorithm", "backtracking"),
         ("enable_verifier", flag(options.verifies_code())),
         ("regalloc_checker", flag(options.chaos.is_some())),
         // Tail calls between chunks need frame pointers on x86-64.

@@ -9,11 +9,13 @@ use cranevm_passes::{PassSet, WorkLimit};
 /// How much work goes into the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OptimizationLevel {
-    /// Baseline: the quickest compilation.
+    /// Put together from stencils: in microseconds, whole, without the passes. The options of
+    /// passes and chunks have no effect then, nor have `verify` and `chaos`. Of `debug_assertions`
+    /// there are the checks at the start of each block, not those of each access.
     None,
-    /// Baseline, the same as [`None`](Self::None).
+    /// The same as [`None`](Self::None).
     Less,
-    /// Optimising: a better register allocator.
+    /// Optimising: translated and compiled by Cranelift.
     #[default]
     Default,
     /// Optimising, with Cranelift's mid-end too.
@@ -21,29 +23,27 @@ pub enum OptimizationLevel {
 }
 
 impl OptimizationLevel {
-    /// Whether run time counts more than compile time.
+    /// Whether run time counts more than compile time: whether contracts are translated.
     pub const fn optimises(self) -> bool {
         matches!(self, Self::Default | Self::Aggressive)
     }
 }
 
-/// Whether contracts are put together from stencils, and how. Code of all three does the same.
+/// How contracts are put together from stencils. Code of all three does the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Stencils {
-    /// They are translated.
+    /// Short ones are copied, long ones called.
     #[default]
-    None,
-    /// They are: short stencils are copied, long ones called.
     ByLength,
-    /// They are, and what can be copied is. For tests.
+    /// What can be copied is. For tests.
     Copied,
-    /// They are, and what can be called is. For tests.
+    /// What can be called is. For tests.
     Called,
 }
 
 impl Stencils {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::None, Self::ByLength, Self::Copied, Self::Called];
+    pub const ALL: [Self; 3] = [Self::ByLength, Self::Copied, Self::Called];
 }
 
 /// Options of a [`Compiler`](crate::Compiler). Those that have an effect affect the code.
@@ -51,10 +51,7 @@ impl Stencils {
 pub struct CompilerOptions {
     /// How much work goes into the code.
     pub opt_level: OptimizationLevel,
-    /// Put contracts together from stencils, whatever the level: in microseconds, whole, without
-    /// the passes. The options of passes and chunks have no effect then, nor have `verify` and
-    /// `chaos`. Of `debug_assertions` there are the checks at the start of each block, not those of
-    /// each access.
+    /// How stencils are put together, where the level is of them.
     pub stencils: Stencils,
     /// Report every halt of a compiled frame as `OutOfGas`.
     pub single_error: bool,

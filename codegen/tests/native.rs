@@ -85,61 +85,19 @@ const MANY_CHUNKS: [u8; 33] = [
     0x5b, 0x5a, 0x5f, 0x52, 0x60, 32, 0x5f, 0xf3, 0x5b, 0x00, 0x00,
 ];
 
-#[test]
-fn chunks_are_published_one_by_one() {
-    let options =
-        CompilerOptions { one_block_per_chunk: true, verify: true, ..CompilerOptions::default() };
-    let spec_id = SpecId::OSAKA;
-    let region = CodeRegion::new(1 << 24).expect("address space");
-    let mut compiler = Compiler::new(options).expect("host");
-    let (analysed, start) = compiler.compile_start(&MANY_CHUNKS, spec_id).expect("compiles");
-    let program = NativeProgram::load(&start, &region).expect("loads");
-    let chunks = analysed.chunks.len();
-    assert!(chunks > 3, "{chunks} chunks");
-
-    let check = |what: &str| {
-        let mut expected = frame(&MANY_CHUNKS, spec_id, 100_000);
-        let (instructions, gas_table) = (instruction_table(), gas_table_spec(spec_id));
-        let expected = expected.run_plain(&instructions, &gas_table, &mut DummyHost::new(spec_id));
-        assert_same(&expected, &run_native(&program, &MANY_CHUNKS, 100_000), what);
-    };
-    let hits = || (0..chunks).map(|chunk| program.absent_hits(chunk)).sum::<u32>();
-    let bytes = program.code_bytes();
-    std::thread::scope(|scope| {
-        let runner = scope.spawn(|| (0..2000).for_each(|_| check("meanwhile")));
-        for (chunk, _) in analysed.chunks.iter().skip(1) {
-            check("before");
-            let code = compiler
-                .compile_chunk(&analysed, chunk, &mut CompileTimings::default())
-                .expect("compiles");
-            program.publish(&code, &region).expect("memory");
-        }
-        runner.join().expect("frames run while chunks come");
-    });
-    assert!(hits() > 0, "the first frames met absent chunks");
-    assert!(program.code_bytes() > bytes);
-    let before = hits();
-    check("complete");
-    assert_eq!(hits(), before, "nothing is absent any more");
-    assert_eq!(program.wrong_guesses(), 0);
-}
-
 /// Code gets into a program from its own compilation alone.
 #[test]
 fn a_chunk_of_another_program_is_refused() {
     let options = CompilerOptions { one_block_per_chunk: true, ..Default::default() };
-    let region = CodeRegion::new(1 << 24).expect("address space");
     let mut compiler = Compiler::new(options).expect("host");
     let mut start = || compiler.compile_start(&MANY_CHUNKS, SpecId::OSAKA).expect("compiles");
-    let ((analysed, code), (_, mut other_code)) = (start(), start());
-    let [program, other] =
-        [&code, &other_code].map(|code| NativeProgram::load(code, &region).expect("loads"));
+    let ((analysed, mut code), (_, mut other_code)) = (start(), start());
     let chunk = later_chunks(&analysed).next().expect("several chunks");
     let mut timings = CompileTimings::default();
     let made = compiler.compile_chunk(&analysed, chunk, &mut timings).expect("compiles");
-    assert!(matches!(other.publish(&made, &region), Err(CompileError::ForeignChunk)));
-    program.publish(&made, &region).expect("its own");
     assert!(matches!(other_code.place_chunk(made), Err(CompileError::ForeignChunk)));
+    let made = compiler.compile_chunk(&analysed, chunk, &mut timings).expect("compiles");
+    code.place_chunk(made).expect("its own");
 
     let others = CompilerOptions { debug_assertions: true, ..options };
     let mut others = Compiler::new(others).expect("host");
@@ -411,7 +369,7 @@ fn branches_narrow_words() {
 /// of, whatever others are.
 #[test]
 fn chaos_does_what_it_tells_and_no_more() {
-    for opt_level in [OptimizationLevel::None, OptimizationLevel::Default] {
+    for opt_level in [OptimizationLevel::Default, OptimizationLevel::Aggressive] {
         let plain = CompilerOptions { opt_level, verify: true, ..Default::default() };
         let with = |chaos| CompilerOptions { chaos: Some(chaos), ..plain };
         let compiler = |options| Compiler::new(options).expect("host");

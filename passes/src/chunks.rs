@@ -63,10 +63,7 @@ pub(crate) fn cut_chunks(
             program.blocks[block].chunk = chunk;
         }
     }
-    let mut entered = crossed_into(program);
-    if options.enter_loops {
-        add_loop_headers(program, &mut entered);
-    }
+    let entered = crossed_into(program);
     let mut merged = merged.into_iter().peekable();
     for chunk in program.chunks.keys() {
         add_entries(program, threaded, &entered, chunk, &mut merged);
@@ -188,16 +185,8 @@ fn crossed_into(program: &Program) -> EntitySet<Block> {
     crossed
 }
 
-/// Adds the headers of loops that a jump with a static target closes, even one that isn't compiled:
-/// then the frame that comes by it is interpreted.
-fn add_loop_headers(program: &Program, entered: &mut EntitySet<Block>) {
-    for (head, _) in loops(program) {
-        entered.insert(Block::new(head));
-    }
-}
-
 /// Adds the entry points of a chunk: where computed jumps may lead, where frames begin and resume,
-/// and the blocks in `entered`: what another chunk leads to, and loops. After each block's come
+/// and the blocks in `entered`: what another chunk leads to. After each block's come
 /// those of the blocks merged into it, which are taken from `merged`; a block that one of these
 /// leads to has its own too.
 fn add_entries(
@@ -239,7 +228,6 @@ fn add_entry(program: &mut Program, flow: &ControlFlow, block: Block, goal: Bloc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analyze;
 
     const BLOCKS: usize = 4;
 
@@ -302,18 +290,5 @@ mod tests {
                 }
             }
         }
-    }
-    #[test]
-    fn loops_are_entered_where_a_jump_closes_them() {
-        // A loop from pc 2, which a branch at pc 6 closes, and after it a block that nothing but
-        // a jump ahead leads to.
-        let code = alloy_primitives::hex!("3450 5b5a600257 600b56 00 5b00");
-        let entered_at = |enter_loops| {
-            let options = PassOptions { enter_loops, verify: true, ..PassOptions::default() };
-            let program = analyze(&code, &options).expect("short code");
-            program.entries.values().map(|entry| entry.pc).collect::<Vec<_>>()
-        };
-        assert_eq!(entered_at(false), [0]);
-        assert_eq!(entered_at(true), [0, 2]);
     }
 }

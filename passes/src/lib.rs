@@ -61,9 +61,6 @@ pub struct PassOptions {
     pub thread_limits: ThreadLimits,
     /// Compile what is unlikely to run too.
     pub compile_all: bool,
-    /// Headers of loops have entry points, so that a frame which is interpreted can enter the loop
-    /// that it is in.
-    pub enter_loops: bool,
     /// Verify the program after each pass.
     pub verify: bool,
     /// Passes to leave out.
@@ -81,7 +78,6 @@ impl Default for PassOptions {
             one_block_per_chunk: false,
             thread_limits: ThreadLimits::default(),
             compile_all: false,
-            enter_loops: false,
             verify: false,
             skip: PassSet::NONE,
             foreign: OpcodeSet::ZERO,

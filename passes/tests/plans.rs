@@ -43,7 +43,6 @@ fn random_programs() {
             chunk_limit: [20, 100, 500][random.below(3)],
             one_block_per_chunk: random.below(16) == 0,
             compile_all: random.below(2) == 0,
-            enter_loops: random.below(4) == 0,
             thread_limits: ThreadLimits::default(),
             skip,
             ..PassOptions::default()

@@ -329,7 +329,6 @@ fn check_all(seed: u64, count: u64, make: impl Fn(&mut Random) -> Vec<u8>) {
                     ThreadLimits::MOVE_ONLY,
                     ThreadLimits::default(),
                 ][random.below(3)],
-                enter_loops: random.below(2) == 1,
                 verify: true,
                 skip: PassSet::NONE,
                 foreign: foreign(&mut random),

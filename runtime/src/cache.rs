@@ -336,16 +336,6 @@ impl ProgramCache {
         self.residents.pass(LOOKED_AT);
     }
 
-    /// Notes that a program has grown; whether it is resident.
-    pub(crate) fn note_growth(&self, program: &Arc<CompiledProgram>) -> bool {
-        let resident = self.programs.get(&program.key);
-        let resident = resident.filter(|resident| Arc::ptr_eq(&resident.program, program));
-        resident.is_some_and(|resident| {
-            self.residents.resize(resident.seat, || program.bytes());
-            true
-        })
-    }
-
     /// The programs whose last use hasn't moved for `idle`, as of a sweep at `now`.
     pub(crate) fn unused_for(&self, idle: Duration, now: Duration) -> Vec<Candidate> {
         let now_ms = now.as_millis() as u64;

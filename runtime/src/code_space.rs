@@ -17,7 +17,7 @@ use crate::{
     source::Source,
 };
 use cranevm_codegen::{
-    CompileError, CompiledChunk, CompiledCode, NativeProgram,
+    CompileError, CompiledCode, NativeProgram,
     code_memory::{CodeMemoryError, CodeRegion},
 };
 use std::sync::{
@@ -107,15 +107,6 @@ impl CodeSpace {
     ) -> Result<CompiledProgram, CompileFailure> {
         let native = NativeProgram::load(compiled, &self.region()?)?;
         Ok(CompiledProgram::of_artifact((key, class), native, Arc::clone(&self.holdings)))
-    }
-
-    /// Places another chunk of a program in memory.
-    pub(crate) fn publish(
-        &self,
-        program: &CompiledProgram,
-        chunk: &CompiledChunk,
-    ) -> Result<(), CompileFailure> {
-        Ok(program.publish(chunk, &self.region()?)?)
     }
 
     /// Bytes of executable memory that programs take, wherever they are: what each takes, in sum.

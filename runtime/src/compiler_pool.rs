@@ -20,7 +20,7 @@ use crate::{
 use alloy_primitives::Bytes;
 use cranevm_codegen::{
     Analysed, Assembler, Chunk, CompileError, CompiledChunk, CompiledCode, Compiler,
-    CompilerOptions, OptimizationLevel, Stencils, artifact::Identity,
+    CompilerOptions, OptimizationLevel, artifact::Identity,
 };
 #[cfg(test)]
 use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
@@ -80,11 +80,7 @@ impl CompilerPool {
         recycle_threshold: usize,
         reserve_bytes: usize,
     ) -> Self {
-        let baseline = CompilerOptions {
-            opt_level: OptimizationLevel::None,
-            stencils: Stencils::ByLength,
-            ..options
-        };
+        let baseline = CompilerOptions { opt_level: OptimizationLevel::None, ..options };
         let complete = CompilerOptions { compile_all: true, ..options };
         let level = |options| Level { options, idle: Mutex::default() };
         Self {

@@ -93,26 +93,6 @@ impl CompileService {
         }
     }
 
-    /// Notes that a program has grown.
-    ///
-    /// # Errors
-    /// If it alone is beyond the budget by now. It isn't resident any more then.
-    pub(crate) fn note_growth(&self, program: &Arc<CompiledProgram>) -> Result<(), CompileFailure> {
-        if !self.cache.note_growth(program) {
-            return Ok(());
-        }
-        let size = self.check_size(program);
-        match size {
-            Ok(()) => self.keep_within_budget(program),
-            Err(_) => {
-                let mut evicted = Evicted::default();
-                self.evict(&Candidate::of(program), &mut evicted);
-                self.tell(evicted, "size");
-            }
-        }
-        size
-    }
-
     /// Whether the budget has room for a program.
     ///
     /// # Errors
@@ -286,14 +266,11 @@ struct Evicted {
 mod tests {
     use super::*;
     use crate::{
-        compiler_pool::CompilerPool,
-        config::{CompilationKind, RuntimeConfig},
-        lookup::LookupRequest,
-        submission::Origin,
-        tuning::RuntimeTuning,
+        compiler_pool::CompilerPool, config::RuntimeConfig, lookup::LookupRequest,
+        submission::Origin, tuning::RuntimeTuning,
     };
     use alloy_primitives::Bytes;
-    use cranevm_codegen::{CompilerOptions, OptimizationLevel};
+    use cranevm_codegen::CompilerOptions;
     use revm::{bytecode::opcode::*, primitives::hardfork::SpecId};
     use std::{
         sync::{
@@ -429,7 +406,6 @@ mod tests {
                 let generation = service.cache.generation();
                 match random % 16 {
                     0 => drop(service.cache.remove(&program.key)),
-                    1 => service.note_growth(program).unwrap(),
                     2 => drop(service.cache.replace(
                         &Arc::downgrade(program),
                         program,
@@ -450,31 +426,6 @@ mod tests {
         });
         check_sums(&service, &programs.iter().map(|program| program.key).collect::<Vec<_>>());
         assert!(service.cache.residents.bytes() <= 30 * page() as u64);
-    }
-
-    /// Its chunks come one by one, and then better code takes its place, if that is wanted.
-    #[test]
-    fn what_grows_is_within_the_budget() {
-        // At a baseline level contracts come chunk by chunk.
-        let opt_level = OptimizationLevel::None;
-        let (code, options) = (long_code(), CompilerOptions { opt_level, ..Default::default() });
-        let compile = |budget| {
-            let service = service(CompilerPool::new(options, 0, 1 << 24), budget);
-            assert!(service.submit(key(&code), code.clone(), Origin::Explicit, None));
-            assert!(service.ledger.pending.wait_none(later()));
-            check_sums(&service, &[key(&code)]);
-            service
-        };
-        let start = CompilerPool::new(options, 0, 1 << 24).started(&code, SpecId::CANCUN).0.bytes();
-        let free = compile(0);
-        assert!(free.cache.residents.bytes() > start);
-        free.shut_down();
-        // Room for its start alone.
-        let full = compile(start as usize);
-        assert_eq!((full.cache.len(), full.ledger.counters.evictions.get()), (0, 1));
-        let failure = full.failure(CompilationKind::Jit, &key(&code)).unwrap();
-        assert!(failure.is_beyond_budget(), "{failure}");
-        full.shut_down();
     }
 
     #[test]

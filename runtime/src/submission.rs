@@ -296,7 +296,7 @@ mod tests {
         assert!(upgrade(&service, 0));
         let freed = service.compilers.program(key(1), &code(1)).unwrap();
         let program = service.cache.get(&key(0)).unwrap();
-        program.note_shortage(service.compilers.space.releases());
+        program.note_upgrade_shortage(service.compilers.space.releases());
         drop(freed);
         service.find_lacking();
         assert!(program.entry().is_current());

@@ -51,7 +51,7 @@ fn backend(dump_dir: &Path, level: OptimizationLevel) -> JitBackend {
 #[test]
 fn a_compilation_is_dumped_under_fork_and_hash() {
     let folder = Folder::new("dumped");
-    for level in [OptimizationLevel::None, OptimizationLevel::Default] {
+    for level in [OptimizationLevel::Default, OptimizationLevel::Aggressive] {
         let request = request(&summing());
         let place = folder.0.join(format!("{SPEC:?}")).join(request.key.code_hash.to_string());
         backend(&folder.0, level).compile_jit_sync(request).unwrap();
@@ -72,6 +72,23 @@ fn a_compilation_is_dumped_under_fork_and_hash() {
         assert!(text("graph.svg").trim_end().ends_with("</svg>"));
         assert!(text("timings.txt").contains(&format!("{level:?}")));
     }
+}
+
+/// Of stencils there is no IR.
+#[test]
+fn a_compilation_of_stencils_is_dumped() {
+    let folder = Folder::new("dumped-stencils");
+    let request = request(&summing());
+    let place = folder.0.join(format!("{SPEC:?}")).join(request.key.code_hash.to_string());
+    backend(&folder.0, OptimizationLevel::None).compile_jit_sync(request).unwrap();
+    let mut names: Vec<String> = fs::read_dir(&place)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["bytecode.bin", "bytecode.txt", "code.asm", "timings.txt"]);
+    let code = fs::read_to_string(place.join("code.asm")).unwrap();
+    assert!(code.contains("; pc 0x0004 JUMPDEST\n"), "{code}");
 }
 
 #[test]
@@ -109,11 +126,11 @@ fn code_that_is_refused_leaves_the_reason() {
 #[test]
 fn files_of_large_code_are_bounded() {
     let folder = Folder::new("large");
-    // Each computed branch is a block; the machine code's text alone would be some 20 MiB.
-    let code = vec![0x57; 24 * 1024];
+    // CALLDATASIZE, and its square again and again: the IR's text alone would be some 10 MiB.
+    let code = [&[0x36][..], &[0x80, 0x02].repeat(12 * 1024 - 1)].concat();
     let request = request(&code);
     let place = folder.0.join(format!("{SPEC:?}")).join(request.key.code_hash.to_string());
-    backend(&folder.0, OptimizationLevel::None).compile_jit_sync(request).unwrap();
+    backend(&folder.0, OptimizationLevel::Default).compile_jit_sync(request).unwrap();
     let mut cut_off = 0;
     for name in FILES {
         let contents = fs::read(place.join(name)).unwrap();

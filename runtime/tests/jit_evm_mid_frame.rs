@@ -39,11 +39,11 @@ fn long_call() -> TxEnv {
 }
 
 /// Counts down from 20,000. Each round jumps to a JUMPDEST whose offset is pushed nowhere, which
-/// native code leaves to the interpreter, and back to the loop's header.
+/// native code leaves to the interpreter, and back to the loop's header by an offset on the stack.
 fn leaving_each_round() -> Vec<u8> {
-    let mut code = vec![PUSH2, 0x4e, 0x20];
-    code.extend([JUMPDEST, PUSH1, 9, CALLDATASIZE, ISZERO, ADD, JUMP]); // 3
-    code.extend([JUMPDEST, PUSH1, 1, SWAP1, SUB, DUP1, PUSH1, 3, JUMPI]); // 10
+    let mut code = vec![PUSH1, 5, PUSH2, 0x4e, 0x20];
+    code.extend([JUMPDEST, PUSH1, 11, CALLDATASIZE, ISZERO, ADD, JUMP]); // 5
+    code.extend([JUMPDEST, PUSH1, 1, SWAP1, SUB, DUP1, DUP3, JUMPI]); // 12
     code.extend([GAS, PUSH0, MSTORE, PUSH1, 32, PUSH0, RETURN]);
     code
 }
@@ -54,7 +54,7 @@ fn a_frame_that_was_handed_over_comes_back() {
     let contracts = [(TARGET, &code[..])];
     let expected = evm(database(&contracts), SPEC).transact(long_call()).unwrap();
     assert!(expected.result.is_success());
-    let backend = backend();
+    let backend = JitBackend::new(RuntimeConfig { enabled: true, ..Default::default() }).unwrap();
     backend.compile_jit_sync(request(&code)).unwrap();
     let mut jit = JitEvm::new(evm(database(&contracts), SPEC), backend.clone());
     assert_eq!(jit.transact(long_call()).unwrap(), expected);

@@ -17,7 +17,6 @@ use cranevm::{
 };
 use cranevm_cli::emulate::EmulatedMachine;
 pub use cranevm_cli::engine::NativeSettings;
-use cranevm_codegen::Stencils;
 use revm::{
     Context, MainBuilder, MainnetEvm,
     context::{BlockEnv, CfgEnv, Journal, TxEnv},
@@ -55,9 +54,6 @@ impl Engine {
     /// If the backend can't be made.
     pub fn native(mut settings: NativeSettings) -> Self {
         settings.chaos = settings.chaos.map(chaos::reseeded);
-        if are_stencils_asked_for() {
-            settings.stencils = Stencils::ByLength;
-        }
         let settings = emulated_machine().map_or(settings, |machine| settings.on(machine));
         Self::with_backend(settings, settings.backend(true))
     }
@@ -146,12 +142,6 @@ impl Engine {
             backend.clear_resident();
         }
     }
-}
-
-/// Whether contracts are put together from stencils, whatever an engine's settings:
-/// `CRANEVM_STENCILS` is set.
-pub fn are_stencils_asked_for() -> bool {
-    std::env::var_os("CRANEVM_STENCILS").is_some()
 }
 
 /// The machine that compiled code is for, if it is emulated: `CRANEVM_ENGINE`, which is `aarch64`,

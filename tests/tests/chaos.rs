@@ -78,11 +78,10 @@ fn settings() -> Vec<NativeSettings> {
     let disturbed = |settings: NativeSettings| settings.chaotic(seed);
     [
         NativeSettings::OPTIMISED,
-        NativeSettings::BASELINE,
         NativeSettings::AGGRESSIVE,
         NativeSettings::OPTIMISED.asserting(),
         NativeSettings::OPTIMISED.likely(),
-        NativeSettings::ONE_BLOCK.optimised(),
+        NativeSettings::ONE_BLOCK,
     ]
     .map(disturbed)
     .to_vec()

@@ -77,7 +77,7 @@ fn every_contract_runs_as_interpreted() {
     let Some(path) = fixtures::find("deployed contracts", file) else { return };
     let contracts = fixtures::contracts(&path).expect("a list of contracts");
     assert!(!contracts.is_empty(), "{file} has no contract");
-    let settings = [NativeSettings::BASELINE, NativeSettings::OPTIMISED, NativeSettings::STENCILS];
+    let settings = [NativeSettings::BASELINE, NativeSettings::OPTIMISED];
     let checkers = parallel::for_each(
         contracts.len(),
         || Checker::of(settings),

@@ -27,10 +27,9 @@ fn checker() -> Checker {
     Checker::of([
         NativeSettings::BASELINE,
         NativeSettings::OPTIMISED,
-        NativeSettings::STENCILS,
         NativeSettings::OPTIMISED.likely(),
         NativeSettings::OPTIMISED.as_artifacts(),
-        NativeSettings::ONE_BLOCK.optimised(),
+        NativeSettings::ONE_BLOCK,
         NativeSettings::hand_over(0),
         NativeSettings::hand_over(1).optimised(),
     ])
@@ -141,7 +140,7 @@ fn memory_that_no_gas_buys_is_out_of_gas() {
     ];
     let of_an_operand = Assembly::new().op(PUSH0).op(CALLDATALOAD).op(MLOAD).op(STOP).code();
     let programs = programs.into_iter().chain([of_an_operand]);
-    let settings = [NativeSettings::BASELINE, NativeSettings::OPTIMISED, NativeSettings::STENCILS];
+    let settings = [NativeSettings::BASELINE, NativeSettings::OPTIMISED];
     let engines = settings.map(Engine::native);
     for code in programs {
         let mut case = Case::new(SpecId::OSAKA, code).data(end.to_be_bytes::<32>());

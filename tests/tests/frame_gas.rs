@@ -87,9 +87,8 @@ fn all_frames_and_all_gas_are_counted_once() {
     let settings = [
         NativeSettings::BASELINE,
         NativeSettings::OPTIMISED,
-        NativeSettings::STENCILS,
         NativeSettings::OPTIMISED.likely(),
-        NativeSettings::BASELINE.starting(),
+        NativeSettings::OPTIMISED.starting(),
         NativeSettings::hand_over(1),
     ];
     let native: Vec<(u64, u64)> = parallel::for_each(

@@ -29,9 +29,7 @@ fn checker() -> Checker {
     Checker::of([
         NativeSettings::BASELINE,
         NativeSettings::OPTIMISED,
-        NativeSettings::STENCILS,
         NativeSettings::ONE_BLOCK,
-        NativeSettings::ONE_BLOCK.optimised(),
         NativeSettings::hand_over(1).optimised(),
         NativeSettings::hand_over(3).optimised(),
     ])

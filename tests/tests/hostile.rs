@@ -20,12 +20,7 @@ const CODE_LIMIT: usize = 24 * 1024;
 
 fn quick() -> Checker {
     let hand_over = NativeSettings::hand_over(1).optimised();
-    Checker::of([
-        NativeSettings::BASELINE,
-        NativeSettings::OPTIMISED,
-        NativeSettings::STENCILS,
-        hand_over,
-    ])
+    Checker::of([NativeSettings::BASELINE, NativeSettings::OPTIMISED, hand_over])
 }
 
 fn check_each(codes: Vec<Vec<u8>>, make: impl Fn() -> Checker + Sync) {

@@ -7,7 +7,7 @@
 //! are constants here, which are compared with the contract where the data is present.
 
 use cranevm_cli::Contract;
-use cranevm_codegen::{CompileError, Compiler, CompilerOptions, OptimizationLevel, Stencils};
+use cranevm_codegen::{CompileError, Compiler, CompilerOptions, OptimizationLevel};
 use cranevm_passes::AnalysisError;
 use cranevm_tests::{
     fixtures,
@@ -32,28 +32,12 @@ struct Work {
     entries: f64,
 }
 
-/// What is allowed of each, for the baseline and the optimising levels.
-struct Budget {
-    level: OptimizationLevel,
-    /// Seaport's work.
-    seaport: Work,
-    /// Lengths in bytes at which hostile code is compared with itself.
-    lengths: [usize; 2],
-}
+/// Seaport's work, where Cranelift compiles it.
+const SEAPORT: Work = Work { clif: 3.3, code: 18.6, blocks: 0.061, entries: 0.045 };
 
-const BUDGETS: [Budget; 2] = [
-    Budget {
-        level: OptimizationLevel::None,
-        seaport: Work { clif: 3.2, code: 35.0, blocks: 0.061, entries: 0.045 },
-        lengths: [24 * KIB, 128 * KIB],
-    },
-    Budget {
-        level: OptimizationLevel::Default,
-        seaport: Work { clif: 3.3, code: 18.6, blocks: 0.061, entries: 0.045 },
-        // Its register allocator takes too long for tests of more.
-        lengths: [6 * KIB, 24 * KIB],
-    },
-];
+/// Lengths in bytes at which hostile code is compared with itself. The register allocator takes too
+/// long for tests of more.
+const LENGTHS: [usize; 2] = [6 * KIB, 24 * KIB];
 
 /// Most work of hostile code, as a multiple of seaport's.
 const MAX_RATIO: f64 = 5.0;
@@ -82,9 +66,8 @@ impl Work {
         }
     }
 
-    fn compiler(level: OptimizationLevel, compile_all: bool) -> Compiler {
-        let options =
-            CompilerOptions { opt_level: level, compile_all, ..CompilerOptions::default() };
+    fn compiler(compile_all: bool) -> Compiler {
+        let options = CompilerOptions { compile_all, ..CompilerOptions::default() };
         Compiler::new(options).expect("a compiler for this machine")
     }
 
@@ -96,47 +79,41 @@ impl Work {
 
 /// Compares hostile code, all of it compiled, with seaport and with itself at another length.
 /// Returns a line of the report and, of the longer code, the largest multiple of seaport's work.
-fn check(hostile: &Hostile, budget: &Budget) -> (f64, String) {
-    let mut compiler = Work::compiler(budget.level, true);
+fn check(hostile: &Hostile) -> (f64, String) {
+    let mut compiler = Work::compiler(true);
     let name = hostile.name;
-    let [short, long] = budget.lengths.map(|len| Work::of(&mut compiler, &(hostile.code)(len)));
+    let [short, long] = LENGTHS.map(|len| Work::of(&mut compiler, &(hostile.code)(len)));
     let short = short.expect("few entry points");
-    let worst = |work: &Work| work.ratios(&budget.seaport).map(|(_, ratio)| ratio);
+    let worst = |work: &Work| work.ratios(&SEAPORT).map(|(_, ratio)| ratio);
     let largest = worst(long.as_ref().unwrap_or(&short)).into_iter().fold(0.0, f64::max);
     for work in [Some(&short), long.as_ref()].into_iter().flatten() {
-        for (what, ratio) in work.ratios(&budget.seaport) {
-            assert!(ratio <= MAX_RATIO, "{name}, {:?}: {what} {ratio:.1} x", budget.level);
+        for (what, ratio) in work.ratios(&SEAPORT) {
+            assert!(ratio <= MAX_RATIO, "{name}: {what} {ratio:.1} x");
         }
         // A block has at least a byte, and is a clone of one of at most as many.
         assert!(work.blocks <= 2.0 && work.entries <= 1.01, "{name}: {work:?}");
     }
     if let Some(long) = long {
-        let growths = long.ratios(&short).into_iter().zip(short.ratios(&budget.seaport));
+        let growths = long.ratios(&short).into_iter().zip(short.ratios(&SEAPORT));
         for ((what, growth), (_, ratio)) in growths {
             let is_harmless = ratio * growth <= HARMLESS;
             assert!(
                 growth <= MAX_GROWTH || is_harmless,
-                "{name}, {:?}: {what} grows {growth:.2} x, from {short:.2?} to {long:.2?}",
-                budget.level
+                "{name}: {what} grows {growth:.2} x, from {short:.2?} to {long:.2?}"
             );
         }
     }
-    (largest, format!("{largest:5.1} x {name}, {:?}: {short:.1?}", budget.level))
+    (largest, format!("{largest:5.1} x {name}: {short:.1?}"))
 }
 
 #[test]
 fn hostile_code_makes_bounded_work() {
-    let jobs: Vec<(&Hostile, &Budget)> = BUDGETS
-        .iter()
-        .flat_map(|budget| ALL.iter().map(move |hostile| (hostile, budget)))
-        .collect();
     let report = Mutex::new(Vec::new());
     parallel::for_each(
-        jobs.len(),
+        ALL.len(),
         || (),
         |(), job| {
-            let (hostile, budget) = jobs[job];
-            let line = check(hostile, budget);
+            let line = check(&ALL[job]);
             report.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         },
     );
@@ -149,12 +126,11 @@ fn hostile_code_makes_bounded_work() {
 #[test]
 fn every_opcode_repeated_makes_bounded_work() {
     const LEN: usize = 4 * KIB;
-    let budget = &BUDGETS[0];
     let report = Mutex::new(Vec::new());
-    let new_compiler = || Work::compiler(budget.level, true);
+    let new_compiler = || Work::compiler(true);
     parallel::for_each(256, new_compiler, |compiler, byte| {
         let Some(work) = Work::of(compiler, &[byte as u8; LEN]) else { return };
-        for (what, ratio) in work.ratios(&budget.seaport) {
+        for (what, ratio) in work.ratios(&SEAPORT) {
             assert!(ratio <= MAX_RATIO, "{byte:#04x}: {what} {ratio:.1} x");
             let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
             report.push((ratio, format!("{ratio:5.1} x {byte:#04x} {what}")));
@@ -171,21 +147,17 @@ fn every_opcode_repeated_makes_bounded_work() {
 fn the_budget_is_seaports() {
     let Some(path) = fixtures::find("the_budget_is_seaports", "bench/seaport.json") else { return };
     let seaport = Contract::read(&path).expect("a fixture");
-    for budget in &BUDGETS {
-        let mut compiler = Work::compiler(budget.level, false);
-        let work = Work::of(&mut compiler, &seaport.code).expect("seaport isn't refused");
-        println!("{:?}: {work:?}", budget.level);
-        let Work { clif, code, blocks, entries } = work;
-        let constants = &budget.seaport;
-        for (what, found, constant) in [
-            ("CLIF", clif, constants.clif),
-            ("code", code, constants.code),
-            ("blocks", blocks, constants.blocks),
-            ("entries", entries, constants.entries),
-        ] {
-            let range = 0.8 * constant..=1.25 * constant;
-            assert!(range.contains(&found), "{what}, {:?}: {found:.3}", budget.level);
-        }
+    let work = Work::of(&mut Work::compiler(false), &seaport.code).expect("seaport isn't refused");
+    println!("{work:?}");
+    let Work { clif, code, blocks, entries } = work;
+    for (what, found, constant) in [
+        ("CLIF", clif, SEAPORT.clif),
+        ("code", code, SEAPORT.code),
+        ("blocks", blocks, SEAPORT.blocks),
+        ("entries", entries, SEAPORT.entries),
+    ] {
+        let range = 0.8 * constant..=1.25 * constant;
+        assert!(range.contains(&found), "{what}: {found:.3}");
     }
 }
 
@@ -196,7 +168,8 @@ const MAX_STENCIL_BYTES: f64 = 60.0;
 /// bytes that it makes, and in proportion to the length.
 #[test]
 fn hostile_code_of_stencils_is_bounded_and_linear() {
-    let options = CompilerOptions { stencils: Stencils::ByLength, ..CompilerOptions::default() };
+    let options =
+        CompilerOptions { opt_level: OptimizationLevel::None, ..CompilerOptions::default() };
     let mut compiler = Compiler::new(options).expect("a compiler for this machine");
     for hostile in ALL {
         let lengths = [12_288, 24_576];

@@ -61,8 +61,6 @@ enum EngineArg {
     /// Native code, compiled in this process
     #[default]
     Native,
-    /// Native code of stencils
-    Stencils,
     /// Native code, compiled in a helper process
     Helper,
     /// Code for aarch64 in an emulator, if the program was built with the feature `emulate`
@@ -73,7 +71,6 @@ impl EngineArg {
     const fn engine(self) -> Engine {
         match self {
             Self::Native => Engine::Native,
-            Self::Stencils => Engine::Stencils,
             Self::Helper => Engine::Helper,
             Self::Aarch64 => Engine::Aarch64,
         }

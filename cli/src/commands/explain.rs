@@ -93,6 +93,10 @@ impl Command {
                 CommandError::Failed(format!("{}: can't be written: {error}", folder.display()))
             });
         }
+        if !options.opt_level.optimises() {
+            let problem = "code of stencils has no IR to show; --dump writes its machine code";
+            return Err(InputError::new("--opt", problem).into());
+        }
         let program =
             compiler.analyze(&contract.code, self.spec).map_err(|error| failed(&error))?;
         let blocks = self.blocks(&program)?;

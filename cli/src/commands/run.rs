@@ -57,8 +57,6 @@ enum EngineArg {
     Interpreter,
     /// Native code
     Native,
-    /// Native code of stencils
-    Stencils,
     /// Native code, compiled in a helper process
     Helper,
     /// Code for aarch64 in an emulator, if the program was built with the feature `emulate`
@@ -82,7 +80,6 @@ impl Command {
             None => &[Engine::Interpreter, Engine::Native],
             Some(EngineArg::Interpreter) => &[Engine::Interpreter],
             Some(EngineArg::Native) => &[Engine::Native],
-            Some(EngineArg::Stencils) => &[Engine::Stencils],
             Some(EngineArg::Helper) => &[Engine::Helper],
             Some(EngineArg::Aarch64) => &[Engine::Aarch64],
         };

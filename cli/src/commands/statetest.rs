@@ -48,8 +48,6 @@ enum EngineArg {
     /// Native code
     #[default]
     Native,
-    /// Native code of stencils
-    Stencils,
     /// Native code, compiled in helper processes
     Helper,
     /// Native code, compiled to artifacts and loaded from these
@@ -67,7 +65,6 @@ impl EngineArg {
         match self {
             Self::Interpreter => vec![Engine::Interpreter],
             Self::Native => vec![Engine::Native],
-            Self::Stencils => vec![Engine::Stencils],
             Self::Helper => vec![Engine::Helper],
             Self::Artifact => vec![Engine::Artifact],
             Self::Aarch64 => vec![Engine::Aarch64],

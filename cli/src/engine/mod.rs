@@ -10,7 +10,6 @@ mod store;
 use crate::emulate::EmulatedMachine;
 use alloy_primitives::Bytes;
 use cranevm::{OptimizationLevel, revm_evm::JitEvm, runtime::JitBackend};
-use cranevm_codegen::Stencils;
 use revm::{
     Context, Database, DatabaseCommit, ExecuteCommitEvm, ExecuteEvm, MainBuilder, MainContext,
     MainnetEvm,
@@ -31,8 +30,6 @@ pub enum Engine {
     Interpreter,
     /// Native code, every contract compiled at its first call.
     Native,
-    /// Native code of stencils, every contract whole at its first call.
-    Stencils,
     /// Native code, compiled in helper processes.
     Helper,
     /// Native code, compiled to artifacts and loaded from these.
@@ -66,7 +63,6 @@ impl fmt::Display for Engine {
         match self {
             Self::Interpreter => f.write_str("interpreter"),
             Self::Native => f.write_str("native"),
-            Self::Stencils => f.write_str("native, of stencils"),
             Self::Helper => f.write_str("native, compiled in helpers"),
             Self::Artifact => f.write_str("native, from artifacts"),
             Self::OneBlockPerChunk => f.write_str("native, one block per chunk"),
@@ -130,7 +126,6 @@ impl EngineRunner {
         let settings = match engine {
             Engine::Interpreter => return Ok(Self::interpreter()),
             Engine::Native => settings.likely(),
-            Engine::Stencils => NativeSettings { stencils: Stencils::ByLength, ..settings },
             Engine::Helper => settings.likely().in_helpers(),
             Engine::Artifact => settings.as_artifacts(),
             Engine::Chaos(seed) => settings.chaotic(seed),

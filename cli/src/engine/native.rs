@@ -18,7 +18,7 @@ use std::{fmt, sync::Arc, time::Duration};
 pub struct NativeSettings {
     /// How much work goes into the code.
     pub opt_level: OptimizationLevel,
-    /// Contracts are put together from stencils.
+    /// How stencils are put together, at the baseline.
     pub stencils: Stencils,
     /// Each basic block is a chunk of its own.
     pub one_block_per_chunk: bool,
@@ -56,10 +56,10 @@ pub const CHAOS_SEED: u64 = 1;
 const SMALL_LIMIT: WorkLimit = WorkLimit { contract: 80, per_byte: 1 };
 
 impl NativeSettings {
-    /// The baseline.
+    /// The baseline, of stencils.
     pub const BASELINE: Self = Self {
         opt_level: OptimizationLevel::None,
-        stencils: Stencils::None,
+        stencils: Stencils::ByLength,
         one_block_per_chunk: false,
         force_hand_over: None,
         compile_all: true,
@@ -72,9 +72,6 @@ impl NativeSettings {
         emulated: None,
     };
 
-    /// Put together from stencils.
-    pub const STENCILS: Self = Self { stencils: Stencils::ByLength, ..Self::BASELINE };
-
     /// The default optimisation level.
     pub const OPTIMISED: Self = Self { opt_level: OptimizationLevel::Default, ..Self::BASELINE };
 
@@ -82,8 +79,8 @@ impl NativeSettings {
     pub const AGGRESSIVE: Self =
         Self { opt_level: OptimizationLevel::Aggressive, ..Self::BASELINE };
 
-    /// Every edge of the control-flow graph is a jump between chunks; baseline.
-    pub const ONE_BLOCK: Self = Self { one_block_per_chunk: true, ..Self::BASELINE };
+    /// Every edge of the control-flow graph is a jump between chunks; default level.
+    pub const ONE_BLOCK: Self = Self { one_block_per_chunk: true, ..Self::OPTIMISED };
 
     /// At most `blocks` basic blocks run natively before the interpreter takes over; baseline.
     pub const fn hand_over(blocks: u32) -> Self {
@@ -147,20 +144,13 @@ impl NativeSettings {
         let optimised = [0, 1, 2, 3, 8].map(|blocks| Self::hand_over(blocks).optimised());
         [Self::BASELINE, Self::OPTIMISED, Self::AGGRESSIVE]
             .into_iter()
-            .chain([Self::ONE_BLOCK, Self::ONE_BLOCK.optimised()])
-            .chain([Self::BASELINE.likely(), Self::OPTIMISED.likely()])
-            .chain([Self::BASELINE.starting(), Self::OPTIMISED.starting()])
+            .chain([Self::ONE_BLOCK, Self::OPTIMISED.likely(), Self::OPTIMISED.starting()])
             .chain([Self::BASELINE.asserting(), Self::OPTIMISED.asserting()])
-            .chain([Self::BASELINE.chaotic(CHAOS_SEED), Self::OPTIMISED.chaotic(CHAOS_SEED)])
+            .chain([Self::OPTIMISED.chaotic(CHAOS_SEED)])
             .chain([Self::BASELINE.as_artifacts(), Self::OPTIMISED.as_artifacts()])
             .chain(baseline)
             .chain(optimised)
-            .chain([Self::STENCILS, Self::STENCILS.asserting(), Self::STENCILS.as_artifacts()])
             .chain([Stencils::Copied, Stencils::Called].map(Self::of_stencils))
-            .chain(
-                (0..=2)
-                    .map(|blocks| Self { stencils: Stencils::ByLength, ..Self::hand_over(blocks) }),
-            )
             .chain(PassSet::ALL.iter().map(Self::without))
             .collect()
     }
@@ -250,7 +240,6 @@ impl fmt::Display for NativeSettings {
         }
         write!(f, "-{}", format!("{:?}", self.opt_level).to_lowercase())?;
         for (is_set, name) in [
-            (self.stencils == Stencils::ByLength, "stencils"),
             (self.stencils == Stencils::Copied, "stencils-copied"),
             (self.stencils == Stencils::Called, "stencils-called"),
             (self.one_block_per_chunk, "one-block-per-chunk"),

@@ -7,7 +7,6 @@ use cranevm::{
     OptimizationLevel,
     runtime::{JitBackend, RuntimeConfig, RuntimeTuning},
 };
-use cranevm_codegen::Stencils;
 use std::fmt;
 
 /// When contracts are compiled.
@@ -15,8 +14,6 @@ use std::fmt;
 pub enum Policy {
     /// All of them, at their first call, by the thread that calls.
     Blocking,
-    /// The same, of stencils.
-    Stencils,
     /// Those that are called often or burn much gas, in the background, in tiers: as in a node.
     Background,
 }
@@ -44,12 +41,7 @@ impl NativeEngine {
             tuning: RuntimeTuning { jit_opt_level: self.opt_level, ..RuntimeTuning::default() },
             ..RuntimeConfig::default()
         };
-        match self.policy {
-            Policy::Stencils => JitBackend::with_compiler_options(config, |options| {
-                options.stencils = Stencils::ByLength
-            }),
-            Policy::Blocking | Policy::Background => JitBackend::new(config),
-        }
+        JitBackend::new(config)
     }
 
     /// Whether contracts are compiled beside the thread that executes.
@@ -63,7 +55,6 @@ impl fmt::Display for NativeEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.policy {
             Policy::Blocking => "native",
-            Policy::Stencils => return f.write_str("stencils"),
             Policy::Background => "defaults",
         })?;
         match self.opt_level {

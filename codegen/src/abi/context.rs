@@ -12,7 +12,7 @@ use revm_interpreter::{
     interpreter_types::MemoryTr,
 };
 use revm_primitives::U256;
-use std::{any::Any, marker::PhantomData, sync::atomic::AtomicPtr};
+use std::{any::Any, marker::PhantomData};
 
 /// The state of one compiled run.
 ///
@@ -46,7 +46,7 @@ pub struct EvmContext<'a> {
     /// Entry points by pc, in order: their ranks.
     pub(super) granules: *const Granule,
     /// Entry ordinal -> code address.
-    pub(crate) entry_table: *const AtomicPtr<u8>,
+    pub(crate) entry_table: *const *const u8,
     /// The builtins.
     pub(crate) builtins: *const BuiltinTable,
     /// Bytes of return data of the last call.

@@ -1,8 +1,6 @@
-//! A compiled contract in executable memory: its code, its tables, and the chunks that come later.
+//! A compiled contract in executable memory: its code and its tables, neither of which changes.
 //!
-//! A program runs as soon as the chunk it starts in is there. The entry points of absent chunks
-//! lead to a stub that hands over, and counts; [`NativeProgram::publish`] places a chunk and
-//! redirects its entry points, each by one atomic store, while frames run.
+//! The entry points of code that isn't there lead to a stub that hands over, and counts.
 
 use super::{
     emulation,
@@ -11,24 +9,20 @@ use super::{
     tables::{HEADER_BYTES, ProgramHeader, ProgramTables},
 };
 use crate::{
-    CompileError, CompiledChunk, CompiledCode, OpcodeSet,
+    CompileError, CompiledCode, OpcodeSet,
     code_memory::{CodeRegion, LoadedCode},
 };
 use revm_primitives::hardfork::SpecId;
 use std::{
     ptr::NonNull,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 /// A compiled contract in executable memory. Dropping it frees the code.
 #[derive(Debug)]
 pub struct NativeProgram {
     func: EvmCompilerFn,
-    /// As [`CompiledCode::id`].
-    id: u64,
     code: LoadedCode,
-    /// Chunks published later.
-    later: Mutex<Vec<LoadedCode>>,
     /// Owned: from a `Box`, to which the header in `code` points too.
     tables: NonNull<ProgramTables>,
 }
@@ -95,43 +89,11 @@ impl NativeProgram {
         let raw = unsafe {
             std::mem::transmute::<*const u8, RawEvmCompilerFn>(loaded.address(0).add(HEADER_BYTES))
         };
-        let later = Mutex::default();
-        Ok(Self { func: EvmCompilerFn::new(raw), id: code.id, code: loaded, later, tables })
+        Ok(Self { func: EvmCompilerFn::new(raw), code: loaded, tables })
     }
 
-    /// Places a chunk that was absent, and leads its entry points to it. Frames that run meanwhile
-    /// meet it the next time they come by.
-    ///
-    /// # Errors
-    /// When the chunk was compiled for another program, the region is exhausted or the system
-    /// refuses memory: the chunk stays absent.
-    pub fn publish(
-        &self,
-        compiled: &CompiledChunk,
-        region: &Arc<CodeRegion>,
-    ) -> Result<(), CompileError> {
-        compiled.check(self.id)?;
-        if compiled.code.is_empty() {
-            return Ok(());
-        }
-        let loaded = region.load(&[&compiled.code])?;
-        let address = loaded.address(0).cast_mut();
-        // Held from now on: the addresses below stay valid as long as the program.
-        self.later.lock().unwrap_or_else(PoisonError::into_inner).push(loaded);
-        let tables = self.tables();
-        let function = CompiledCode::function_of(compiled.chunk.as_u32() as usize);
-        for (entry, slot) in tables.entries.iter().zip(&tables.addresses) {
-            if entry.function == function {
-                // Compiled code reads the table without an order of its own: the code behind an
-                // address was complete, and visible to all processors, before it was stored.
-                slot.store(address, Ordering::Release);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a frame whose pc is this can go on natively now: there is an entry point, and its
-    /// chunk is there. If the chunk is absent, [`absent_hits`](Self::absent_hits) counts this.
+    /// Whether a frame whose pc is this can go on natively: there is an entry point, and its code
+    /// is there.
     #[inline]
     pub fn is_enterable(&self, pc: usize) -> bool {
         self.tables().is_enterable(pc)
@@ -148,16 +110,10 @@ impl NativeProgram {
         self.tables().hand_overs.load(Ordering::Relaxed)
     }
 
-    /// How often frames met a chunk that was absent.
-    pub fn absent_hits(&self, chunk: usize) -> u32 {
-        let function = CompiledCode::function_of(chunk) as usize;
-        self.tables().absent_hits.get(function).map_or(0, |hits| hits.load(Ordering::Relaxed))
-    }
-
     /// How often compiled code met a JUMPDEST that isn't compiled, for it was guessed not to be
     /// jumped to or is beyond the limit of work.
     pub fn wrong_guesses(&self) -> u32 {
-        self.tables().absent_hits[CompiledCode::ABSENT_STUB as usize].load(Ordering::Relaxed)
+        self.tables().absent_hits.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -190,8 +146,7 @@ impl NativeProgram {
 
     /// Bytes of executable memory taken.
     pub fn code_bytes(&self) -> usize {
-        let later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
-        self.code.len() + later.iter().map(LoadedCode::len).sum::<usize>()
+        self.code.len()
     }
 
     /// Bytes of tables held.

@@ -6,11 +6,11 @@
 //! leave in their midst, and for who asks about the program.
 
 use super::entry_index::{EntryIndex, Granule};
-use crate::{CompiledCode, OpcodeSet, compiled::CompiledEntry};
+use crate::{CompiledCode, OpcodeSet};
 use revm_primitives::hardfork::SpecId;
 use std::{
     ptr,
-    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 /// Bytes reserved for the header before the trampoline's first instruction.
@@ -22,7 +22,7 @@ pub(super) const HEADER_BYTES: usize = 64;
 pub(super) struct ProgramHeader {
     /// Of the [`ProgramTables`].
     tables: usize,
-    /// Of the code that a frame begins with, as when the program was loaded.
+    /// Of the code that a frame begins with.
     start: usize,
     /// Of what [`EntryIndex`] has by bytecode.
     granules: usize,
@@ -42,7 +42,7 @@ impl ProgramHeader {
     pub(super) fn new(tables: &ProgramTables) -> Self {
         Self {
             tables: ptr::from_ref(tables).addr(),
-            start: tables.addresses[0].load(Ordering::Relaxed).addr(),
+            start: tables.addresses[0].addr(),
             granules: tables.index.granules().addr(),
             ordinals: tables.index.ordinals().addr(),
             addresses: tables.addresses.as_ptr().addr(),
@@ -76,12 +76,12 @@ impl ProgramHeader {
     /// # Safety
     /// The program must be alive, and have such an entry point.
     #[inline(always)]
-    pub(super) unsafe fn address(&self, ordinal: u32) -> *const u8 {
+    pub(super) const unsafe fn address(&self, ordinal: u32) -> *const u8 {
         if ordinal == 0 {
             return ptr::with_exposed_provenance(self.start);
         }
         // SAFETY: the caller's promise: it is one of the program's addresses.
-        unsafe { &*self.addresses().add(ordinal as usize) }.load(Ordering::Relaxed)
+        unsafe { *self.addresses().add(ordinal as usize) }
     }
 
     pub(super) const fn granules(&self) -> *const Granule {
@@ -92,7 +92,7 @@ impl ProgramHeader {
         ptr::with_exposed_provenance(self.ordinals)
     }
 
-    pub(super) const fn addresses(&self) -> *const AtomicPtr<u8> {
+    pub(super) const fn addresses(&self) -> *const *const u8 {
         ptr::with_exposed_provenance(self.addresses)
     }
 
@@ -106,7 +106,7 @@ impl ProgramHeader {
 pub(super) struct ProgramTables {
     index: EntryIndex,
     /// Ordinal -> code address.
-    pub(super) addresses: Box<[AtomicPtr<u8>]>,
+    addresses: Box<[*const u8]>,
     /// Bytes of memory that there must be to enter elsewhere than at the start.
     initial_memory: u64,
     /// Runs that were handed over to the interpreter.
@@ -120,12 +120,12 @@ pub(super) struct ProgramTables {
     pub(super) force_hand_over: Option<u32>,
     /// Bytes of bytecode.
     pub(super) code_len: u32,
-    /// The address of entry points whose chunk isn't there.
+    /// The address of entry points whose code isn't there.
     absent_stub: *const u8,
-    /// By function: frames that met it absent.
-    pub(super) absent_hits: Box<[AtomicU32]>,
-    /// The entry points, if there are any whose code isn't there, or wasn't at first.
-    pub(super) entries: Box<[CompiledEntry]>,
+    /// Frames that met an entry point whose code isn't there.
+    pub(super) absent_hits: AtomicU32,
+    /// The pcs of entry points by ordinal, if there are any whose code isn't there.
+    pcs: Box<[u32]>,
 }
 
 impl ProgramTables {
@@ -136,12 +136,13 @@ impl ProgramTables {
         index: EntryIndex,
         address: impl Fn(usize) -> *const u8,
     ) -> Self {
+        let pcs = code.entries.iter().map(|entry| entry.pc);
         let addresses = code
             .entries
             .iter()
             .map(|entry| {
                 let function = address(entry.function as usize);
-                AtomicPtr::new(function.wrapping_add(entry.offset as usize).cast_mut())
+                function.wrapping_add(entry.offset as usize)
             })
             .collect();
         Self {
@@ -156,8 +157,8 @@ impl ProgramTables {
             force_hand_over: code.force_hand_over,
             code_len: code.code_len,
             absent_stub: address(CompiledCode::ABSENT_STUB as usize),
-            absent_hits: code.functions.iter().map(|_| AtomicU32::new(0)).collect(),
-            entries: if code.is_whole() { Box::default() } else { code.entries.clone().into() },
+            absent_hits: AtomicU32::new(0),
+            pcs: if code.is_whole() { Box::default() } else { pcs.collect() },
         }
     }
 
@@ -169,12 +170,6 @@ impl ProgramTables {
         self.addresses.as_ptr().expose_provenance();
     }
 
-    /// The ordinal of any entry point at this pc. The stack is in memory there.
-    #[inline]
-    fn any_ordinal(&self, pc: usize) -> Option<u32> {
-        if pc == 0 { Some(0) } else { self.index.ordinal_at(pc) }
-    }
-
     /// The ordinal of the entry point at which a frame with this pc, not 0, and so many bytes of
     /// memory, may be entered. Compiled code takes for granted that memory reaches as far as the
     /// contract's first block makes it. So a frame that hasn't executed that block (it left compiled
@@ -184,33 +179,19 @@ impl ProgramTables {
         if memory_len as u64 >= self.initial_memory { self.index.ordinal_at(pc) } else { None }
     }
 
-    /// Whether there is an entry point at this pc whose chunk is there. If there is a chunk and it
-    /// is absent, this counts as a visit. One that was left out isn't counted: whether it was
-    /// jumped to by a way that compiled code can't take is only known where compiled code meets it.
+    /// Whether there is an entry point at this pc whose code is there.
     pub(super) fn is_enterable(&self, pc: usize) -> bool {
-        let Some(ordinal) = self.any_ordinal(pc) else { return false };
+        let ordinal = if pc == 0 { Some(0) } else { self.index.ordinal_at(pc) };
         // Only the address itself is looked at: the code behind it is settled by entering.
-        let address = self.addresses[ordinal as usize].load(Ordering::Relaxed);
-        let is_absent = ptr::eq(address, self.absent_stub);
-        if is_absent
-            && let Some(entry) = self.entries.get(ordinal as usize)
-            && entry.function != CompiledCode::ABSENT_STUB
-        {
-            self.count_absent(entry);
-        }
-        !is_absent
+        ordinal.is_some_and(|ordinal| !ptr::eq(self.addresses[ordinal as usize], self.absent_stub))
     }
 
     /// Counts a frame that met an absent entry point; the pc where it goes on. `None` if nothing is
     /// absent there.
     pub(super) fn absent_pc(&self, ordinal: u64) -> Option<usize> {
-        let entry = self.entries.get(usize::try_from(ordinal).ok()?)?;
-        self.count_absent(entry);
-        Some(entry.pc as usize)
-    }
-
-    fn count_absent(&self, entry: &CompiledEntry) {
-        self.absent_hits[entry.function as usize].fetch_add(1, Ordering::Relaxed);
+        let pc = *self.pcs.get(usize::try_from(ordinal).ok()?)?;
+        self.absent_hits.fetch_add(1, Ordering::Relaxed);
+        Some(pc as usize)
     }
 
     pub(super) fn count_hand_over(&self) {
@@ -221,7 +202,6 @@ impl ProgramTables {
         size_of::<Self>()
             + self.index.bytes()
             + size_of_val(&*self.addresses)
-            + size_of_val(&*self.absent_hits)
-            + size_of_val(&*self.entries)
+            + size_of_val(&*self.pcs)
     }
 }

@@ -87,8 +87,8 @@ pub(super) fn describe_options(options: &CompilerOptions) -> String {
         // No code depends on it.
         predict_jumps: _,
         debug_assertions,
-        // The baseline then runs some of Cranelift's passes.
-        verify,
+        // No code depends on it.
+        verify: _,
         compile_all,
         work_limit,
         one_block_per_chunk,
@@ -104,7 +104,7 @@ pub(super) fn describe_options(options: &CompilerOptions) -> String {
     let skipped = skipped.iter().filter(|&pass| pass != PassSet::RESOLVE_JUMPS);
     let skipped = skipped.fold(PassSet::NONE, PassSet::union);
     let level = match opt_level {
-        OptimizationLevel::None | OptimizationLevel::Less => "baseline",
+        OptimizationLevel::None | OptimizationLevel::Less => "stencils",
         OptimizationLevel::Default => "default",
         OptimizationLevel::Aggressive => "aggressive",
     };
@@ -115,7 +115,7 @@ pub(super) fn describe_options(options: &CompilerOptions) -> String {
     );
     format!(
         "opt_level={level} stencils={stencils:?} skipped={skipped} \
-         debug_assertions={debug_assertions} verify={verify} compile_all={compile_all} \
+         debug_assertions={debug_assertions} compile_all={compile_all} \
          work_limit={}+{} one_block_per_chunk={one_block_per_chunk} force_hand_over={blocks} \
          chaos={chaos}",
         work_limit.contract, work_limit.per_byte

@@ -18,7 +18,7 @@
 
 use super::{ArtifactError, Expected, Header, wire::Reader};
 use crate::{
-    CompileTimings, CompiledCode, OpcodeSet, Stencils,
+    CompileTimings, CompiledCode, OpcodeSet,
     compiled::{CompiledEntry, FIRST_CHUNK},
 };
 
@@ -89,7 +89,8 @@ pub(super) fn read(
     let lengths = reader.items(header.functions, LENGTH_LEN)?;
     let functions = read_functions(lengths, &mut reader)?;
     reader.finish()?;
-    let entries = read_entries(entries, header.code_len, &functions, expected.options.stencils)?;
+    let is_of_stencils = !expected.options.opt_level.optimises();
+    let entries = read_entries(entries, header.code_len, &functions, is_of_stencils)?;
     Ok(CompiledCode {
         id: 0,
         spec_id: expected.spec_id,
@@ -138,7 +139,7 @@ fn read_entries(
     bytes: &[u8],
     code_len: u32,
     functions: &[Vec<u8>],
-    stencils: Stencils,
+    is_of_stencils: bool,
 ) -> Result<Vec<CompiledEntry>, ArtifactError> {
     let malformed = |what| Err(ArtifactError::Malformed(what));
     let mut seen = Places::new(code_len);
@@ -160,9 +161,9 @@ fn read_entries(
             return malformed("an entry point in no chunk");
         }
         // Stencils are one function, entered within, and have no stub in place of code.
-        let is_within = match stencils {
-            Stencils::None => entry.offset == 0,
-            _ => {
+        let is_within = match is_of_stencils {
+            false => entry.offset == 0,
+            true => {
                 entry.function as usize == FIRST_CHUNK
                     && functions.len() == FIRST_CHUNK + 1
                     && (entry.offset as usize) < functions[FIRST_CHUNK].len()
@@ -179,7 +180,7 @@ fn read_entries(
             return malformed("two entry points at one place");
         }
         let follows = comes_in && entries.last().is_none_or(|last| last.pc < entry.pc);
-        if stencils != Stencils::None && !follows {
+        if is_of_stencils && !follows {
             return malformed("entry points of stencils out of order");
         }
         entries.push(entry);

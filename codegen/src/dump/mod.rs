@@ -1,5 +1,6 @@
 //! A compilation as files for people: bytecode, the passes' IR, Cranelift's IR before and after
-//! its own passes, machine code, the control-flow graph, and what it all took.
+//! its own passes, machine code, the control-flow graph, and what it all took. Of stencils there is
+//! no IR.
 //!
 //! [`dump`] compiles a contract once more, chunk by chunk, and makes the contents of the files;
 //! whoever wants them writes them. What can't be made is replaced by the reason, for a contract
@@ -35,24 +36,36 @@ pub struct DumpFile {
 }
 
 /// Compiles a contract for its files: `bytecode.bin`, `bytecode.txt`, and, if it can be analysed,
-/// `ir.txt`, `clif.txt`, `clif_optimized.txt`, `code.asm`, `graph.dot`, `graph.svg`, `timings.txt`.
-/// Else `error.txt` says why not.
+/// `ir.txt`, `clif.txt`, `clif_optimized.txt`, `code.asm`, `graph.dot`, `graph.svg`, `timings.txt`;
+/// at a level of stencils `code.asm` and `timings.txt` alone. Else `error.txt` says why not.
 pub fn dump(compiler: &mut Compiler, code: &[u8], spec_id: SpecId) -> Vec<DumpFile> {
     let mut files = vec![
         DumpFile { name: "bytecode.bin", contents: code[..code.len().min(MAX_FILE_BYTES)].into() },
         bytecode(code),
     ];
-    match compiler.analyze(code, spec_id) {
-        Ok(program) => {
-            files.push(ir(&program, code));
-            files.extend(chunks(compiler, &program, code));
-            let graph = Graph::of(&program);
-            files.push(text_file("graph.dot", |text| text.push(&graph.to_dot())));
-            files.push(text_file("graph.svg", |text| text.push(&svg::draw(&graph))));
-            files.push(timings(compiler, code, spec_id));
+    let refused = |error: CompileError| vec![text_file("error.txt", |text| text.line(error))];
+    files.extend(match compiler.list_stencils(code, spec_id) {
+        Ok(Some(listing)) => {
+            let asm = text_file("code.asm", |text| assembly(text, &listing, code));
+            vec![asm, timings(compiler, code, spec_id)]
         }
-        Err(error) => files.push(text_file("error.txt", |text| text.line(error))),
-    }
+        Ok(None) => match compiler.analyze(code, spec_id) {
+            Ok(program) => translated(compiler, &program, code),
+            Err(error) => refused(error),
+        },
+        Err(error) => refused(error),
+    });
+    files
+}
+
+/// The files of a contract that is translated.
+fn translated(compiler: &mut Compiler, program: &Program, code: &[u8]) -> Vec<DumpFile> {
+    let mut files = vec![ir(program, code)];
+    files.extend(chunks(compiler, program, code));
+    let graph = Graph::of(program);
+    files.push(text_file("graph.dot", |text| text.push(&graph.to_dot())));
+    files.push(text_file("graph.svg", |text| text.push(&svg::draw(&graph))));
+    files.push(timings(compiler, code, program.spec_id));
     files
 }
 

@@ -115,7 +115,7 @@ impl FirstTier {
             return Err(AnalysisError::CodeTooLong { found, limit }.into());
         }
         let (most_copied, most_copied_in_loops) = match options.stencils {
-            Stencils::None | Stencils::ByLength => (MOST_COPIED, MOST_COPIED_IN_LOOPS),
+            Stencils::ByLength => (MOST_COPIED, MOST_COPIED_IN_LOOPS),
             Stencils::Copied => (usize::MAX, usize::MAX),
             Stencils::Called => (0, 0),
         };

@@ -23,7 +23,7 @@ impl Translator<'_, '_> {
     /// The slots that the current block needn't store, relative to the height at its end,
     /// ascending.
     pub(super) fn dead_slots(&self, block: Block) -> Vec<i16> {
-        if self.keeps_dead_stores || !self.optimises {
+        if self.keeps_dead_stores {
             return Vec::new();
         }
         let data = &self.program.blocks[block];

@@ -46,17 +46,8 @@ impl Translator<'_, '_> {
             // Signed, for gas that is owed is below zero.
             self.b.ins().icmp(IntCC::SignedLessThan, gas, charge)
         });
-        match (outside, too_little) {
-            // One branch is quicker to compile, two are quicker to run.
-            (Some(outside), Some(too_little)) if !self.optimises => {
-                let either = self.b.ins().bor(outside, too_little);
-                self.hand_over_if(either, block, gas);
-            }
-            (outside, too_little) => {
-                for flag in [outside, too_little].into_iter().flatten() {
-                    self.hand_over_if(flag, block, gas);
-                }
-            }
+        for flag in [outside, too_little].into_iter().flatten() {
+            self.hand_over_if(flag, block, gas);
         }
         self.state.gas = Some(self.gas_with(plan.charge.wrapping_neg()));
     }
@@ -96,21 +87,14 @@ impl Translator<'_, '_> {
         let go_on = self.b.create_block();
         let hand_over = self.hand_over_block();
         let pc = i64::from(self.program.blocks[block].pc);
-        if self.optimises || self.state.height != 0 {
-            // In a block of its own, what only the hand-over needs stays off the hot path.
-            let leave = self.b.create_block();
-            self.b.set_cold_block(leave);
-            self.b.ins().brif(flag, leave, &[], go_on, &[]);
-            self.b.switch_to_block(leave);
-            self.write_back();
-            let (stack, pc) = (self.stack_at(0), self.b.ins().iconst(types::I64, pc));
-            self.b.ins().jump(hand_over, &[stack, gas, pc].map(BlockArg::Value));
-        } else {
-            // Nothing is unwritten: only the optimising tiers keep words in SSA alone.
-            let (stack, pc) = (self.stack(), self.b.ins().iconst(types::I64, pc));
-            let args = [stack, gas, pc].map(BlockArg::Value);
-            self.b.ins().brif(flag, hand_over, &args, go_on, &[]);
-        }
+        // In a block of its own, what only the hand-over needs stays off the hot path.
+        let leave = self.b.create_block();
+        self.b.set_cold_block(leave);
+        self.b.ins().brif(flag, leave, &[], go_on, &[]);
+        self.b.switch_to_block(leave);
+        self.write_back();
+        let (stack, pc) = (self.stack_at(0), self.b.ins().iconst(types::I64, pc));
+        self.b.ins().jump(hand_over, &[stack, gas, pc].map(BlockArg::Value));
         self.b.switch_to_block(go_on);
     }
 

@@ -110,7 +110,6 @@ pub(crate) fn translate_chunk(
     let mut translator = Translator {
         program,
         chunk,
-        optimises: options.opt_level.optimises(),
         counts_blocks: options.force_hand_over.is_some(),
         marks,
         asserts: options.debug_assertions,
@@ -168,8 +167,6 @@ pub(crate) fn translate_chunk(
 struct Translator<'a, 'f> {
     program: &'a Program,
     chunk: Chunk,
-    /// Whether run time counts more than compile time.
-    optimises: bool,
     /// Whether blocks count down the context's budget.
     counts_blocks: bool,
     /// Whether instructions have source locations.
@@ -233,9 +230,7 @@ impl Translator<'_, '_> {
             unreachable!("a chunk has three parameters")
         };
         let enter = self.emit_entry(stack, gas, ordinal);
-        if self.optimises {
-            self.find_loops();
-        }
+        self.find_loops();
         for index in 0..self.regions.order.len() {
             self.translate_block(self.block_at(self.regions.order[index]))?;
         }

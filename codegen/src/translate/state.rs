@@ -4,7 +4,7 @@
 //! then, so a word that only moves through a block is never loaded. Before a slot is
 //! overwritten, whoever still needs its content is loaded ([`Translator::clobber`]).
 
-use super::{STACK_WORD, Translator, trusted, unaligned};
+use super::{STACK_WORD, Translator, trusted};
 use crate::words::{Limb, Word};
 use cranelift_codegen::ir::{self, InstBuilder, types};
 use cranelift_entity::EntityRef;
@@ -33,9 +33,7 @@ pub(super) struct Location {
 pub(super) enum Content {
     /// A word in SSA.
     Word(Word),
-    /// The two halves of a word that only moves.
-    Halves([ir::Value; 2]),
-    /// Its limbs, in floating-point registers: others are scarce.
+    /// The limbs of a word that only moves, in floating-point registers: others are scarce.
     Limbs([ir::Value; 4]),
 }
 
@@ -387,15 +385,9 @@ impl Translator<'_, '_> {
         let (stack, base) = (self.stack(), self.slot_offset(slot));
         // A load of half a word waits for limbs that were stored shortly before to reach the cache:
         // it is shorter to compile, but slower to run.
-        if self.optimises {
-            return Content::Limbs(
-                [0, 8, 16, 24]
-                    .map(|offset| self.b.ins().load(types::F64, trusted(), stack, base + offset)),
-            );
-        }
-        Content::Halves(
-            [0, 16]
-                .map(|offset| self.b.ins().load(types::I8X16, unaligned(), stack, base + offset)),
+        Content::Limbs(
+            [0, 8, 16, 24]
+                .map(|offset| self.b.ins().load(types::F64, trusted(), stack, base + offset)),
         )
     }
 
@@ -407,12 +399,6 @@ impl Translator<'_, '_> {
                 let (stack, base) = (self.stack(), self.slot_offset(slot));
                 for (limb, offset) in limbs.iter().zip([0, 8, 16, 24]) {
                     self.b.ins().store(trusted(), *limb, stack, base + offset);
-                }
-            }
-            Content::Halves(halves) => {
-                let (stack, base) = (self.stack(), self.slot_offset(slot));
-                for (half, offset) in halves.iter().zip([0, 16]) {
-                    self.b.ins().store(unaligned(), *half, stack, base + offset);
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! A contract as a worker compiles it: the chunk that it starts in, and then the others, one at a
-//! time, so that the worker may turn to something more urgent in between.
+//! A contract as a worker compiles it: one chunk at a time, so that the worker may turn to something
+//! more urgent in between.
 //!
 //! Where helper processes compile, it comes whole: chunks don't travel alone.
 
@@ -41,14 +41,20 @@ impl Begun {
         Ok(Self { tier, analysed: Some(analysed), compiled, to_come })
     }
 
-    /// [`new`](Self::new), at the first tier; where its stencils can't be put together to that, as
-    /// may be with code that is larger than the machine's branches reach, at the next.
+    /// A contract whole, of stencils; where these can't be put together to that, as may be with code
+    /// that is larger than the machine's branches reach, at the configured level.
     pub(super) fn first(service: &CompileService, source: &Source) -> Result<Self, CompileFailure> {
         match service.compilers.first_tier() {
             Tier::Baseline => {
                 let begun = Self::new(service, Tier::Baseline, source);
-                let is_unfit = begun.as_ref().is_err_and(CompileFailure::is_unfit_for_stencils);
-                if is_unfit { Self::new(service, Tier::Full, source) } else { begun }
+                if !begun.as_ref().is_err_and(CompileFailure::is_unfit_for_stencils) {
+                    return begun;
+                }
+                let mut begun = Self::new(service, Tier::Full, source)?;
+                while !begun.is_whole() {
+                    begun.go_on(&service.compilers)?;
+                }
+                Ok(begun)
             }
             tier => Self::new(service, tier, source),
         }

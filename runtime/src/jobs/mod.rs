@@ -1,12 +1,9 @@
-//! What workers do: start a contract, compile its other chunks, make it better; make an artifact;
-//! help a caller.
+//! What workers do: compile a contract, make it better; make an artifact; help a caller.
 //!
-//! A contract is compiled at the baseline first (`contract`). The chunk that it starts in is enough
-//! to publish it; each further chunk is a job of its own, which idle workers steal, and which takes
-//! the chunk that running frames have missed most. When all are there, an upgrade (`upgrade`)
-//! compiles the contract again at the configured level, one chunk at a time, and replaces the
-//! program. A program that turns out to leave out what runs is upgraded once more, and so is one of
-//! which a part found no memory, when there may be some again. An artifact (`artifact`) is compiled
+//! A contract is put together from stencils first (`contract`). Then an upgrade (`upgrade`) compiles
+//! it again at the configured level, one chunk at a time, and replaces the program. A program that
+//! turns out to leave out what runs is upgraded once more, and so is one for whose better code there
+//! was no memory, when there may be some again. An artifact (`artifact`) is compiled
 //! whole before its program is published; so is what an EVM's thread has no allowance for, for the
 //! first tier (`first`). Between any two chunks the worker may turn to something more urgent, be
 //! paused, or end.
@@ -18,7 +15,7 @@ mod first;
 mod upgrade;
 
 pub(crate) use artifact::ArtifactJob;
-pub(crate) use contract::{ChunkOf, Contract};
+pub(crate) use contract::Contract;
 pub(crate) use first::FirstJob;
 pub(crate) use upgrade::{Upgrade, queue_upgrade};
 
@@ -29,7 +26,6 @@ use std::sync::{Arc, Weak};
 pub(crate) enum Job {
     Contract(Box<Contract>),
     First(Box<FirstJob>),
-    Chunk(ChunkOf),
     Upgrade(Box<Upgrade>),
     /// Chunks of a contract that a caller compiles.
     Help(Weak<Teamwork>),
@@ -39,9 +35,8 @@ pub(crate) enum Job {
 /// Does a job, or a part of it: what comes back is to be gone on with.
 pub(crate) fn run(service: &Arc<CompileService>, station: &Station<Job>, job: Job) -> Option<Job> {
     match job {
-        Job::Contract(contract) => contract.run(service, station),
+        Job::Contract(contract) => contract.run(service),
         Job::First(first) => first.run(service),
-        Job::Chunk(chunk) => chunk.run(service),
         Job::Artifact(job) => job.run(service, station),
         Job::Upgrade(upgrade) => return upgrade.step(service).map(Job::Upgrade),
         Job::Help(work) => {

@@ -22,10 +22,7 @@ use crate::{
     usage::Usage,
 };
 use alloy_primitives::Bytes;
-use cranevm_codegen::{
-    Chunk, CompileError, CompiledChunk, EvmCompilerFn, NativeProgram, OpcodeSet,
-    code_memory::CodeRegion,
-};
+use cranevm_codegen::{EvmCompilerFn, NativeProgram, OpcodeSet};
 use std::{
     fmt,
     sync::{
@@ -158,20 +155,6 @@ impl CompiledProgram {
         self.source.get()
     }
 
-    /// Places a chunk that was absent; frames that run meanwhile meet it when they come by.
-    pub(crate) fn publish(
-        &self,
-        chunk: &CompiledChunk,
-        region: &Arc<CodeRegion>,
-    ) -> Result<(), CompileError> {
-        self.backing().publish(chunk, region)
-    }
-
-    /// How often frames met a chunk that was absent.
-    pub(crate) fn misses(&self, chunk: Chunk) -> u32 {
-        self.backing().absent_hits(chunk.as_u32() as usize)
-    }
-
     /// Frames that met a JUMPDEST which was guessed not to be jumped to.
     pub(crate) fn wrong_guesses(&self) -> u32 {
         self.backing().wrong_guesses()
@@ -196,11 +179,6 @@ impl CompiledProgram {
     /// Its uses, by the clock of the backend.
     pub(crate) fn usage(&self) -> &Usage {
         &self.entry.usage
-    }
-
-    /// Notes that a part of it found no memory, after so many releases of programs.
-    pub(crate) fn note_shortage(&self, releases: u64) {
-        self.short_until.store(releases + 1, Relaxed);
     }
 
     /// Notes that better code found no memory, after so many releases of programs. Each time twice

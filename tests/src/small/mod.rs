@@ -146,14 +146,12 @@ fn settings() -> Vec<CompilerOptions> {
     };
     let optimised = CompilerOptions { opt_level: OptimizationLevel::Default, ..base };
     let hand_over = |blocks| CompilerOptions { force_hand_over: Some(blocks), ..base };
-    let stencils = CompilerOptions { stencils: Stencils::Copied, ..base };
     vec![
-        base,
+        CompilerOptions { stencils: Stencils::Copied, ..base },
         optimised,
-        stencils,
+        base,
         hand_over(0),
-        CompilerOptions { stencils: Stencils::ByLength, ..hand_over(1) },
-        CompilerOptions { one_block_per_chunk: true, ..base },
+        hand_over(1),
         CompilerOptions { opt_level: OptimizationLevel::Default, ..hand_over(1) },
         CompilerOptions { one_block_per_chunk: true, ..optimised },
         CompilerOptions { compile_all: false, ..optimised },
@@ -165,7 +163,7 @@ fn settings() -> Vec<CompilerOptions> {
 fn name(options: &CompilerOptions) -> String {
     let mut name = format!("{:?}", options.opt_level);
     let flags = [
-        (options.stencils != Stencils::None, "stencils"),
+        (options.stencils == Stencils::Copied, "copied"),
         (options.one_block_per_chunk, "one block per chunk"),
         (!options.compile_all, "likely alone"),
         (options.debug_assertions, "asserting"),

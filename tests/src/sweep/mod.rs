@@ -148,8 +148,7 @@ impl Default for Worker {
         let settings = [NativeSettings::BASELINE, NativeSettings::OPTIMISED]
             .into_iter()
             .chain([NativeSettings::AGGRESSIVE, NativeSettings::OPTIMISED.asserting()])
-            .chain([NativeSettings::STENCILS])
-            .chain([NativeSettings::ONE_BLOCK, NativeSettings::ONE_BLOCK.optimised()])
+            .chain([NativeSettings::ONE_BLOCK])
             .chain([NativeSettings::BASELINE, NativeSettings::OPTIMISED].map(|s| s.as_artifacts()))
             .chain(hand_overs)
             .chain(hand_overs.map(NativeSettings::optimised));

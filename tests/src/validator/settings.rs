@@ -55,10 +55,10 @@ impl Setting {
         let skip_passes = some_passes(rng);
         let other = match rng.below(6) {
             0 => level(OptimizationLevel::Aggressive),
-            1 => CompilerOptions { compile_all: true, ..either },
-            2 => CompilerOptions { one_block_per_chunk: true, ..either },
+            1 => CompilerOptions { compile_all: true, ..default },
+            2 => CompilerOptions { one_block_per_chunk: true, ..default },
             3 => CompilerOptions { debug_assertions: true, compile_all: true, ..either },
-            _ => CompilerOptions { skip_passes, compile_all: true, ..either },
+            _ => CompilerOptions { skip_passes, compile_all: true, ..default },
         };
         let analysed = [Heads::Plain, Heads::Planned].map(|heads| {
             let options = some_options(rng);
@@ -72,7 +72,7 @@ impl Setting {
     /// Compiled code whose translation is disturbed, each time in another way.
     pub fn chaotic(rng: &mut Rng) -> Vec<Self> {
         let levels = [
-            OptimizationLevel::None,
+            OptimizationLevel::Default,
             OptimizationLevel::Default,
             OptimizationLevel::Default,
             OptimizationLevel::Aggressive,
@@ -99,7 +99,6 @@ fn some_options(rng: &mut Rng) -> PassOptions {
         one_block_per_chunk: rng.percent(15),
         thread_limits: rng.pick(&limits),
         compile_all: rng.percent(50),
-        enter_loops: rng.percent(50),
         // What the verifier refuses isn't run: here it is to be found out by running.
         verify: false,
         skip: some_passes(rng),

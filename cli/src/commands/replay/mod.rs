@@ -56,8 +56,6 @@ fn parse_rounds(text: &str) -> Result<usize, String> {
 enum EngineArg {
     /// Everything compiled at its first call, by the thread that calls
     Native,
-    /// The same, of stencils
-    Stencils,
     /// The runtime's defaults: what is hot is compiled in the background
     Defaults,
 }
@@ -66,7 +64,6 @@ impl EngineArg {
     const fn policy(self) -> Policy {
         match self {
             Self::Native => Policy::Blocking,
-            Self::Stencils => Policy::Stencils,
             Self::Defaults => Policy::Background,
         }
     }
