@@ -60,6 +60,7 @@ cranevm_passes::hash_sources! {
     "code_memory/tests.rs",
     "code_memory/tests/linux.rs",
     "code_memory/units.rs",
+    "code_memory/unwind.rs",
     "compiled.rs",
     "compiler.rs",
     "deep_stack.rs",

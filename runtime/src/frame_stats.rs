@@ -34,7 +34,7 @@ pub struct FrameStats {
     /// [`Default`]: crate::OptimizationLevel::Default
     /// [`Aggressive`]: crate::OptimizationLevel::Aggressive
     pub optimised: RunStats,
-    /// Natively, in code of a baseline level ([`None`] or [`Less`]): as contracts are compiled at
+    /// Natively, in code of stencils ([`None`] or [`Less`]): as contracts are compiled at
     /// first, by the first tier too, and artifacts of such a level.
     ///
     /// [`None`]: crate::OptimizationLevel::None

@@ -18,6 +18,7 @@
 //! - `free_runs`: free units, found by size.
 //! - `space`: which granules are free, and which pages hold something.
 //! - `units`: which parts are worth a huge page.
+//! - `unwind`: how backtraces get through.
 //! - `region`: the reservation, its blocks, and their accounting.
 //! - `staging`: what `cranelift-jit` takes for its memory.
 //! - `handle`: functions into a block, and the block's lifetime.
@@ -46,6 +47,8 @@ mod space;
 mod staging;
 #[cfg(feature = "cranelift")]
 mod units;
+#[cfg(feature = "cranelift")]
+mod unwind;
 
 #[cfg(all(test, feature = "cranelift"))]
 mod tests;

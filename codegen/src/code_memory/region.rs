@@ -9,6 +9,7 @@ use super::{
     os::{Reservation, UNIT, Way},
     space::Space,
     staging::PADDING,
+    unwind::UnwindRule,
 };
 use cranelift_codegen::{isa::OwnedTargetIsa, settings};
 use std::{
@@ -30,6 +31,8 @@ const RUNS_GIVEN_BACK: usize = 2;
 /// Reserving costs address space only; memory is used by what is loaded. All methods may be called
 /// from any thread.
 pub struct CodeRegion {
+    /// Taken back before the address space is another's.
+    _unwind: UnwindRule,
     reservation: Reservation,
     space: Mutex<Space>,
     /// Whether the system may make huge pages of units, as far as is known.
@@ -65,6 +68,7 @@ impl CodeRegion {
         let page = reservation.page();
         let space = Space::new(reservation.len() / granule, page / granule, UNIT / page);
         Ok(Arc::new(Self {
+            _unwind: UnwindRule::new(reservation.base(), reservation.len()),
             reservation,
             space: Mutex::new(space),
             has_huge_pages: AtomicBool::new(true),
