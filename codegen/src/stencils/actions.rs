@@ -104,8 +104,7 @@ fn move_words(action: Action, w: &mut Writer<'_>) {
         }
         Action::Swap(depth) => {
             let at = -WORD * i32::from(depth);
-            let (top, other) = (w.word(0), w.load_at(w.stack, at));
-            w.store_at(&top, w.stack, at);
+            let other = w.exchange_top(at);
             w.next_as(Top::Wide, w.stack, &other);
         }
         Action::Exchange => exchange(w),

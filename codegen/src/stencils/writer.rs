@@ -13,8 +13,8 @@ use crate::{
 };
 use cranelift_codegen::{
     ir::{
-        self, AbiParam, Block, BlockArg, ExtFuncData, ExternalName, Function, GlobalValueData,
-        InstBuilder, MemFlagsData, UserExternalName, types,
+        self, AbiParam, Block, BlockArg, ConstantData, ExtFuncData, ExternalName, Function,
+        GlobalValueData, InstBuilder, MemFlagsData, UserExternalName, types,
     },
     isa::{CallConv, TargetFrontendConfig},
 };
@@ -96,6 +96,8 @@ pub(super) struct Writer<'a> {
     pub(super) stack: ir::Value,
     pub(super) gas: ir::Value,
     limbs: Vec<ir::Value>,
+    /// Pointers that are others moved by so many words.
+    moves: Vec<(ir::Value, ir::Value, i32)>,
     /// Where the function can be begun again, with the same parameters.
     start: Block,
     /// What the next stencil finds.
@@ -126,7 +128,8 @@ impl<'a> Writer<'a> {
         b.switch_to_block(start);
         let params = b.block_params(start).to_vec();
         let (stack, gas, limbs) = (params[0], params[1], params[2..].to_vec());
-        Self { b, target, magic, top, stack, gas, limbs, start, after: None, is_unanimous: true }
+        let (moves, after) = (Vec::new(), None);
+        Self { b, target, magic, top, stack, gas, limbs, moves, start, after, is_unanimous: true }
     }
 
     /// Ends the function; where the next stencil finds the top word, if there is a next one.
@@ -174,7 +177,15 @@ impl<'a> Writer<'a> {
         if words == 0 {
             return self.stack;
         }
-        self.b.ins().iadd_imm_s(self.stack, i64::from(words * WORD))
+        let moved = self.move_from(self.stack, words);
+        self.moves.push((moved, self.stack, words));
+        moved
+    }
+
+    /// On x86-64 a number of eight bits is short in a subtraction; additions are by `lea`.
+    fn move_from(&mut self, stack: ir::Value, words: i32) -> ir::Value {
+        let distance = self.b.ins().iconst(types::I64, i64::from(-words * WORD));
+        self.b.ins().isub(stack, distance)
     }
 
     /// The word on the stack at so many bytes from a pointer.
@@ -188,10 +199,45 @@ impl<'a> Writer<'a> {
 
     /// Writes a word to the stack, at so many bytes from a pointer.
     pub(super) fn store_at(&mut self, word: &Word, pointer: ir::Value, at: i32) {
+        if let [low, Limb::ZERO, Limb::ZERO, Limb::ZERO] = word.limbs {
+            let low = low.value(&mut self.b);
+            self.b.ins().store(MemFlagsData::trusted(), low, pointer, at);
+            self.clear_upper(pointer, at);
+            return;
+        }
         for (index, limb) in word.limbs.iter().enumerate() {
             let value = limb.value(&mut self.b);
             self.b.ins().store(MemFlagsData::trusted(), value, pointer, at + 8 * index as i32);
         }
+    }
+
+    /// Clears the upper three limbs of a word: by halves that overlap, in few bytes.
+    fn clear_upper(&mut self, pointer: ir::Value, at: i32) {
+        let zeros = self.b.func.dfg.constants.insert(ConstantData::from([0; 16].as_slice()));
+        let zeros = self.b.ins().vconst(types::I8X16, zeros);
+        for at in [at + 8, at + 16] {
+            self.b.ins().store(MemFlagsData::new().with_notrap(), zeros, pointer, at);
+        }
+    }
+
+    /// Puts the top word in the place of another on the stack, which is returned. One limb after the
+    /// other, so that few are in registers at once.
+    pub(super) fn exchange_top(&mut self, at: i32) -> Word {
+        let top = self.word(0);
+        if self.top == Top::Narrow {
+            let other = self.load_at(self.stack, at);
+            self.store_at(&top, self.stack, at);
+            return other;
+        }
+        let flags = MemFlagsData::trusted();
+        let limbs = std::array::from_fn(|limb| {
+            let at = at + 8 * limb as i32;
+            let other = self.b.ins().load(types::I64, flags, self.stack, at);
+            let value = top.limbs[limb].value(&mut self.b);
+            self.b.ins().store(flags, value, self.stack, at);
+            Limb::Value(other)
+        });
+        Word::new(limbs, 256)
     }
 
     /// The word at a depth below the top one; 0 is the top itself.
@@ -314,6 +360,11 @@ impl<'a> Writer<'a> {
             self.is_unanimous &= self.after.is_none_or(|after| after == top);
             self.after = Some(top);
         }
+        // Made anew, for none has to be kept in a register until here.
+        let stack = match self.moves.iter().find(|(moved, ..)| *moved == stack) {
+            Some(&(_, from, words)) => self.move_from(from, words),
+            None => stack,
+        };
         let signature = self.b.import_signature(signature(top));
         let name = UserExternalName { namespace: SYMBOLS, index: symbol.index() };
         let name = ExternalName::user(self.b.func.declare_imported_user_function(name));
