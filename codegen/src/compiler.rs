@@ -273,9 +273,7 @@ impl Compiler {
         Ok((Analysed { program, id, made_by: self.identifies_as() }, compiled))
     }
 
-    /// Compiles one chunk of a program, for
-    /// [`NativeProgram::publish`](crate::NativeProgram::publish) or
-    /// [`CompiledCode::place_chunk`]. Adds the time spent to `timings`.
+    /// Compiles one chunk of a program, for [`CompiledCode::place_chunk`]. Adds the time spent to `timings`.
     ///
     /// # Errors
     /// As [`compile`](Self::compile), and [`CompileError::ForeignChunk`] if the contract was
