@@ -1,10 +1,8 @@
 //! From the first sight of a contract to the end of its first transaction.
 //!
 //! Each iteration has a backend that knows no contract. `ready` is the time until the entry
-//! contract can be entered natively: analysis, compilation, and loading. `first_chunk` is the
-//! time until its first frame can begin to run natively, with only the chunk that it starts in
-//! compiled. `first_*` is the whole
-//! first transaction, with the compilation of every contract that it calls, beside the
+//! contract can be entered natively: analysis, compilation, and loading. `assembled` is the same, by stencils.
+//! `first_*` is the whole first transaction, with the compilation of every contract that it calls, beside the
 //! interpreter's time for it.
 //!
 //! `at_the_budget/N` is the time of compiling a small contract, and making its program resident,
@@ -27,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for workload in workloads()? {
         let mut group = criterion.benchmark_group(format!("startup/{}", workload.name));
         ready(&mut group, &workload)?;
-        first_chunk(&mut group, &workload)?;
+        assembled(&mut group, &workload)?;
         first(&mut group, "first_interpreter", &workload, || Ok(EngineRunner::interpreter()))?;
         first(&mut group, "first_native_none", &workload, || {
             EngineRunner::new(Engine::Native, OptimizationLevel::None)
@@ -74,8 +72,8 @@ fn ready(
     Ok(())
 }
 
-/// The first chunk of the entry contract at the baseline level, compiled and loaded.
-fn first_chunk(
+/// The entry contract put together from stencils, and loaded.
+fn assembled(
     group: &mut BenchmarkGroup<'_, WallTime>,
     workload: &Workload,
 ) -> Result<(), Box<dyn Error>> {
@@ -85,11 +83,11 @@ fn first_chunk(
     let region = CodeRegion::new(1 << 30)?;
     let mut compiler = Compiler::new(options)?;
     let mut start = || {
-        let (_, code) = compiler.compile_start(&code, spec_id)?;
+        let code = compiler.compile(&code, spec_id)?;
         NativeProgram::load(&code, &region)
     };
     start()?;
-    group.bench_function("first_chunk", |bencher| bencher.iter(&mut start));
+    group.bench_function("assembled", |bencher| bencher.iter(&mut start));
     Ok(())
 }
 

@@ -419,7 +419,7 @@ impl Compiler {
         marks: bool,
     ) -> Result<(), CompileError> {
         if self.assembler.is_some() {
-            return Err(CompileError::Stencils("the level has no IR".to_owned()));
+            return Err(CompileError::NotTranslated);
         }
         self.context.clear();
         let target = self.isa.frontend_config();

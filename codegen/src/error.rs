@@ -21,6 +21,9 @@ pub enum CompileError {
     /// The first tier can't put contracts together on this machine, or not this one.
     #[error("no code of stencils: {0}; an optimising level compiles it")]
     Stencils(String),
+    /// What a level of stencils hasn't was asked for.
+    #[error("code of stencils has no IR, and no chunks: choose an optimising level")]
+    NotTranslated,
     /// Cranelift refused a function: an error of the translator.
     #[error("chunk {chunk} (pc {pc:#x}): Cranelift refused its code: {message}")]
     Cranelift {

@@ -7,8 +7,8 @@
 //! programs that left the cache stays in the statistics until they let go, and isn't asked of other
 //! programs a second time: else one program that is held would cost all the rest. What resident
 //! and held programs can take together is bounded by the reservation of code memory; where that is
-//! exhausted, programs make room even below the budget. A program isn't evicted for a part of
-//! itself: that stays absent, and is tried once more when programs were freed.
+//! exhausted, programs make room even below the budget. A program isn't evicted for
+//! what is to take its place: that is tried once more when programs were freed.
 //!
 //! A program that alone is beyond the budget isn't kept: it serves who asked for it. In the
 //! background nobody has, so the contract isn't tried again before a clear. Who gets in at all
@@ -105,7 +105,7 @@ impl CompileService {
         }
     }
 
-    /// Evicts what the budget has no room for, after a program came or grew, which stays.
+    /// Evicts what the budget has no room for, after a program came, which stays.
     pub(crate) fn keep_within_budget(&self, newest: &Arc<CompiledProgram>) {
         let evicted = self.evict_beyond_budget(newest);
         self.tell(evicted, "budget");
@@ -150,8 +150,8 @@ impl CompileService {
         self.with_room_beside(&Weak::new(), work)
     }
 
-    /// [`with_room`](Self::with_room) for a part of `kept`, or what is to take its place: so that
-    /// isn't evicted for it.
+    /// [`with_room`](Self::with_room) for what is to take the place of `kept`: so that isn't evicted
+    /// for it.
     pub(crate) fn with_room_beside<T>(
         &self,
         kept: &Weak<CompiledProgram>,
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_without_room_are_tried_again_when_there_is_some() {
+    fn better_code_without_room_is_tried_again_when_there_is_some() {
         let (code, options) = (long_code(), CompilerOptions::default());
         let start_bytes = {
             let large = CompilerPool::new(options, 0, 1 << 20);

@@ -105,8 +105,7 @@ pub struct HandOverStats {
     /// because compiled code has no entry point there, or the frame lacks memory that the contract
     /// has from its first block on.
     pub at_resume: u64,
-    /// Native code came to code that isn't there: it isn't compiled yet, found no memory, or was
-    /// guessed not to run.
+    /// Native code came to code that isn't there, for it was guessed not to run.
     pub absent_code: u64,
     /// Native code came to an instruction that it leaves to the interpreter, or one that may fail:
     /// most often for want of gas.

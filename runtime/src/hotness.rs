@@ -32,7 +32,7 @@ use std::{
 };
 
 /// Gas burnt in the interpreter that promotes a contract by itself: in one frame, or in all since
-/// it was first seen. A millisecond or two of interpretation, about what the first chunk takes.
+/// it was first seen. Less than a millisecond of interpretation.
 pub(crate) const HOT_GAS: u64 = 500_000;
 
 /// Gas burnt by a contract that is worth making code of the first tier: of any, and for each byte

@@ -1,7 +1,7 @@
 //! Queues of jobs in order of urgency, and the workers' way of taking from them.
 //!
-//! A worker takes, in this order: what it has begun itself (the chunks of the contract at hand, in
-//! a deque that idle workers steal from), what others wait for most ([`Band::Urgent`], then
+//! A worker takes, in this order: what it has begun itself (in a deque that idle workers steal
+//! from), what others wait for most ([`Band::Urgent`], then
 //! [`Band::Hot`]), what it can steal, what it has set aside, and what merely gets better
 //! ([`Band::Upgrade`]). Before each job it looks at the gate that `pause` closes.
 //!
@@ -191,8 +191,8 @@ impl<J> Pool<J> {
         }
     }
 
-    /// Wakes all workers that sleep; for jobs that were pushed to a station.
-    pub(crate) fn wake_all(&self) {
+    /// Wakes all workers that sleep.
+    fn wake_all(&self) {
         fence(SeqCst);
         if self.sleepers.load(SeqCst) > 0 {
             let _asleep = lock(&self.sleep);

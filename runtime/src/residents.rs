@@ -6,10 +6,9 @@
 //! looked at once in a round, and where they were put says nothing of when they go. The order is
 //! that of publication, but where one leaves, the last takes its place.
 //!
-//! Beside that, the bytes that all of them hold, kept as they come, grow and go.
+//! Beside that, the bytes that all of them hold, kept as they come and go.
 //!
-//! Lock: one, for a few loads and stores; below it that of a program's list of chunks. Frames take it only where
-//! they ask for a compilation.
+//! Lock: one, for a few loads and stores. Frames take it only where they ask for a compilation.
 
 use crate::{locks::lock, lookup::RuntimeCacheKey};
 use std::sync::{

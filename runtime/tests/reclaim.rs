@@ -8,6 +8,7 @@ use common::{
     numbered, request, summing,
 };
 use cranevm::{
+    OptimizationLevel,
     primitives::{Address, TxKind, U256},
     revm_evm::JitEvm,
     runtime::{JitBackend, LookupRequest, RuntimeConfig, RuntimeTuning},
@@ -227,11 +228,9 @@ fn code_that_stays_gets_huge_pages() {
     if std::fs::read_to_string(allowed).map_or(true, |allowed| allowed.contains("[deny]")) {
         return eprintln!("NOT RUN: this kernel makes none of memory that is shared");
     }
-    let config = RuntimeConfig { blocking: true, ..Default::default() };
-    let stencils = |options: &mut cranevm_codegen::CompilerOptions| {
-        options.stencils = cranevm_codegen::Stencils::ByLength;
-    };
-    let backend = JitBackend::with_compiler_options(config, stencils).unwrap();
+    let tuning = RuntimeTuning { jit_opt_level: OptimizationLevel::None, ..Default::default() };
+    let config = RuntimeConfig { blocking: true, tuning, ..Default::default() };
+    let backend = JitBackend::new(config).unwrap();
     for n in 0..30_u8 {
         backend.compile_jit_sync(request(&[long_code(24_000), vec![n]].concat())).unwrap();
     }

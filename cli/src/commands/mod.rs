@@ -42,14 +42,14 @@ pub(crate) fn new_compiler(
 /// `--opt`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Opt {
-    /// Baseline: the quickest compilation
+    /// Put together from stencils: the quickest
     None,
     /// The same as `none`
     Less,
-    /// Optimising: a better register allocator
+    /// Optimising: translated, and compiled by Cranelift
     #[default]
     Default,
-    /// Optimising, with Cranelift's mid-end on small chunks
+    /// Optimising, with Cranelift's mid-end too
     Aggressive,
 }
 

@@ -48,7 +48,7 @@ pub enum NativeRun {
 /// Why compiled code handed a frame over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandOver {
-    /// It came to code that isn't there: not yet, or for it was guessed not to run.
+    /// It came to code that isn't there, for it was guessed not to run.
     AbsentCode,
     /// It came to an instruction that it leaves to the interpreter, or one that may fail.
     Instruction,

@@ -5,7 +5,7 @@
 //! away, and a list by rank has its ordinal, which code knows it by. (Rank and select over bitmaps
 //! are Jacobson's, "Space-efficient static trees and graphs", 1989.)
 //!
-//! Compiled code reads it where a jump is computed ([`words::entry_rank`](crate::words)), by the
+//! Compiled code reads it where a jump is computed (`words/jump_target.rs`), by the
 //! offsets below. It takes 24 bytes for each 64 of bytecode, and two for each entry point.
 
 use crate::compiled::CompiledEntry;
@@ -34,6 +34,9 @@ pub(crate) mod layout {
     pub(crate) const ENTRIES: usize = offset_of!(Granule, entries);
     pub(crate) const JUMPDESTS: usize = offset_of!(Granule, jumpdests);
     pub(crate) const BEFORE: usize = offset_of!(Granule, before);
+
+    /// All of it, for the hash of the ABI.
+    pub(crate) const ALL: [usize; 5] = [BYTES_LOG2 as usize, GRANULE, ENTRIES, JUMPDESTS, BEFORE];
 }
 
 const BYTES: usize = 1 << layout::BYTES_LOG2;

@@ -34,7 +34,7 @@ pub(super) struct ProgramHeader {
     block_budget: u64,
 }
 
-const _: () = assert!(size_of::<ProgramHeader>() <= HEADER_BYTES);
+const _: () = assert!(size_of::<ProgramHeader>() <= HEADER_BYTES && size_of::<usize>() == 8);
 
 impl ProgramHeader {
     /// A header that leads to `tables`, which stay where they are for as long as the header, and

@@ -6,7 +6,7 @@
 
 use crate::{
     CompilerOptions,
-    abi::{RESULTS, STATUSES, offsets},
+    abi::{RESULTS, STATUSES, layout, offsets},
     builtins::builtin_signatures,
 };
 use alloy_primitives::{B256, Keccak256, keccak256};
@@ -36,8 +36,11 @@ pub fn abi_hash() -> B256 {
 
 fn describe_abi() -> String {
     let mut text = format!("revision {REVISION}\n{ENTRY}\n{}\n", offsets::DESCRIPTION);
-    for (field, offset) in offsets::INPUTS {
+    for number in layout::ALL {
         // Writing to a string doesn't fail.
+        let _written = writeln!(text, "index {number}");
+    }
+    for (field, offset) in offsets::INPUTS {
         let _written = writeln!(text, "input {field}@{offset}");
     }
     let _written = writeln!(text, "{STATUSES}");

@@ -9,7 +9,7 @@
 //! bytes of bytecode, number of entry points, number of functions, bytes of memory at entry
 //! compiler, Cranelift, target, CPU features, fork, options        texts
 //! opcodes compiled, foreign ones  32 bytes each
-//! entry points                   pc, function, flags: 9 bytes each
+//! entry points                   pc, function, offset, flags: 13 bytes each
 //! lengths of the functions       4 bytes each
 //! the functions' code
 //! Keccak-256 of all the above
@@ -49,7 +49,7 @@ use revm_primitives::hardfork::SpecId;
 const MAGIC: [u8; 8] = *b"\x8fcvm\r\n\x1a\n";
 
 /// Version of the format. To be raised with each change of it.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Bytes of the hash at the end.
 const HASH_LEN: usize = 32;

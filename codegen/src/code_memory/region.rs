@@ -32,7 +32,7 @@ const RUNS_GIVEN_BACK: usize = 2;
 /// from any thread.
 pub struct CodeRegion {
     /// Taken back before the address space is another's.
-    _unwind: UnwindRule,
+    unwind: UnwindRule,
     reservation: Reservation,
     space: Mutex<Space>,
     /// Whether the system may make huge pages of units, as far as is known.
@@ -68,7 +68,7 @@ impl CodeRegion {
         let page = reservation.page();
         let space = Space::new(reservation.len() / granule, page / granule, UNIT / page);
         Ok(Arc::new(Self {
-            _unwind: UnwindRule::new(reservation.base(), reservation.len()),
+            unwind: UnwindRule::new(reservation.base(), reservation.len()),
             reservation,
             space: Mutex::new(space),
             has_huge_pages: AtomicBool::new(true),
@@ -237,6 +237,12 @@ impl CodeRegion {
     }
 }
 
+impl Drop for CodeRegion {
+    fn drop(&mut self) {
+        self.unwind.take_back(self.reservation.is_owned());
+    }
+}
+
 /// What is written over code that was freed, a page at a time.
 static TRAPS: [u8; 4096] = [PADDING; 4096];
 
@@ -293,7 +299,8 @@ impl Block {
     /// Fills the block with code, as many bytes as it has, which can be executed from then on.
     ///
     /// # Safety
-    /// Nobody has an address in the block yet, and it wasn't filled before. This process owns it.
+    /// Nobody has executed or read anything in the block yet, and it wasn't filled before. This
+    /// process owns it.
     pub(super) unsafe fn fill(&self, code: &[u8]) -> Result<(), CodeMemoryError> {
         // SAFETY: the granules are this block's; the rest is the caller's promise.
         unsafe { self.region.reservation.place(self.range.clone(), code) }?;

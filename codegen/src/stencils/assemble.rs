@@ -173,7 +173,8 @@ impl Assembler<'_> {
                 self.settle();
             }
         }
-        if way == Way::Outside {
+        // A foreign PUSH may end beyond the code, where no frame goes on.
+        if way == Way::Outside && self.decoded.end as usize <= self.bytecode.len() {
             self.enter_here(self.decoded.end, false, true);
         }
         if way != Way::None {

@@ -11,7 +11,7 @@
 //!   (on-stack replacement);
 //! - a frame that native code has handed over looks for a way back.
 //!
-//! Native code is entered at JUMPDESTs that are entry points and whose chunk is there.
+//! Native code is entered at JUMPDESTs that are entry points and whose code is there.
 
 use super::{
     finder::claimed_key,
@@ -326,6 +326,8 @@ impl<'c, H: Host> Running<'_, 'c, H> {
     }
 
     /// Interprets up to the next JUMPDEST, at most as many instructions as are left.
+    // As `slice`.
+    #[inline(never)]
     fn slice_to_jumpdest(&mut self, left: &mut usize) -> Stop {
         while *left > 0 {
             *left -= 1;
