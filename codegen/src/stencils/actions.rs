@@ -23,6 +23,7 @@ pub(super) fn write(key: Key, w: &mut Writer<'_>) {
         | Action::Dup(_)
         | Action::DupDeep
         | Action::Swap(_)
+        | Action::Replace(_)
         | Action::Exchange
         | Action::Drop(_) => move_words(key.action, w),
         Action::Zero => w.next_with(w.stack, &Word::constant(Default::default())),
@@ -106,6 +107,11 @@ fn move_words(action: Action, w: &mut Writer<'_>) {
             let at = -WORD * i32::from(depth);
             let other = w.exchange_top(at);
             w.next_as(Top::Wide, w.stack, &other);
+        }
+        Action::Replace(depth) => {
+            let word = w.word(0);
+            w.store_at(&word, w.stack, -WORD * i32::from(depth));
+            w.next(w.stack);
         }
         Action::Exchange => exchange(w),
         Action::Drop(words) => {

@@ -247,10 +247,21 @@ impl Assembler<'_> {
     }
 
     fn body(&mut self, block: &[Instruction]) {
+        let mut is_done = false;
         for (at, instruction) in block.iter().enumerate() {
             let rest = &block[at + 1..];
+            if std::mem::take(&mut is_done) {
+                continue;
+            }
             if self.is_negation(instruction, rest) {
                 self.negates = true;
+                continue;
+            }
+            let next = rest.first().map(|next| next.form);
+            if let (Form::Exchange(upper, lower), Some(Form::Pop)) = (instruction.form, next)
+                && self.replace(upper.into(), lower.into())
+            {
+                is_done = true;
                 continue;
             }
             self.instruction(instruction);

@@ -46,6 +46,8 @@ pub(super) enum Action {
     DupDeep,
     /// Exchanges the top word with the one at a depth, from 1.
     Swap(u8),
+    /// Puts the top word in the place of the one at a depth, from 1: SWAPn and POP.
+    Replace(u8),
     /// Takes the top for two distances in bytes, and exchanges the words so far below.
     Exchange,
     /// Drops so many words.
@@ -203,6 +205,9 @@ pub(super) const DEPTHS: u8 = 16;
 /// Most words dropped by one stencil.
 pub(super) const DROPS: u8 = 8;
 
+/// Deepest word that the top takes the place of at once.
+pub(super) const REPLACED: u8 = 8;
+
 /// Where an opcode's stencils find the top word: those that call a builtin with words want all in
 /// memory, those that end a block and say where it goes on have that in a register.
 pub(super) fn tops_of(opcode: Opcode) -> &'static [Top] {
@@ -253,6 +258,8 @@ pub(super) fn keys() -> impl Iterator<Item = Key> {
         with(Action::Dup(depth), &[Top::Memory])
             .chain(with(Action::Swap(depth), &[Top::Narrow, Top::Wide]))
     });
+    let replaced = (1..=REPLACED)
+        .flat_map(move |depth| with(Action::Replace(depth), &[Top::Narrow, Top::Wide]));
     let drops = (1..=DROPS).flat_map(move |words| with(Action::Drop(words), &[Top::Memory]));
     let limbs = (1..=4).flat_map(move |limbs| with(Action::Limbs(limbs), &[Top::Memory]));
     let opcodes = (0..=u8::MAX)
@@ -268,6 +275,7 @@ pub(super) fn keys() -> impl Iterator<Item = Key> {
         .into_iter()
         .flatten()
         .chain(depths)
+        .chain(replaced)
         .chain(drops)
         .chain(limbs)
         .chain(opcodes)

@@ -14,7 +14,8 @@ use revm_primitives::U256;
 const PLAIN: usize = 27;
 const DUPS: usize = PLAIN;
 const SWAPS: usize = DUPS + 32;
-const DROPS: usize = SWAPS + 32;
+const REPLACED: usize = SWAPS + 32;
+const DROPS: usize = REPLACED + 16;
 const LIMBS: usize = DROPS + 16;
 const OPCODES: usize = LIMBS + 8;
 const SMALLS: usize = OPCODES + 256;
@@ -47,6 +48,7 @@ fn slot(key: Key) -> usize {
         Action::CheckHere => 26,
         Action::Dup(depth) => DUPS + usize::from(depth),
         Action::Swap(depth) => SWAPS + usize::from(depth),
+        Action::Replace(depth) => REPLACED + usize::from(depth),
         Action::Drop(words) => DROPS + usize::from(words),
         Action::Limbs(limbs) => LIMBS + usize::from(limbs),
         Action::Opcode(opcode) => OPCODES + usize::from(opcode.get()),

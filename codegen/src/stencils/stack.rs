@@ -3,7 +3,7 @@
 
 use super::{
     assemble::Assembler,
-    key::{Action, DEPTHS, DROPS, Top},
+    key::{Action, DEPTHS, DROPS, REPLACED, Top},
 };
 use cranevm_passes::{
     decode::Instruction,
@@ -101,6 +101,22 @@ impl Assembler<'_> {
                 self.put(Action::Exchange, [0; 2]);
             }
         }
+    }
+
+    /// Does an exchange and the POP behind it at once, if there is a stencil for that: the top takes
+    /// the place of a word. Depths are from 0.
+    pub(super) fn replace(&mut self, upper: usize, lower: usize) -> bool {
+        let in_constants = lower < self.constants.len();
+        let depth = u8::try_from(lower).unwrap_or(u8::MAX);
+        if upper != 0 || in_constants || depth > REPLACED {
+            return false;
+        }
+        self.flush_constants();
+        if self.top == Top::Memory {
+            self.put(Action::Load, [0; 2]);
+        }
+        self.put(Action::Replace(depth), [0; 2]);
+        true
     }
 
     /// Computes with constants now, if all operands are.
