@@ -158,3 +158,41 @@ fn the_lists_name_every_opcode_once() {
     // PUSH, DUP, SWAP and the opcodes without a result aren't in the lists.
     assert!(listed == 58 && newest == 154, "{listed} in the lists, {newest} on the newest fork");
 }
+
+/// Words that move, at every depth, with the top word wherever it may be: a constant, a word of one
+/// register or of four, or on the stack. All words are returned.
+#[test]
+fn words_move_to_their_places() {
+    const WORDS: u64 = 17;
+    let with_top = |mut code: Assembly, top: u8| match top {
+        0 => code.push(0xc0),
+        1 => code.push(U256::MAX - U256::from(0xc1)),
+        2 => code.op(CALLDATASIZE),
+        3 => code.push(0).op(CALLDATALOAD),
+        _ => {
+            let label = code.new_label();
+            code.push(0).op(CALLDATALOAD).label(label)
+        }
+    };
+    let moves = |n: u8| {
+        let (swap, dup) = (SWAP1 + n, DUP1 + n);
+        [vec![swap], vec![swap, POP], vec![swap, POP, swap, POP], vec![dup, swap, POP]]
+    };
+    let checker = checker();
+    for (top, n) in (0..5).flat_map(|top| (0..14).map(move |n| (top, n))) {
+        for ops in moves(n) {
+            let mut code = Assembly::new();
+            for word in 1..=WORDS {
+                code = code.push(U256::from(word) << (word * 13));
+            }
+            let label = code.new_label();
+            code = with_top(code.label(label), top).ops(&ops);
+            for at in 0..WORDS - 2 {
+                code = code.push(32 * at).op(MSTORE);
+            }
+            let code = code.push(32 * WORDS).push(0).op(RETURN).code();
+            let observed = checker.check(&Case::new(SpecId::OSAKA, code).data(vec![0xd7; 40]));
+            assert!(observed.result().is_success(), "top {top}, {ops:x?}");
+        }
+    }
+}
