@@ -59,20 +59,23 @@ fn run_native(program: &NativeProgram, code: &[u8], gas: u64) -> InterpreterActi
 }
 
 fn check(code: &[u8]) {
-    for opt_level in [OptimizationLevel::None, OptimizationLevel::Default] {
-        let base = CompilerOptions { opt_level, verify: true, ..Default::default() };
-        for options in [
-            base,
-            CompilerOptions { one_block_per_chunk: true, ..base },
-            CompilerOptions { force_hand_over: Some(0), ..base },
-            CompilerOptions { force_hand_over: Some(1), ..base },
-            CompilerOptions { chaos: Some(Chaos::new(1)), ..base },
-            CompilerOptions { chaos: Some(Chaos::new(2)), debug_assertions: true, ..base },
-        ] {
-            for spec_id in [SpecId::FRONTIER, SpecId::CANCUN, SpecId::AMSTERDAM] {
-                for gas in [1_000_000, 3000, 100, 20, 3] {
-                    run_both(code, spec_id, gas, options);
-                }
+    let base = CompilerOptions { verify: true, ..Default::default() };
+    let stencils = CompilerOptions { opt_level: OptimizationLevel::None, ..base };
+    for options in [
+        base,
+        stencils,
+        CompilerOptions { one_block_per_chunk: true, ..base },
+        CompilerOptions { force_hand_over: Some(0), ..base },
+        CompilerOptions { force_hand_over: Some(0), ..stencils },
+        CompilerOptions { force_hand_over: Some(1), ..base },
+        CompilerOptions { force_hand_over: Some(1), ..stencils },
+        CompilerOptions { chaos: Some(Chaos::new(1)), ..base },
+        CompilerOptions { chaos: Some(Chaos::new(2)), debug_assertions: true, ..base },
+        CompilerOptions { debug_assertions: true, ..stencils },
+    ] {
+        for spec_id in [SpecId::FRONTIER, SpecId::CANCUN, SpecId::AMSTERDAM] {
+            for gas in [1_000_000, 3000, 100, 20, 3] {
+                run_both(code, spec_id, gas, options);
             }
         }
     }

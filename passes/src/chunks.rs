@@ -186,9 +186,9 @@ fn crossed_into(program: &Program) -> EntitySet<Block> {
 }
 
 /// Adds the entry points of a chunk: where computed jumps may lead, where frames begin and resume,
-/// and the blocks in `entered`: what another chunk leads to. After each block's come
-/// those of the blocks merged into it, which are taken from `merged`; a block that one of these
-/// leads to has its own too.
+/// and the blocks in `entered`: what another chunk leads to. After each block's come those of the
+/// blocks merged into it, which are taken from `merged`; a block that one of these leads to has its
+/// own too.
 fn add_entries(
     program: &mut Program,
     threaded: &Threaded,

@@ -2,8 +2,8 @@
 //!
 //! A frame enters through [`EvmCompilerFn::run`], which lays an [`EvmContext`] over revm's own
 //! `Interpreter` and calls the program's trampoline. The trampoline loads the three words that
-//! live in registers (stack top, gas, entry ordinal) and jumps to where the frame comes in. Everything else is
-//! reached through the context's pointer. Every exit from which a frame goes on leaves the
+//! live in registers (stack top, gas, entry ordinal) and jumps to where the frame comes in.
+//! Everything else is reached through the context's pointer. Every exit from which a frame goes on leaves the
 //! interpreter exactly as revm's would be at the same place, so that either engine can; after an
 //! exceptional halt found in compiled code, stack and pc mean nothing.
 

@@ -180,8 +180,8 @@ fn find_target_if(w: &mut Writer<'_>) {
     find_target(w, 2);
 }
 
-/// The address of the code at a pc: by the index of entry points and their table, as the optimising tier
-/// finds it. So many words are popped.
+/// The address of the code at a pc: by the index of entry points and their table, as the optimising
+/// tier finds it. So many words are popped.
 fn find_target(w: &mut Writer<'_>, words: i32) {
     let (target, stack) = (w.word(0), w.popped(words));
     let low = target.limbs[0].value(&mut w.b);

@@ -25,8 +25,8 @@ use std::{
 };
 
 /// Longest stencil that is copied in place of being called, in bytes. Copies run quicker where they
-/// run often, and take more room in caches where they don't. With 24, 32, 40 and 48 deployed contracts
-/// become 11.4, 11.7, 11.9 and 13.1 bytes of code for each byte of bytecode.
+/// run often, and take more room in caches where they don't. With 24, 32, 40 and 48 deployed
+/// contracts become 11.4, 11.7, 11.9 and 13.1 bytes of code for each byte of bytecode.
 const MOST_COPIED: usize = 40;
 
 /// The same in loops, where it is worth more bytes: all but exchanges with deep words, and accesses
