@@ -4,7 +4,7 @@
 
 use crate::{
     CompileError, CompileTimings, CompiledChunk, CompiledCode, CompilerOptions, EvmCompilerFn,
-    artifact::Identity, code_memory::CodeMemoryError,
+    Reached, artifact::Identity, code_memory::CodeMemoryError,
 };
 use alloy_primitives::{B256, U256};
 use revm_primitives::hardfork::SpecId;
@@ -36,6 +36,17 @@ impl Assembler {
         _code: &[u8],
         _spec_id: SpecId,
         _foreign: OpcodeSet,
+    ) -> Result<CompiledCode, CompileError> {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub const fn compile_reached(
+        &self,
+        _code: &[u8],
+        _spec_id: SpecId,
+        _foreign: OpcodeSet,
+        _reached: &Reached,
     ) -> Result<CompiledCode, CompileError> {
         match self.0 {}
     }

@@ -7,12 +7,12 @@
 //! stencils, which the process keeps; a contract takes some 40 nanoseconds a byte.
 
 use crate::{
-    CompileError, CompileReport, CompileTimings, CompiledCode, CompilerOptions, OpcodeSet,
+    CompileError, CompileReport, CompileTimings, CompiledCode, CompilerOptions, OpcodeSet, Reached,
+    Stencils,
     isa::{builder_of, finish_isa},
-    stencils::FirstTier,
+    stencils::{FirstTier, sample},
 };
 use cranelift_codegen::isa::TargetIsa;
-use cranevm_passes::decode::compiled_opcodes;
 use revm_primitives::hardfork::SpecId;
 use std::{sync::Arc, time::Instant};
 
@@ -53,24 +53,57 @@ impl Assembler {
         spec_id: SpecId,
         foreign: OpcodeSet,
     ) -> Result<CompiledCode, CompileError> {
+        let sampled = match self.options.stencils {
+            Stencils::Sampled(seed) => Some(sample(code, spec_id, foreign, seed)),
+            _ => None,
+        };
+        self.assemble(code, sampled.as_ref(), spec_id, foreign)
+    }
+
+    /// Puts together what was reached of a contract. Code that comes to anything else of it hands
+    /// over.
+    ///
+    /// # Errors
+    /// Those of [`compile`](Self::compile).
+    pub fn compile_reached(
+        &self,
+        code: &[u8],
+        spec_id: SpecId,
+        foreign: OpcodeSet,
+        reached: &Reached,
+    ) -> Result<CompiledCode, CompileError> {
+        if reached.code_len() != code.len() {
+            return Err(CompileError::ForeignBlocks);
+        }
+        self.assemble(code, Some(reached), spec_id, foreign)
+    }
+
+    fn assemble(
+        &self,
+        code: &[u8],
+        reached: Option<&Reached>,
+        spec_id: SpecId,
+        foreign: OpcodeSet,
+    ) -> Result<CompiledCode, CompileError> {
         let start = Instant::now();
         let options = CompilerOptions { foreign, ..self.options };
-        let assembled = self.first_tier.compile(code, spec_id, &options)?;
+        let assembled = self.first_tier.compile(code, reached, spec_id, &options)?;
         Ok(CompiledCode {
             id: 0,
             spec_id,
             code_len: code.len() as u32,
             single_error: options.single_error,
             force_hand_over: options.force_hand_over,
-            opcodes: compiled_opcodes(code, spec_id, foreign),
+            opcodes: assembled.opcodes,
             foreign,
             functions: self.first_tier.functions(assembled.code),
             entries: assembled.entries,
+            jumpdests: reached.map(|reached| reached.jumpdests().into()).unwrap_or_default(),
             initial_memory: 0,
             emulator: options.emulator,
             timings: CompileTimings { codegen: start.elapsed(), ..CompileTimings::default() },
             report: CompileReport {
-                opcodes: assembled.opcodes,
+                opcodes: assembled.instructions,
                 blocks: assembled.blocks,
                 ..CompileReport::default()
             },

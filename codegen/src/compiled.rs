@@ -55,6 +55,8 @@ pub struct CompiledCode {
     pub(crate) functions: Vec<Vec<u8>>,
     /// Entry points by ordinal.
     pub(crate) entries: Vec<CompiledEntry>,
+    /// Valid jump targets, as bits by pc, if not all of them are entry points.
+    pub(crate) jumpdests: Box<[u64]>,
     /// Bytes of memory that a frame must have where it is entered elsewhere than at its start.
     pub(crate) initial_memory: u32,
     /// What runs the code if it is another machine's.

@@ -259,6 +259,7 @@ impl Compiler {
             foreign: self.options.foreign,
             functions,
             entries: compiled_entries(&program),
+            jumpdests: Box::default(),
             initial_memory: program.initial_memory(),
             emulator: self.options.emulator,
             timings,

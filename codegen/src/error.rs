@@ -49,6 +49,9 @@ pub enum CompileError {
     /// A chunk was to be added to a program that it wasn't compiled for.
     #[error("the chunk was compiled for another program than the one that it was to be added to")]
     ForeignChunk,
+    /// The blocks that were reached are another contract's.
+    #[error("the blocks to compile were reached in another contract")]
+    ForeignBlocks,
     /// The system refused the thread that was to compile.
     #[error("no thread to compile on, and the caller's stack may be too small: {problem}")]
     Thread {

@@ -42,6 +42,7 @@ mod error;
 #[cfg(feature = "cranelift")]
 mod isa;
 mod options;
+mod reached;
 #[cfg(feature = "cranelift")]
 mod sources;
 #[cfg(feature = "cranelift")]
@@ -75,3 +76,4 @@ pub use {abi::NativeProgram, assembler::Assembler};
 pub const HAS_COMPILER: bool = cfg!(feature = "cranelift");
 
 pub use options::{CompilerOptions, OptimizationLevel, Stencils};
+pub use reached::Reached;

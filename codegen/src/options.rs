@@ -39,11 +39,8 @@ pub enum Stencils {
     Copied,
     /// What can be called is. For tests.
     Called,
-}
-
-impl Stencils {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::ByLength, Self::Copied, Self::Called];
+    /// Of some blocks alone, which follow from a seed. For tests.
+    Sampled(u32),
 }
 
 /// Options of a [`Compiler`](crate::Compiler). Those that have an effect affect the code.

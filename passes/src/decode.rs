@@ -35,6 +35,11 @@ impl Instruction {
     pub fn is_jumpdest(&self) -> bool {
         self.opcode == Opcode::JUMPDEST
     }
+
+    /// Where the next instruction is: beyond the code if that lacks bytes.
+    pub fn end(&self) -> u32 {
+        self.pc + 1 + immediate_len(self.opcode, self.form) as u32
+    }
 }
 
 /// What an instruction means to the passes. Depths count from the top of the stack, from 0.
@@ -68,6 +73,27 @@ pub enum Form {
     Foreign,
 }
 
+impl Form {
+    /// Whether an instruction is the last of its block.
+    pub const fn ends_block(self) -> bool {
+        match self {
+            Self::Jump
+            | Self::Branch
+            | Self::Stop
+            | Self::Exit
+            | Self::Suspend
+            | Self::HandOver
+            | Self::Foreign => true,
+            Self::JumpDest
+            | Self::Push
+            | Self::Pop
+            | Self::Dup(_)
+            | Self::Exchange(..)
+            | Self::Compute => false,
+        }
+    }
+}
+
 /// A decoded contract.
 #[derive(Clone, Debug)]
 pub struct Decoded {
@@ -90,7 +116,8 @@ pub struct JumpDests {
 }
 
 impl JumpDests {
-    fn new(words: Vec<u64>) -> Self {
+    /// The targets whose bits these are.
+    pub fn new(words: Vec<u64>) -> Self {
         let mut count = 0;
         let before = words
             .iter()
@@ -136,22 +163,29 @@ pub fn decode(code: &[u8], spec: SpecId, foreign: OpcodeSet) -> Decoded {
     let mut instructions = Vec::with_capacity(code.len() / 2 + 1);
     let mut words = vec![0u64; code.len().div_ceil(64)];
     let mut pc = 0;
-    while let Some(&byte) = code.get(pc) {
-        let opcode = Opcode::new(byte);
-        // revm pads the code with zeros, so a missing immediate is zero.
-        let immediate = code.get(pc + 1).copied().unwrap_or(0);
-        let form = match form_of(opcode, immediate, spec) {
-            Form::HandOver => Form::HandOver,
-            _ if foreign.bit(usize::from(byte)) => Form::Foreign,
-            form => form,
-        };
-        instructions.push(Instruction { pc: pc as u32, opcode, form });
-        if opcode == Opcode::JUMPDEST {
+    while pc < code.len() {
+        let instruction = decode_at(code, pc, spec, foreign);
+        instructions.push(instruction);
+        if instruction.is_jumpdest() {
             words[pc / 64] |= 1 << (pc % 64);
         }
-        pc += 1 + immediate_len(opcode, form);
+        pc = instruction.end() as usize;
     }
     Decoded { instructions, jumpdests: JumpDests::new(words), end: pc as u32 }
+}
+
+/// Decodes the instruction at a pc, which is in the code.
+#[inline]
+pub(crate) fn decode_at(code: &[u8], pc: usize, spec: SpecId, foreign: OpcodeSet) -> Instruction {
+    let opcode = Opcode::new(code[pc]);
+    // revm pads the code with zeros, so a missing immediate is zero.
+    let immediate = code.get(pc + 1).copied().unwrap_or(0);
+    let form = match form_of(opcode, immediate, spec) {
+        Form::HandOver => Form::HandOver,
+        _ if foreign.bit(usize::from(opcode.get())) => Form::Foreign,
+        form => form,
+    };
+    Instruction { pc: pc as u32, opcode, form }
 }
 
 /// The opcodes in `code` that code is made for, by its own means or revm's: unreachable ones
@@ -172,6 +206,18 @@ pub fn compiled_opcodes(code: &[u8], spec: SpecId, foreign: OpcodeSet) -> Opcode
     let mut set = OpcodeSet::ZERO;
     (0..occurs.len()).filter(is_compiled).for_each(|byte| set.set_bit(byte, true));
     set
+}
+
+/// The opcodes of these instructions that code is made for.
+pub fn opcodes_of(instructions: &[Instruction]) -> OpcodeSet {
+    let mut occurs = [0u64; 4];
+    for instruction in instructions {
+        if !matches!(instruction.form, Form::HandOver | Form::Foreign) {
+            let byte = usize::from(instruction.opcode.get());
+            occurs[byte / 64] |= 1 << (byte % 64);
+        }
+    }
+    OpcodeSet::from_limbs(occurs)
 }
 
 /// Bytes after the opcode that execution and the jump analysis both skip.

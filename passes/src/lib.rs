@@ -22,6 +22,7 @@
 #![deny(unsafe_code)]
 
 pub mod analysis;
+pub mod chains;
 mod chunks;
 pub mod decode;
 pub mod ir;

@@ -83,6 +83,7 @@ hash_sources! {
     "analysis/regions.rs",
     "analysis/resolve_jumps.rs",
     "analysis/weight.rs",
+    "chains.rs",
     "chunks.rs",
     "decode.rs",
     "ir/entities.rs",

@@ -49,6 +49,13 @@ const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most bytes of artifacts that an engine keeps. Of what is beyond, it makes artifacts again.
 const MAX_ARTIFACT_BYTES: u64 = 256 << 20;
 
+/// Code that often leaves out what comes next.
+const SOME_BLOCKS: Stencils = Stencils::Sampled(7);
+
+/// Blocks to run natively before a forced hand-over, so many that there is none: it has code go on
+/// wherever that can be entered.
+const MANY_BLOCKS: u32 = 1 << 20;
+
 /// The seed of chaotic engines that are given no other.
 pub const CHAOS_SEED: u64 = 1;
 
@@ -150,7 +157,8 @@ impl NativeSettings {
             .chain([Self::BASELINE.as_artifacts(), Self::OPTIMISED.as_artifacts()])
             .chain(baseline)
             .chain(optimised)
-            .chain([Stencils::Copied, Stencils::Called].map(Self::of_stencils))
+            .chain([Stencils::Copied, Stencils::Called, SOME_BLOCKS].map(Self::of_stencils))
+            .chain([Self { stencils: SOME_BLOCKS, ..Self::hand_over(MANY_BLOCKS) }])
             .chain(PassSet::ALL.iter().map(Self::without))
             .collect()
     }
@@ -242,6 +250,7 @@ impl fmt::Display for NativeSettings {
         for (is_set, name) in [
             (self.stencils == Stencils::Copied, "stencils-copied"),
             (self.stencils == Stencils::Called, "stencils-called"),
+            (self.stencils == SOME_BLOCKS, "some-blocks"),
             (self.one_block_per_chunk, "one-block-per-chunk"),
             (!self.compile_all, "likely"),
             (self.debug_assertions, "asserting"),

@@ -48,7 +48,7 @@ pub enum NativeRun {
 /// Why compiled code handed a frame over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandOver {
-    /// It came to code that isn't there, for it was guessed not to run.
+    /// It came to code that isn't there, for it was guessed not to run, or hadn't run yet.
     AbsentCode,
     /// It came to an instruction that it leaves to the interpreter, or one that may fail.
     Instruction,
@@ -332,7 +332,7 @@ fn leave_unfinished(
         Outcome::AbsentEntry => {
             tables.absent_pc(context.entry).ok_or(Fault::Status(STATUS_ABSENT_ENTRY))?
         }
-        Outcome::HandOver => context.pc as usize,
+        Outcome::HandOver | Outcome::AbsentBlock => context.pc as usize,
     };
     tables.count_hand_over();
     leave_at(pc, interpreter, context)
@@ -436,7 +436,7 @@ fn step_on<H: Host>(
     let opcode = usize::from(interpreter.bytecode.opcode());
     if !is_forced && (outcome != Outcome::HandOver || !tables.foreign.bit(opcode)) {
         let why = match outcome {
-            Outcome::AbsentEntry => HandOver::AbsentCode,
+            Outcome::AbsentEntry | Outcome::AbsentBlock => HandOver::AbsentCode,
             _ => HandOver::Instruction,
         };
         return Err(NativeRun::HandedOver(why));

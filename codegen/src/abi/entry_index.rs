@@ -17,7 +17,8 @@ use std::mem::offset_of;
 pub(super) struct Granule {
     /// Those at which a frame may come in.
     entries: u64,
-    /// Those of them that a jump may go to.
+    /// Those of them that a jump may go to; and also, where only some blocks are compiled, the valid
+    /// jump targets that are no entry points.
     jumpdests: u64,
     /// Entry points before these bytes.
     before: u64,
@@ -53,8 +54,12 @@ pub(super) struct EntryIndex {
 impl EntryIndex {
     /// The index of a program's entry points, as far as frames may come in there. `None` if two of
     /// them are at one place, or one is beyond the bytecode or has an ordinal beyond 16 bits.
-    pub(super) fn new(code_len: u32, entries: &[CompiledEntry]) -> Option<Self> {
+    /// `jumpdests` are valid jump targets, as bits by pc, beside those that entry points are.
+    pub(super) fn new(code_len: u32, entries: &[CompiledEntry], jumpdests: &[u64]) -> Option<Self> {
         let mut granules = vec![Granule::default(); code_len as usize / BYTES + 1];
+        for (granule, &jumpdests) in granules.iter_mut().zip(jumpdests) {
+            granule.jumpdests = jumpdests;
+        }
         let mut by_pc = Vec::with_capacity(entries.len());
         for (ordinal, entry) in entries.iter().enumerate() {
             if entry.is_jumpdest || entry.is_continuation {
@@ -128,7 +133,7 @@ mod tests {
                 entries.reverse();
                 // What only other chunks lead to isn't found.
                 entries.insert(0, entry(0, false, false));
-                let index = EntryIndex::new(code_len, &entries).unwrap();
+                let index = EntryIndex::new(code_len, &entries, &[]).unwrap();
                 for pc in 0..code_len + 200 {
                     let place = entries[1..].iter().position(|entry| entry.pc == pc);
                     let expected = place.map(|place| place as u32 + 1);
@@ -145,10 +150,10 @@ mod tests {
 
     #[test]
     fn entry_points_that_cannot_be_told_apart_are_refused() {
-        assert!(EntryIndex::new(9, &[entry(3, true, false), entry(3, false, true)]).is_none());
-        assert!(EntryIndex::new(9, &[entry(10, false, true)]).is_none());
+        assert!(EntryIndex::new(9, &[entry(3, true, false), entry(3, false, true)], &[]).is_none());
+        assert!(EntryIndex::new(9, &[entry(10, false, true)], &[]).is_none());
         let many: Vec<_> = (0..=1 << 16).map(|pc| entry(pc, true, false)).collect();
-        assert!(EntryIndex::new(1 << 20, &many).is_none());
-        assert!(EntryIndex::new(1 << 20, &many[..1 << 16]).is_some());
+        assert!(EntryIndex::new(1 << 20, &many, &[]).is_none());
+        assert!(EntryIndex::new(1 << 20, &many[..1 << 16], &[]).is_some());
     }
 }

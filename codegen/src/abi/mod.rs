@@ -27,8 +27,8 @@ pub use entry::{EvmCompilerFn, HandOver, NativeRun, RawEvmCompilerFn, collapse_h
 pub(crate) use entry_index::layout;
 pub use outcome::{Fault, Outcome};
 pub(crate) use outcome::{
-    RESULTS, STATUS_ABSENT_ENTRY, STATUS_CONTINUE, STATUS_FAULT, STATUS_HAND_OVER, STATUS_PANICKED,
-    STATUSES,
+    RESULTS, STATUS_ABSENT_BLOCK, STATUS_ABSENT_ENTRY, STATUS_CONTINUE, STATUS_FAULT,
+    STATUS_HAND_OVER, STATUS_PANICKED, STATUSES,
 };
 #[cfg(feature = "cranelift")]
 pub use program::NativeProgram;

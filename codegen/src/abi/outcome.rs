@@ -53,6 +53,8 @@ statuses! {
     STATUS_PANICKED = 0x102;
     /// A builtin was called with what can't be: a [`Fault`].
     STATUS_FAULT = 0x103;
+    /// Hand over to the interpreter at the pc stored in the context: what is there isn't compiled.
+    STATUS_ABSENT_BLOCK = 0x104;
 }
 
 /// What a compiled run ended in.
@@ -64,6 +66,8 @@ pub enum Outcome {
     HandOver,
     /// The interpreter goes on at the entry point with the context's ordinal.
     AbsentEntry,
+    /// The interpreter goes on at the context's pc, for there is no code for that.
+    AbsentBlock,
     /// The host panicked.
     Panicked,
 }
@@ -75,6 +79,7 @@ impl Outcome {
         match status {
             STATUS_HAND_OVER => Some(Self::HandOver),
             STATUS_ABSENT_ENTRY => Some(Self::AbsentEntry),
+            STATUS_ABSENT_BLOCK => Some(Self::AbsentBlock),
             STATUS_PANICKED => Some(Self::Panicked),
             code => decode_result(code).map(Self::Ended),
         }
@@ -172,8 +177,9 @@ mod tests {
     fn statuses_are_distinct() {
         assert_eq!(Outcome::from_status(STATUS_HAND_OVER), Some(Outcome::HandOver));
         assert_eq!(Outcome::from_status(STATUS_ABSENT_ENTRY), Some(Outcome::AbsentEntry));
+        assert_eq!(Outcome::from_status(STATUS_ABSENT_BLOCK), Some(Outcome::AbsentBlock));
         assert_eq!(Outcome::from_status(STATUS_PANICKED), Some(Outcome::Panicked));
-        for fault in [STATUS_CONTINUE, STATUS_FAULT, STATUS_FAULT + 1, u64::MAX] {
+        for fault in [STATUS_CONTINUE, STATUS_FAULT, STATUS_ABSENT_BLOCK + 1, u64::MAX] {
             assert_eq!(Outcome::from_status(fault), None);
         }
         assert_eq!(Fault::of_status(STATUS_FAULT), Fault::Call);

@@ -69,8 +69,8 @@ impl NativeProgram {
         let functions: Vec<&[u8]> = std::iter::once(trampoline.as_slice())
             .chain(indices[1..].iter().map(|&index| code.functions[index].as_slice()))
             .collect();
-        let index =
-            EntryIndex::new(code.code_len, &code.entries).ok_or(CompileError::EntryPoints)?;
+        let index = EntryIndex::new(code.code_len, &code.entries, &code.jumpdests)
+            .ok_or(CompileError::EntryPoints)?;
         let (loaded, tables) = region.load_with_header(&functions, |places| {
             let address = |function: usize| {
                 let place = indices.binary_search(&function);

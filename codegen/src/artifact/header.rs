@@ -125,7 +125,12 @@ impl Header {
             target: machine.triple.clone(),
             cpu_features: machine.features.join(","),
             spec: code.spec_id.to_string(),
-            options: describe_options(options),
+            options: match code.jumpdests.is_empty() {
+                true => describe_options(options),
+                // What artifacts hold doesn't tell what isn't compiled from what can't be jumped
+                // to: so nobody gets this for what was asked for.
+                false => format!("{} blocks=some", describe_options(options)),
+            },
         }
     }
 

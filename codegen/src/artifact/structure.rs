@@ -101,6 +101,7 @@ pub(super) fn read(
         foreign,
         functions,
         entries,
+        jumpdests: Box::default(),
         initial_memory: header.initial_memory,
         #[cfg(feature = "cranelift")]
         emulator: expected.options.emulator,

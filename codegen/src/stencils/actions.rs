@@ -7,7 +7,7 @@ use super::{
     writer::{Symbol, WORD, Writer},
 };
 use crate::{
-    abi::{STATUS_HAND_OVER, offsets},
+    abi::{STATUS_ABSENT_BLOCK, STATUS_HAND_OVER, offsets},
     builtins::Builtin,
     words::{Limb, Surroundings, Word},
 };
@@ -205,6 +205,13 @@ fn find_target(w: &mut Writer<'_>, words: i32) {
     let is_jumpdest = around.is_jumpdest(&mut w.b);
     let is_none = w.b.ins().icmp_imm_s(IntCC::Equal, is_jumpdest, 0);
     require(w, is_none);
+    let is_entry = around.is_entry(&mut w.b);
+    let [absent, present] = [(); 2].map(|()| w.b.create_block());
+    w.b.set_cold_block(absent);
+    w.b.ins().brif(is_entry, present, &[], absent, &[]);
+    w.b.switch_to_block(absent);
+    w.exit(Symbol::Leave(Leave::Absent), Top::Narrow, stack, w.gas, &[low]);
+    w.b.switch_to_block(present);
     // Entry points are numbered in order of pc.
     let ordinal = around.rank(&mut w.b);
     let table = w.load_context(offsets::ENTRY_TABLE);
@@ -286,6 +293,7 @@ fn leave(leave: Leave, w: &mut Writer<'_>) {
         Leave::OutOfGas => InstructionResult::OutOfGas as u64,
         Leave::InvalidJump => InstructionResult::InvalidJump as u64,
         Leave::HandOver => STATUS_HAND_OVER,
+        Leave::Absent => STATUS_ABSENT_BLOCK,
         Leave::Stop => InstructionResult::Stop as u64,
     };
     w.save();

@@ -10,7 +10,7 @@
 //! charged ahead.
 
 use super::{
-    blocks::{bounds, ends_block, gas_until_settled, settles},
+    blocks::{bounds, gas_until_settled, settles},
     key::{Action, Leave, Size, Top, tops_of},
     layout::{Layout, Target},
     loops::Loops,
@@ -18,10 +18,14 @@ use super::{
     set::{Number, StencilSet},
     stack::{MOST_CONSTANTS, constant},
 };
-use crate::compiled::{CompiledCode, CompiledEntry};
+use crate::{
+    Reached,
+    compiled::{CompiledCode, CompiledEntry},
+};
 use cranevm_passes::{
     AnalysisError, MAX_ENTRIES,
-    decode::{Decoded, Form, Instruction, decode},
+    chains::decode_chains,
+    decode::{Form, Instruction, JumpDests, decode, opcodes_of},
     ir::opcode::{Opcode, OpcodeSet, gas_table},
 };
 use revm_interpreter::interpreter::STACK_LIMIT;
@@ -51,31 +55,70 @@ pub(crate) struct Settings {
 pub(crate) struct Assembled {
     pub(crate) code: Vec<u8>,
     pub(crate) entries: Vec<CompiledEntry>,
-    /// Opcodes in the bytecode.
-    pub(crate) opcodes: u32,
+    /// Opcodes that code was made for, unreachable ones included.
+    pub(crate) instructions: u32,
+    /// The set of them that isn't left to the interpreter.
+    pub(crate) opcodes: OpcodeSet,
     /// Basic blocks that code was made for.
     pub(crate) blocks: u32,
 }
 
-/// Assembles a contract of at most [`MAX_CODE_LEN`](cranevm_passes::MAX_CODE_LEN) bytes.
+/// What is to be assembled of a contract.
+struct Plan {
+    instructions: Vec<Instruction>,
+    /// Where each chain of blocks ends among these.
+    ends: Vec<usize>,
+    jumpdests: JumpDests,
+    opcodes: OpcodeSet,
+}
+
+impl Plan {
+    fn of(code: &[u8], reached: Option<&Reached>, settings: Settings) -> Self {
+        let Settings { spec_id, foreign, .. } = settings;
+        let Some(reached) = reached else {
+            let decoded = decode(code, spec_id, foreign);
+            let (instructions, jumpdests) = (decoded.instructions, decoded.jumpdests);
+            let (ends, opcodes) = (vec![instructions.len()], opcodes_of(&instructions));
+            return Self { instructions, ends, jumpdests, opcodes };
+        };
+        let is_chosen = |pc| reached.contains(pc);
+        let chains = decode_chains(code, spec_id, foreign, reached.heads(), is_chosen);
+        let opcodes = opcodes_of(&chains.instructions);
+        let jumpdests = JumpDests::new(reached.jumpdests().to_vec());
+        Self { instructions: chains.instructions, ends: chains.ends, jumpdests, opcodes }
+    }
+}
+
+/// Assembles a contract of at most [`MAX_CODE_LEN`](cranevm_passes::MAX_CODE_LEN) bytes: whole, or
+/// what was reached of it.
 ///
 /// # Errors
 /// If frames could come in at more places than there are ordinals for, or a branch doesn't reach.
 pub(crate) fn assemble(
     set: &StencilSet,
     code: &[u8],
+    reached: Option<&Reached>,
     settings: Settings,
 ) -> Result<Assembled, AssembleError> {
-    let decoded = decode(code, settings.spec_id, settings.foreign);
-    check_entries(decoded.jumpdests.len())?;
+    // Nothing is one block.
+    let reached = reached.filter(|_| !code.is_empty());
+    let plan = Plan::of(code, reached, settings);
+    let Plan { instructions, jumpdests, .. } = &plan;
+    let bytes = reached.map_or(code.len(), Reached::bytes);
+    if reached.is_none() {
+        check_entries(jumpdests.len())?;
+    }
     let mut assembler = Assembler {
         set,
         bytecode: code,
-        decoded: &decoded,
+        jumpdests,
+        reached,
         prices: gas_table(settings.spec_id),
         settings,
-        layout: Layout::new(set, code.len(), decoded.jumpdests.len()),
-        loops: Loops::of(&decoded, |at| constant(code, &decoded.instructions[at])),
+        layout: Layout::new(set, bytes, jumpdests.len()),
+        loops: Loops::of(code.len(), instructions, jumpdests, |at| {
+            constant(code, &instructions[at])
+        }),
         entries: Vec::new(),
         blocks: 0,
         top: Top::Memory,
@@ -83,11 +126,20 @@ pub(crate) fn assemble(
         drops: 0,
         negates: false,
     };
-    assembler.walk();
-    let Assembler { layout, entries, blocks, .. } = assembler;
+    let mut begin = 0;
+    for &end in &plan.ends {
+        assembler.chain(&instructions[begin..end]);
+        begin = end;
+    }
+    let Assembler { layout, mut entries, blocks, .. } = assembler;
     check_entries(entries.len())?;
-    let opcodes = decoded.instructions.len() as u32;
-    Ok(Assembled { code: layout.finish(code.len() as u32)?, entries, opcodes, blocks })
+    if !entries.is_sorted_by_key(|entry| entry.pc) {
+        // Entry points are numbered in order of pc.
+        entries.sort_unstable_by_key(|entry| entry.pc);
+    }
+    let (opcodes, instructions) = (plan.opcodes, plan.instructions.len() as u32);
+    let code = layout.finish(code.len() as u32)?;
+    Ok(Assembled { code, entries, instructions, opcodes, blocks })
 }
 
 /// Why a contract can't be put together.
@@ -107,7 +159,9 @@ fn check_entries(found: usize) -> Result<(), AnalysisError> {
 pub(super) struct Assembler<'a> {
     pub(super) set: &'a StencilSet,
     pub(super) bytecode: &'a [u8],
-    decoded: &'a Decoded,
+    jumpdests: &'a JumpDests,
+    /// The blocks that code is made for, if not for all.
+    reached: Option<&'a Reached>,
     prices: &'static [u16; 256],
     settings: Settings,
     pub(super) layout: Layout<'a>,
@@ -130,7 +184,7 @@ fn block_len(instructions: &[Instruction]) -> usize {
         if at > 0 && instruction.is_jumpdest() {
             return Some(at);
         }
-        ends_block(instruction.form).then_some(at + 1)
+        instruction.form.ends_block().then_some(at + 1)
     };
     instructions.iter().enumerate().find_map(ends_at).unwrap_or(instructions.len())
 }
@@ -149,9 +203,12 @@ enum Way {
 }
 
 impl Assembler<'_> {
-    fn walk(&mut self) {
-        let instructions = &self.decoded.instructions;
-        let (mut at, mut way) = (0, Way::Outside);
+    /// Assembles blocks each of which control may fall into from the one before. The first is one
+    /// that frames come in at.
+    fn chain(&mut self, instructions: &[Instruction]) {
+        let is_outside = |first: &Instruction| first.pc == 0 || !first.is_jumpdest();
+        let begins = instructions.first().is_none_or(is_outside);
+        let (mut at, mut way) = (0, if begins { Way::Outside } else { Way::None });
         while at < instructions.len() {
             let is_jumpdest = instructions[at].is_jumpdest();
             if way == Way::None && !is_jumpdest {
@@ -165,7 +222,7 @@ impl Assembler<'_> {
             way = match rest[len - 1].form {
                 Form::Suspend | Form::Foreign => Way::Outside,
                 Form::Branch => Way::Untaken,
-                form if ends_block(form) => Way::None,
+                form if form.ends_block() => Way::None,
                 _ => Way::Falls,
             };
             at += len;
@@ -173,14 +230,28 @@ impl Assembler<'_> {
                 self.settle();
             }
         }
+        self.end_chain(way, instructions.last().map_or(0, Instruction::end));
+    }
+
+    /// Goes on at a pc where there are no more instructions: of the contract, or of what is
+    /// compiled of it in one go.
+    fn end_chain(&mut self, way: Way, end: u32) {
+        if (end as usize) < self.bytecode.len() {
+            match self.label_of(end as usize) {
+                _ if way == Way::None => {}
+                Some(label) => self.layout.jump(label),
+                None => self.leave_at(Leave::Absent, end),
+            }
+            return;
+        }
         // A foreign PUSH may end beyond the code, where no frame goes on.
-        if way == Way::Outside && self.decoded.end as usize <= self.bytecode.len() {
-            self.enter_here(self.decoded.end, false, true);
+        if way == Way::Outside && end as usize <= self.bytecode.len() {
+            self.enter_here(end, false, true);
         }
         if way != Way::None {
             // The interpreter goes on with a STOP there.
             self.settle();
-            self.leave_at(Leave::Stop, self.decoded.end + 1);
+            self.leave_at(Leave::Stop, end + 1);
         }
     }
 
@@ -196,7 +267,7 @@ impl Assembler<'_> {
         let is_jumpdest = first.is_jumpdest();
         if is_jumpdest || way == Way::Outside {
             self.enter_here(first.pc, is_jumpdest, way == Way::Outside);
-            if let Some(number) = self.decoded.jumpdests.number(first.pc as usize) {
+            if let Some(number) = self.jumpdests.number(first.pc as usize) {
                 self.layout.label(number);
             }
         }
@@ -265,7 +336,7 @@ impl Assembler<'_> {
                 continue;
             }
             self.instruction(instruction);
-            if settles(instruction) && !ends_block(instruction.form) {
+            if settles(instruction) && !instruction.form.ends_block() {
                 let gas = gas_until_settled(rest, self.prices);
                 if gas > 0 {
                     self.put_charge(gas);
@@ -371,11 +442,21 @@ impl Assembler<'_> {
 
     /// Where a jump to a constant leads.
     fn target(&self, pc: U256) -> Target {
-        let number = usize::try_from(pc).ok().and_then(|pc| self.decoded.jumpdests.number(pc));
+        let pc = usize::try_from(pc).ok();
+        let number = pc.and_then(|pc| Some((pc, self.jumpdests.number(pc)?)));
         match number {
-            Some(number) => Target::Label(number as u32),
+            Some((pc, number)) => self
+                .label_of(pc)
+                .unwrap_or(Target::Absent { jumpdest: number as u32, pc: pc as u32 }),
             None => Target::Body(self.known(self.set.leave(Leave::InvalidJump))),
         }
+    }
+
+    /// The code of the JUMPDEST at a pc, if there is one and code is made for it.
+    fn label_of(&self, pc: usize) -> Option<Target> {
+        let number = self.jumpdests.number(pc)?;
+        let is_there = self.reached.is_none_or(|reached| reached.contains(pc));
+        is_there.then_some(Target::Label(number as u32))
     }
 
     /// Leaves the frame with a pc. The words are on the stack.

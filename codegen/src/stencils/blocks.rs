@@ -19,25 +19,6 @@ pub(super) struct Bounds {
     pub(super) growth: i64,
 }
 
-/// Whether an instruction is the last of its block.
-pub(super) const fn ends_block(form: Form) -> bool {
-    match form {
-        Form::Jump
-        | Form::Branch
-        | Form::Stop
-        | Form::Exit
-        | Form::Suspend
-        | Form::HandOver
-        | Form::Foreign => true,
-        Form::JumpDest
-        | Form::Push
-        | Form::Pop
-        | Form::Dup(_)
-        | Form::Exchange(..)
-        | Form::Compute => false,
-    }
-}
-
 /// What the run needs that these instructions begin with.
 pub(super) fn bounds(instructions: &[Instruction]) -> Bounds {
     let (mut bounds, mut height) = (Bounds::default(), 0);
@@ -52,7 +33,7 @@ pub(super) fn bounds(instructions: &[Instruction]) -> Bounds {
             height += i64::from(change);
         }
         bounds.growth = bounds.growth.max(height);
-        if ends_block(instruction.form) && !matches!(instruction.form, Form::Branch) {
+        if instruction.form.ends_block() && !matches!(instruction.form, Form::Branch) {
             break;
         }
     }
@@ -74,7 +55,7 @@ pub(super) fn gas_until_settled(instructions: &[Instruction], prices: &[u16; 256
             break;
         }
         gas += u64::from(prices[usize::from(instruction.opcode.get())]);
-        if settles(instruction) || ends_block(instruction.form) {
+        if settles(instruction) || instruction.form.ends_block() {
             break;
         }
     }

@@ -10,7 +10,7 @@ use super::{
     writer,
 };
 use crate::{
-    CompileError, CompilerOptions, Stencils,
+    CompileError, CompilerOptions, Reached, Stencils,
     isa::stencil_isa,
     translate::entry::{EnterBy, absent_stub, trampoline},
 };
@@ -99,13 +99,14 @@ impl FirstTier {
         Ok(new)
     }
 
-    /// Puts a contract together, whole.
+    /// Puts a contract together: whole, or what was reached of it.
     ///
     /// # Errors
     /// If the bytecode is beyond a limit of the analysis, or a branch doesn't reach its target.
     pub(crate) fn compile(
         &self,
         code: &[u8],
+        reached: Option<&Reached>,
         spec_id: SpecId,
         options: &CompilerOptions,
     ) -> Result<Assembled, CompileError> {
@@ -114,7 +115,7 @@ impl FirstTier {
             return Err(AnalysisError::CodeTooLong { found, limit }.into());
         }
         let (most_copied, most_copied_in_loops) = match options.stencils {
-            Stencils::ByLength => (MOST_COPIED, MOST_COPIED_IN_LOOPS),
+            Stencils::ByLength | Stencils::Sampled(_) => (MOST_COPIED, MOST_COPIED_IN_LOOPS),
             Stencils::Copied => (usize::MAX, usize::MAX),
             Stencils::Called => (0, 0),
         };
@@ -128,8 +129,8 @@ impl FirstTier {
         };
         // On aarch64 not all branches reach over a mebibyte: then in as few bytes as can be.
         let called = Settings { most_copied: 0, most_copied_in_loops: 0, ..settings };
-        let assembled = match assemble(&self.set, code, settings) {
-            Err(AssembleError::TooFar(_)) => assemble(&self.set, code, called),
+        let assembled = match assemble(&self.set, code, reached, settings) {
+            Err(AssembleError::TooFar(_)) => assemble(&self.set, code, reached, called),
             assembled => assembled,
         };
         assembled.map_err(|error| match error {

@@ -123,18 +123,20 @@ pub(super) enum Leave {
     InvalidJump,
     /// To the interpreter, at the pc that is the top word.
     HandOver,
+    /// The same, for what is there isn't compiled.
+    Absent,
     /// By STOP, behind which the pc is that is the top word.
     Stop,
 }
 
 impl Leave {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Status, Self::OutOfGas, Self::InvalidJump, Self::HandOver, Self::Stop];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Status, Self::OutOfGas, Self::InvalidJump, Self::HandOver, Self::Absent, Self::Stop];
 
     /// What it takes in registers.
     pub(super) const fn top(self) -> Top {
         match self {
-            Self::Status | Self::HandOver | Self::Stop => Top::Narrow,
+            Self::Status | Self::HandOver | Self::Absent | Self::Stop => Top::Narrow,
             Self::OutOfGas | Self::InvalidJump => Top::Memory,
         }
     }

@@ -18,6 +18,13 @@ use super::{
 pub(super) enum Target {
     /// The block of the JUMPDEST with this number.
     Label(u32),
+    /// What hands over at a JUMPDEST that no code is made for.
+    Absent {
+        /// Its number.
+        jumpdest: u32,
+        /// Its pc.
+        pc: u32,
+    },
     /// A stencil behind the contract's own code.
     Body(Number),
     /// What hands over at the block with this number of those that may refuse.
@@ -137,11 +144,14 @@ impl<'a> Layout<'a> {
     /// Adds what is called or jumped to, and leads all jumps and calls to their targets.
     pub(super) fn finish(mut self, code_len: u32) -> Result<Vec<u8>, TooFar> {
         let refusals = self.add_refusals();
+        self.add_absent();
         let bodies = self.add_bodies(code_len);
         let Self { set, mut code, links, labels, .. } = self;
         for (link, target) in links {
             let place = match target {
-                Target::Label(number) => labels[number as usize],
+                Target::Label(number) | Target::Absent { jumpdest: number, .. } => {
+                    labels[number as usize]
+                }
                 Target::Body(number) => bodies[number.index()],
                 Target::Refusal(number) => refusals[number as usize],
                 Target::Offset(offset) => offset,
@@ -154,16 +164,34 @@ impl<'a> Layout<'a> {
 
     /// Where the hand-overs of blocks that may refuse are.
     fn add_refusals(&mut self) -> Vec<u32> {
-        let hand_over = self.leave(Leave::HandOver);
         let mut places = Vec::with_capacity(self.refusals.len());
         for pc in std::mem::take(&mut self.refusals) {
             places.push(self.here());
-            let action = if pc == 0 { Action::Zero } else { Action::Small };
-            let number = self.set.find(action, Top::Memory).expect("the list has constants");
-            self.put(number, [i64::from(pc), 0, 0, 0], None);
-            self.jump(hand_over);
+            self.leave_at(pc, Leave::HandOver);
         }
         places
+    }
+
+    /// Hands over at the JUMPDESTs that jumps lead to and no code is made for, where their blocks
+    /// would be.
+    fn add_absent(&mut self) {
+        for at in 0..self.links.len() {
+            if let Target::Absent { jumpdest, pc } = self.links[at].1
+                && self.labels[jumpdest as usize] == NOWHERE
+            {
+                self.label(jumpdest as usize);
+                self.leave_at(pc, Leave::Absent);
+            }
+        }
+    }
+
+    /// Leaves the frame at a pc.
+    fn leave_at(&mut self, pc: u32, leave: Leave) {
+        let action = if pc == 0 { Action::Zero } else { Action::Small };
+        let number = self.set.find(action, Top::Memory).expect("the list has constants");
+        self.put(number, [i64::from(pc), 0, 0, 0], None);
+        let leave = self.leave(leave);
+        self.jump(leave);
     }
 
     /// Where each body is. What bodies lead to is added as well.

@@ -5,7 +5,7 @@
 //!
 //! Cost: a look at each instruction, and at most a dozen words for each jump back.
 
-use cranevm_passes::decode::{Decoded, Form};
+use cranevm_passes::decode::{Form, Instruction, JumpDests};
 use revm_primitives::U256;
 
 /// Longest loop, in bytes. Most jumps further back are to functions.
@@ -15,10 +15,15 @@ const LONGEST: usize = 768;
 pub(super) struct Loops(Vec<u64>);
 
 impl Loops {
-    /// The loops of a contract; `constant` tells what an instruction pushes.
-    pub(super) fn of(decoded: &Decoded, constant: impl Fn(usize) -> U256) -> Self {
-        let mut loops = Self(vec![0; decoded.end as usize / 64 + 1]);
-        for (at, pair) in decoded.instructions.windows(2).enumerate() {
+    /// The loops of a contract among these instructions; `constant` tells what one of them pushes.
+    pub(super) fn of(
+        code_len: usize,
+        instructions: &[Instruction],
+        jumpdests: &JumpDests,
+        constant: impl Fn(usize) -> U256,
+    ) -> Self {
+        let mut loops = Self(vec![0; code_len / 64 + 1]);
+        for (at, pair) in instructions.windows(2).enumerate() {
             let [push, jump] = pair else { continue };
             let jumps = matches!(jump.form, Form::Jump | Form::Branch);
             if !jumps || !matches!(push.form, Form::Push) {
@@ -27,7 +32,7 @@ impl Loops {
             let (target, end) = (usize::try_from(constant(at)), jump.pc as usize);
             if let Ok(target) = target
                 && (end.saturating_sub(LONGEST)..end).contains(&target)
-                && decoded.jumpdests.contains(target)
+                && jumpdests.contains(target)
             {
                 loops.mark(target, end);
             }

@@ -19,6 +19,7 @@ mod loops;
 mod machine;
 mod make;
 mod opcodes;
+mod sample;
 mod set;
 mod stack;
 mod stencil;
@@ -27,3 +28,4 @@ mod tests;
 mod writer;
 
 pub(crate) use first_tier::FirstTier;
+pub(crate) use sample::sample;

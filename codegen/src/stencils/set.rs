@@ -11,7 +11,7 @@ use cranevm_passes::ir::opcode::Opcode;
 use revm_primitives::U256;
 
 /// What keys are numbered by: one after the other the actions without a parameter, and those with.
-const PLAIN: usize = 27;
+const PLAIN: usize = 28;
 const DUPS: usize = PLAIN;
 const SWAPS: usize = DUPS + 32;
 const REPLACED: usize = SWAPS + 32;
@@ -44,8 +44,8 @@ fn slot(key: Key) -> usize {
         Action::CheckRoom => 18,
         Action::CountBlock => 19,
         Action::Assert => 20,
-        Action::Leave(leave) => 21 + leave as usize,
-        Action::CheckHere => 26,
+        Action::CheckHere => 21,
+        Action::Leave(leave) => 22 + leave as usize,
         Action::Dup(depth) => DUPS + usize::from(depth),
         Action::Swap(depth) => SWAPS + usize::from(depth),
         Action::Replace(depth) => REPLACED + usize::from(depth),

@@ -9,7 +9,9 @@ use super::{
     stencil::{Field, Link, LinkKind},
 };
 use crate::{
-    CompileError, Compiler, CompilerOptions, OptimizationLevel, Stencils,
+    Assembler, CompileError, Compiler, CompilerOptions, NativeProgram, OpcodeSet,
+    OptimizationLevel, Stencils,
+    code_memory::CodeRegion,
     isa::{builder_for, finish_isa, host_isa, stencil_isa},
 };
 use cranelift_codegen::isa::OwnedTargetIsa;
@@ -148,4 +150,31 @@ fn too_many_entry_points_are_a_typed_error() {
         error,
         CompileError::Analysis(AnalysisError::TooManyEntries { found: 70_000, .. })
     ));
+}
+
+/// Of code that means nothing, too.
+#[test]
+fn any_blocks_are_put_together() {
+    let region = CodeRegion::new(1 << 26).unwrap();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for length in 0..2000 {
+        let code: Vec<u8> = (0..length % 100)
+            .map(|_| {
+                random = random.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
+                [0x5b, 0x57, 0x60, 0x56, 0xf1, 0x5f, 0x00, (random >> 56) as u8]
+                    [(random >> 40) as usize % 8]
+            })
+            .collect();
+        let options = CompilerOptions {
+            opt_level: OptimizationLevel::None,
+            stencils: Stencils::Sampled(length),
+            ..Default::default()
+        };
+        let compiled =
+            Assembler::new(options).unwrap().compile(&code, SpecId::OSAKA, OpcodeSet::ZERO);
+        let compiled = compiled.unwrap_or_else(|error| panic!("{code:02x?}: {error}"));
+        assert_eq!(compiled.entries.first().map(|entry| entry.pc), Some(0), "{code:02x?}");
+        let loaded = NativeProgram::load(&compiled, &region).map(drop);
+        loaded.unwrap_or_else(|error| panic!("{code:02x?}: {error}, {:?}", compiled.entries));
+    }
 }

@@ -29,6 +29,13 @@ impl Surroundings {
         b.ins().band_imm_u(shifted, 1)
     }
 
+    /// Whether there is an entry point at the pc: a word that is 0 or 1.
+    pub(crate) fn is_entry(&self, b: Builder<'_, '_>) -> ir::Value {
+        let entries = self.load(ENTRIES, b);
+        let shifted = b.ins().ushr(entries, self.pc);
+        b.ins().band_imm_u(shifted, 1)
+    }
+
     /// The rank of the entry point at the pc, if there is one.
     pub(crate) fn rank(&self, b: Builder<'_, '_>) -> ir::Value {
         let entries = self.load(ENTRIES, b);

@@ -33,10 +33,17 @@ pub(super) fn write(frame: FrameWriter, options: &CompilerOptions) -> FrameWrite
         PassSet::NONE => String::new(),
         passes => passes.to_string(),
     };
-    let Chaos { seed, from, until } = chaos.unwrap_or(Chaos::new(0));
+    let (way, seed) = match stencils {
+        Stencils::ByLength => (0, 0),
+        Stencils::Copied => (1, 0),
+        Stencils::Called => (2, 0),
+        Stencils::Sampled(seed) => (3, seed),
+    };
+    let Chaos { seed: chaos_seed, from, until } = chaos.unwrap_or(Chaos::new(0));
     frame
         .u8(opt_level as u8)
-        .u8(stencils as u8)
+        .u8(way)
+        .u32(seed)
         .bool(single_error)
         .bool(no_dedup)
         .bool(no_dse)
@@ -51,7 +58,7 @@ pub(super) fn write(frame: FrameWriter, options: &CompilerOptions) -> FrameWrite
         .bool(force_hand_over.is_some())
         .u32(force_hand_over.unwrap_or_default())
         .bool(chaos.is_some())
-        .u64(seed)
+        .u64(chaos_seed)
         .u64(from)
         .u64(until)
         .array(&foreign.to_be_bytes::<32>())
@@ -70,9 +77,14 @@ pub(super) fn read(fields: &mut FrameReader<'_>) -> Result<CompilerOptions, Wire
     Ok(CompilerOptions {
         opt_level: opt_level.ok_or(WireError::BadValue { field: "opt_level" })?,
         stencils: {
-            let stencils = fields.u8("stencils")?;
-            let known = Stencils::ALL.into_iter().find(|&known| known as u8 == stencils);
-            known.ok_or(WireError::BadValue { field: "stencils" })?
+            let (way, seed) = (fields.u8("stencils")?, fields.u32("stencils")?);
+            match way {
+                0 => Stencils::ByLength,
+                1 => Stencils::Copied,
+                2 => Stencils::Called,
+                3 => Stencils::Sampled(seed),
+                _ => return Err(WireError::BadValue { field: "stencils" }),
+            }
         },
         single_error: fields.bool("single_error")?,
         no_dedup: fields.bool("no_dedup")?,

@@ -150,6 +150,7 @@ fn settings() -> Vec<CompilerOptions> {
         CompilerOptions { stencils: Stencils::Copied, ..base },
         optimised,
         base,
+        CompilerOptions { stencils: Stencils::Sampled(3), ..hand_over(1 << 20) },
         hand_over(0),
         hand_over(1),
         CompilerOptions { opt_level: OptimizationLevel::Default, ..hand_over(1) },
@@ -164,6 +165,7 @@ fn name(options: &CompilerOptions) -> String {
     let mut name = format!("{:?}", options.opt_level);
     let flags = [
         (options.stencils == Stencils::Copied, "copied"),
+        (options.stencils == Stencils::Sampled(3), "some blocks"),
         (options.one_block_per_chunk, "one block per chunk"),
         (!options.compile_all, "likely alone"),
         (options.debug_assertions, "asserting"),
