@@ -98,7 +98,7 @@ impl Assembler {
             foreign,
             functions: self.first_tier.functions(assembled.code),
             entries: assembled.entries,
-            jumpdests: reached.map(|reached| reached.jumpdests().into()).unwrap_or_default(),
+            jumpdests: reached.map(|reached| reached.jumpdests(code).into()).unwrap_or_default(),
             initial_memory: 0,
             emulator: options.emulator,
             timings: CompileTimings { codegen: start.elapsed(), ..CompileTimings::default() },

@@ -6,18 +6,20 @@
 //! It is a guess at what will run, and nothing rests on it: code of any set of blocks, and of what
 //! isn't even a block, does what the interpreter does, and hands over where it ends.
 //!
-//! Cost: a walk over the contract when it is made, and two bits for each byte; then a look at a
-//! bit, and for each new block a walk over it.
+//! Cost: a bit for each byte of the contract, and four bytes for each block; a look at a bit where a
+//! block begins, and for each new one a walk over it. The first who compiles them has the contract
+//! searched for its jump targets.
 
 use revm_bytecode::opcode;
+use std::sync::OnceLock;
 
 /// A set of basic blocks, in the order in which they were first seen.
 #[derive(Clone, Debug)]
 pub struct Reached {
     /// Whether a block that begins at a pc is in the set.
     blocks: Box<[u64]>,
-    /// Valid jump targets.
-    jumpdests: Box<[u64]>,
+    /// Valid jump targets, once somebody has asked for them.
+    jumpdests: OnceLock<Box<[u64]>>,
     /// Where blocks of the set begin, but for those that are come to by an untaken branch alone.
     heads: Vec<u32>,
     /// Bytes of the set's blocks.
@@ -29,18 +31,9 @@ pub struct Reached {
 impl Reached {
     /// The block that a contract begins with.
     pub fn new(code: &[u8]) -> Self {
-        let words = code.len() / 64 + 1;
-        let mut jumpdests = vec![0; words];
-        let mut pc = 0;
-        while let Some(&byte) = code.get(pc) {
-            if byte == opcode::JUMPDEST {
-                set(&mut jumpdests, pc);
-            }
-            pc += 1 + immediate_len(byte);
-        }
         let mut reached = Self {
-            blocks: vec![0; words].into(),
-            jumpdests: jumpdests.into(),
+            blocks: vec![0; words(code)].into(),
+            jumpdests: OnceLock::new(),
             heads: Vec::new(),
             bytes: 0,
             code_len: code.len(),
@@ -95,9 +88,9 @@ impl Reached {
         &self.heads
     }
 
-    /// The valid jump targets of the contract, as bits by pc.
-    pub fn jumpdests(&self) -> &[u64] {
-        &self.jumpdests
+    /// The valid jump targets of the contract, as bits by pc. `code` is the contract's.
+    pub fn jumpdests(&self, code: &[u8]) -> &[u64] {
+        self.jumpdests.get_or_init(|| jumpdests(code))
     }
 
     /// Bytes of the blocks.
@@ -109,6 +102,24 @@ impl Reached {
     pub const fn code_len(&self) -> usize {
         self.code_len
     }
+}
+
+/// Words of a bit for each pc.
+const fn words(code: &[u8]) -> usize {
+    code.len() / 64 + 1
+}
+
+/// As revm's `analyze_legacy` finds them.
+fn jumpdests(code: &[u8]) -> Box<[u64]> {
+    let mut jumpdests = vec![0; words(code)];
+    let mut pc = 0;
+    while let Some(&byte) = code.get(pc) {
+        if byte == opcode::JUMPDEST {
+            set(&mut jumpdests, pc);
+        }
+        pc += 1 + immediate_len(byte);
+    }
+    jumpdests.into()
 }
 
 fn set(bits: &mut [u64], pc: usize) {
@@ -169,7 +180,7 @@ mod tests {
     fn blocks_are_kept_in_their_order() {
         let mut reached = Reached::new(&CODE);
         assert_eq!((reached.heads(), reached.bytes()), (&[0][..], 3));
-        assert_eq!(reached.jumpdests(), [1 << 5]);
+        assert_eq!(reached.jumpdests(&CODE), [1 << 5]);
         reached.enter(&CODE, 7);
         reached.fall(&CODE, 3);
         reached.enter(&CODE, 5);

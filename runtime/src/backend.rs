@@ -179,7 +179,7 @@ impl JitBackend {
             return LookupDecision::Compiled(program);
         }
         if !service.is_hopeless(&request.key) {
-            let cold = service.watch(&request.key, request.code.len(), || request.code.clone());
+            let cold = service.watch(&request.key, || request.code.clone());
             cold.heat(self, || request.code, 1, 0);
         }
         LookupDecision::Interpret(InterpretReason::NotReady)

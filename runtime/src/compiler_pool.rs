@@ -20,7 +20,7 @@ use crate::{
 use alloy_primitives::Bytes;
 use cranevm_codegen::{
     Analysed, Assembler, Chunk, CompileError, CompiledChunk, CompiledCode, Compiler,
-    CompilerOptions, OptimizationLevel, artifact::Identity,
+    CompilerOptions, OptimizationLevel, Reached, artifact::Identity,
 };
 #[cfg(test)]
 use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
@@ -110,7 +110,7 @@ impl CompilerPool {
 
     /// The tier at which a contract is compiled first: [`Tier::Full`] if that is the baseline.
     pub(crate) fn first_tier(&self) -> Tier {
-        match self.levels[Tier::Full as usize].options.opt_level.optimises() {
+        match self.optimises(Tier::Full) {
             true => Tier::Baseline,
             false => Tier::Full,
         }
@@ -140,10 +140,15 @@ impl CompilerPool {
         if tier == Tier::First {
             return RunClass::First;
         }
-        match self.levels[tier as usize].options.opt_level.optimises() {
+        match self.optimises(tier) {
             true => RunClass::Optimised,
             false => RunClass::Baseline,
         }
+    }
+
+    /// Whether code of a tier is translated, and not of stencils.
+    pub(crate) fn optimises(&self, tier: Tier) -> bool {
+        self.levels[tier as usize].options.opt_level.optimises()
     }
 
     /// Whether the full tier leaves out what is unlikely to run.
@@ -213,18 +218,27 @@ impl CompilerPool {
         self.assembler.get().is_some()
     }
 
-    /// Puts a contract together, for [`Tier::First`]. A panic becomes a failure.
+    /// Puts a contract together, or these blocks of it, for [`Tier::First`]. A panic becomes a
+    /// failure.
     ///
     /// # Errors
     /// Also if the assembler isn't there.
-    pub(crate) fn assemble(&self, source: &Source) -> Result<CompiledCode, CompileFailure> {
+    pub(crate) fn assemble(
+        &self,
+        source: &Source,
+        reached: Option<&Reached>,
+    ) -> Result<CompiledCode, CompileFailure> {
         self.space.reserve()?;
         let assembler = self.assembler.get().and_then(Option::as_ref);
         let assembler = assembler.ok_or(CompileError::NoCompiler)?;
         // Unwind safety: an assembler keeps nothing of a contract.
         contain_panic(|| {
-            let foreign = self.foreign.get();
-            Ok(assembler.compile(source.code(), source.key().spec_id, foreign)?)
+            let (code, spec_id, foreign) =
+                (source.code(), source.key().spec_id, self.foreign.get());
+            Ok(match reached {
+                Some(reached) => assembler.compile_reached(code, spec_id, foreign, reached)?,
+                None => assembler.compile(code, spec_id, foreign)?,
+            })
         })
     }
 

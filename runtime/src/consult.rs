@@ -9,7 +9,6 @@ use crate::{
     allowance::Allowance,
     aot::Goal,
     backend::JitBackend,
-    compiler_pool::Tier,
     frame_counts::RunClass,
     helper::deadline_in,
     hotness::Cold,
@@ -20,7 +19,7 @@ use crate::{
     submission::Origin,
 };
 use alloy_primitives::Bytes;
-use cranevm_codegen::OpcodeSet;
+use cranevm_codegen::{OpcodeSet, Reached};
 use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
 use std::{sync::Arc, time::Duration};
 
@@ -75,9 +74,10 @@ impl JitBackend {
         &self,
         code: &Bytecode,
         spec_id: SpecId,
+        blocks: &Reached,
         allowance: &mut Allowance,
     ) -> Option<Verified> {
-        self.owned()?.init_program(code, spec_id, allowance)
+        self.owned()?.init_program(code, spec_id, blocks, allowance)
     }
 
     /// Lets go of a program that a frame alone had; another thread frees it.
@@ -105,6 +105,14 @@ impl JitBackend {
         cold: Option<Arc<Cold>>,
     ) -> bool {
         self.owned().is_some_and(|service| service.submit(key, code, origin, cold))
+    }
+
+    /// Has a contract compiled at the optimising level, whose runs have come to be worth that.
+    #[cold]
+    pub(crate) fn improve(&self, cold: &Cold) {
+        if let Some(service) = self.owned() {
+            service.improve(cold);
+        }
     }
 
     /// Validates an EVM's own cache; see
@@ -179,17 +187,24 @@ impl CompileService {
                 found = verified(&key);
             }
         }
-        let watch = || self.watch(&key, code.original_byte_slice().len(), || code.original_bytes());
-        match found {
-            Some((Tier::First, program)) => return Consultation::First(program, watch()),
+        let watch = || self.watch(&key, || code.original_bytes());
+        let found = match found {
+            Some((tier, program)) if self.learns(tier) => Some(program),
             Some((_, program)) => return Consultation::Run(program),
             None if self.is_hopeless(&key) => return Consultation::Interpret(RunClass::Failed),
-            None => {}
-        }
+            None => None,
+        };
         let cold = watch();
-        cold.lose_first();
-        let source = || Source::of(code, claimed.spec_id);
-        match self.first_program(code, source, &cold, allowance) {
+        match &found {
+            None => cold.first.lose_program(),
+            // Somebody asked for it, whole.
+            Some(program) if !cold.first.has_program() => {
+                cold.first.note_program(program.bytecode_len());
+            }
+            Some(_) => {}
+        }
+        match self.first_program(code, claimed.spec_id, found.as_ref(), &cold, allowance).or(found)
+        {
             Some(program) => Consultation::First(program, cold),
             None => Consultation::Watch(cold),
         }
@@ -200,10 +215,9 @@ impl CompileService {
     pub(crate) fn watch(
         self: &Arc<Self>,
         key: &RuntimeCacheKey,
-        code_len: usize,
         code: impl FnOnce() -> Bytes,
     ) -> Arc<Cold> {
-        let cold = self.cold.get(key, code_len, self.cache.generation(), self.cache.clock());
+        let cold = self.cold.get(key, self.cache.generation(), self.cache.clock());
         if self.has_stored(key) && !cold.is_refused() {
             self.submit(*key, code(), Origin::Stored, Some(Arc::clone(&cold)));
         }

@@ -62,14 +62,38 @@ impl CompileService {
         program.usage().add(self.cold.uses(&program.key, generation, now), now);
         let is_resident = self.cache.publish(program, tier, generation);
         if is_resident && tier == Tier::First {
-            // This thread is to execute a frame: what has to go is freed by another.
-            let evicted = self.evict_beyond_budget(program);
-            self.note_evicted(&evicted, "budget");
-            self.compilers.space.drop_later(evicted.programs);
+            self.make_room_for_first(program);
         } else if is_resident {
             self.keep_within_budget(program);
         }
         Ok(is_resident)
+    }
+
+    /// Puts a new version in place of the resident program `old`; `false` if that isn't resident any
+    /// more.
+    ///
+    /// # Errors
+    /// If it alone is beyond the budget.
+    pub(crate) fn publish_version(
+        &self,
+        old: &Weak<CompiledProgram>,
+        new: &Arc<CompiledProgram>,
+    ) -> Result<bool, CompileFailure> {
+        self.check_size(new)?;
+        let Some(tier) = self.cache.tier(&new.key) else { return Ok(false) };
+        let is_resident = self.cache.replace(old, new, tier);
+        if is_resident {
+            self.make_room_for_first(new);
+        }
+        Ok(is_resident)
+    }
+
+    /// Evicts what the budget has no room for. This thread is to execute a frame: what has to go is
+    /// freed by another.
+    fn make_room_for_first(&self, newest: &Arc<CompiledProgram>) {
+        let evicted = self.evict_beyond_budget(newest);
+        self.note_evicted(&evicted, "budget");
+        self.compilers.space.drop_later(evicted.programs);
     }
 
     /// Makes a program resident, if it may be. Who asked for it has it in any case.

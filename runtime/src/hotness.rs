@@ -5,9 +5,8 @@
 //! compilation itself. Where there is no room for the program, that may be [refused](Cold::refuse):
 //! then the contract counts anew, and asks again, but less and less often.
 //!
-//! What a contract has burnt in all decides when the first tier makes code of it
-//! ([`Cold::is_due`]): when what that would have saved has cost what it costs (as one rents until
-//! renting has cost as much as buying). Whose code is native then goes on to heat it.
+//! What a contract has burnt also decides when the first tier makes code of it ([`Learning`]). Whose
+//! code is native then goes on to heat it.
 //!
 //! Beside that heat, which is what the next question needs, there are its [uses](Usage), counted as
 //! those of programs are, to be compared with these. One in a few frames moves the clock that both
@@ -20,7 +19,8 @@
 //! Lock: a bucket's, for a search among its places.
 
 use crate::{
-    locks::lock, lookup::RuntimeCacheKey, runtime::JitBackend, submission::Origin, usage::Usage,
+    learning::Learning, locks::lock, lookup::RuntimeCacheKey, runtime::JitBackend,
+    submission::Origin, usage::Usage,
 };
 use alloy_primitives::{Bytes, map::DefaultHashBuilder};
 use std::{
@@ -34,22 +34,6 @@ use std::{
 /// Gas burnt in the interpreter that promotes a contract by itself: in one frame, or in all since
 /// it was first seen. Less than a millisecond of interpretation.
 pub(crate) const HOT_GAS: u64 = 500_000;
-
-/// Gas burnt by a contract that is worth making code of the first tier: of any, and for each byte
-/// of it. On real blocks a unit of gas takes 0.4 ns to interpret, of which native code saves a
-/// quarter; where it is computed in loops it saves more. A byte takes 60 ns to compile.
-const FIRST_GAS: u64 = 20_000;
-const FIRST_GAS_A_BYTE: u64 = 256;
-
-/// A frame that begins counts for as much gas there: interpreting one takes that much longer, and
-/// of little gas nobody is told.
-const FIRST_GAS_A_FRAME: u64 = 1_000;
-
-/// Most times that what is to be burnt doubles.
-const MOST_DOUBLINGS: u32 = 8;
-
-/// Nothing burns as much.
-const NEVER: u64 = u64::MAX;
 
 /// Frames of a contract of which one moves the clock. The contracts don't do so in step, for that
 /// would leave long times without a tick.
@@ -81,17 +65,8 @@ pub(crate) struct Cold {
     /// Frames in the upper half, gas in the lower.
     heat: AtomicU64,
     usage: Usage,
-    /// Gas burnt in all, and what its frames are worth.
-    burnt: AtomicU64,
-    /// What is to be burnt when the first tier makes its code; [`NEVER`] from when somebody has
-    /// begun to.
-    first_at: AtomicU64,
-    /// What that is at first; [`NEVER`] if there is no first tier.
-    first_gas: u64,
-    /// Times that it was put off.
-    first_put_offs: AtomicU32,
-    /// Whether there is a program of the first tier.
-    has_first: AtomicBool,
+    /// When the first tier makes its code, and of what.
+    pub(crate) first: Learning,
     /// Questions since it last had a program that were refused.
     refusals: AtomicU32,
     /// Whether code was brought under this key that isn't of its hash.
@@ -99,18 +74,14 @@ pub(crate) struct Cold {
 }
 
 impl Cold {
-    fn new(key: RuntimeCacheKey, generation: u64, threshold: u32, first_gas: u64) -> Self {
+    fn new(key: RuntimeCacheKey, generation: u64, threshold: u32, has_first_tier: bool) -> Self {
         Self {
             key,
             generation,
             threshold,
             heat: AtomicU64::new(0),
             usage: Usage::default(),
-            burnt: AtomicU64::new(0),
-            first_at: AtomicU64::new(first_gas),
-            first_gas,
-            first_put_offs: AtomicU32::new(0),
-            has_first: AtomicBool::new(false),
+            first: Learning::new(has_first_tier),
             refusals: AtomicU32::new(0),
             is_doubtful: AtomicBool::new(false),
         }
@@ -127,10 +98,10 @@ impl Cold {
         gas: u64,
     ) {
         self.usage.touch(backend.clock());
-        if self.first_gas != NEVER {
-            self.burnt.fetch_add(u64::from(frames) * FIRST_GAS_A_FRAME + gas, Relaxed);
+        if self.first.note(frames, gas) {
+            backend.improve(self);
         }
-        if self.is_hot() {
+        if self.is_hot() || self.first.is_promoted() {
             return;
         }
         let amount = u64::from(frames) * FRAME + gas.min(HOT_GAS);
@@ -154,46 +125,12 @@ impl Cold {
     /// has.
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
-        self.has_first() || self.is_due()
+        self.first.has_program() || self.first.is_due()
     }
 
-    /// Whether the first tier has code of it.
-    #[inline]
-    pub(crate) fn has_first(&self) -> bool {
-        self.has_first.load(Relaxed)
-    }
-
-    /// Whether the first tier is to make code of it.
-    #[inline]
-    pub(crate) fn is_due(&self) -> bool {
-        self.burnt.load(Relaxed) >= self.first_at.load(Relaxed)
-    }
-
-    /// Somebody makes code of the first tier, or queues that, now; `false` if another does.
-    pub(crate) fn begin_first(&self) -> bool {
-        self.first_at.swap(NEVER, Relaxed) != NEVER
-    }
-
-    /// There is code of the first tier.
-    pub(crate) fn note_first(&self) {
-        self.first_put_offs.store(0, Relaxed);
-        self.has_first.store(true, Relaxed);
-    }
-
-    /// There is none any more: it has to be earned again.
-    pub(crate) fn lose_first(&self) {
-        if self.has_first.swap(false, Relaxed) {
-            let again = self.burnt.load(Relaxed) + self.first_gas;
-            self.first_at.store(again, Relaxed);
-        }
-    }
-
-    /// It comes to nothing for now: it is tried again when as much more is burnt, and each time
-    /// twice that, up to a limit.
-    pub(crate) fn put_first_off(&self) {
-        let doublings = self.first_put_offs.fetch_add(1, Relaxed).min(MOST_DOUBLINGS);
-        let again = self.burnt.load(Relaxed) + (self.first_gas << doublings);
-        self.first_at.store(again, Relaxed);
+    /// What it counts.
+    pub(crate) fn key(&self) -> &RuntimeCacheKey {
+        &self.key
     }
 
     /// Begins to count anew.
@@ -285,11 +222,6 @@ impl Cold {
     }
 }
 
-/// Gas burnt that is worth making code of the first tier, of so many bytes of bytecode.
-pub(crate) const fn first_gas(code_len: usize) -> u64 {
-    FIRST_GAS + FIRST_GAS_A_BYTE * code_len as u64
-}
-
 type Bucket = [Option<Arc<Cold>>; WAYS];
 
 /// The counters of the contracts seen lately.
@@ -315,15 +247,8 @@ impl ColdTable {
         Self { has_first_tier: true, ..self }
     }
 
-    /// The counter of `key`, made if need be, whose code has so many bytes. Counters of another
-    /// generation are forgotten.
-    pub(crate) fn get(
-        &self,
-        key: &RuntimeCacheKey,
-        code_len: usize,
-        generation: u64,
-        now: u32,
-    ) -> Arc<Cold> {
+    /// The counter of `key`, made if need be. Counters of another generation are forgotten.
+    pub(crate) fn get(&self, key: &RuntimeCacheKey, generation: u64, now: u32) -> Arc<Cold> {
         let mut bucket = lock(self.bucket(key));
         let is_current = |cold: &Arc<Cold>| cold.generation == generation;
         let mut current = bucket.iter().flatten().filter(|cold| is_current(cold));
@@ -334,8 +259,8 @@ impl ColdTable {
             Some(vacant) => vacant,
             None => make_room(&bucket, now),
         };
-        let first_gas = if self.has_first_tier { first_gas(code_len) } else { NEVER };
-        let cold = Arc::new(Cold::new(*key, generation, self.threshold, first_gas));
+        let cold = Cold::new(*key, generation, self.threshold, self.has_first_tier);
+        let cold = Arc::new(cold);
         bucket[place] = Some(Arc::clone(&cold));
         cold
     }
@@ -404,7 +329,7 @@ mod tests {
     fn heat_is_frames_or_gas() {
         // A backend that accepts nothing, so that promotion is seen by the count starting over.
         let backend = JitBackend::disabled();
-        let cold = ColdTable::new(3).get(&key(1), 1, 0, 0);
+        let cold = ColdTable::new(3).get(&key(1), 0, 0);
         for frames in [1, 2, 0, 1] {
             cold.heat(&backend, no_code, 1, 10);
             assert_eq!(cold.frames(), frames);
@@ -423,9 +348,9 @@ mod tests {
     #[test]
     fn a_contract_has_one_counter_a_generation() {
         let table = ColdTable::new(8);
-        let first = table.get(&key(1), 1, 0, 0);
-        assert!(Arc::ptr_eq(&first, &table.get(&key(1), 1, 0, 0)));
-        assert!(!Arc::ptr_eq(&first, &table.get(&key(1), 1, 1, 0)));
+        let first = table.get(&key(1), 0, 0);
+        assert!(Arc::ptr_eq(&first, &table.get(&key(1), 0, 0)));
+        assert!(!Arc::ptr_eq(&first, &table.get(&key(1), 1, 0)));
         assert_eq!(table.frames(&key(1), 0), None);
         assert_eq!(table.frames(&key(1), 1), Some(0));
         assert_eq!(table.frames(&key(2), 1), None);
@@ -435,21 +360,18 @@ mod tests {
     fn a_flood_of_contracts_leaves_the_warm_ones_and_is_bounded() {
         let table = ColdTable::new(1000);
         let backend = JitBackend::disabled();
-        let warm = table.get(&key(0), 1, 0, 0);
+        let warm = table.get(&key(0), 0, 0);
         for n in 1..200_000 {
             if n % 50 == 0 {
                 warm.heat(&backend, no_code, 1, 0);
             }
-            table.get(&key(n), 1, 0, 0).heat(&backend, no_code, 1, 0);
+            table.get(&key(n), 0, 0).heat(&backend, no_code, 1, 0);
         }
-        assert!(Arc::ptr_eq(&warm, &table.get(&key(0), 1, 0, 0)));
+        assert!(Arc::ptr_eq(&warm, &table.get(&key(0), 0, 0)));
         let held: usize =
             table.buckets.get().unwrap().iter().map(|b| lock(b).iter().flatten().count()).sum();
         assert!(held <= BUCKETS * WAYS);
         // And what comes new is still learnt.
-        assert!(Arc::ptr_eq(
-            &table.get(&key(1 << 40), 1, 0, 0),
-            &table.get(&key(1 << 40), 1, 0, 0)
-        ));
+        assert!(Arc::ptr_eq(&table.get(&key(1 << 40), 0, 0), &table.get(&key(1 << 40), 0, 0)));
     }
 }

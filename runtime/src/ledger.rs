@@ -156,6 +156,11 @@ impl Ticket {
         self.cold = cold;
     }
 
+    /// The observer that asked.
+    pub(crate) fn observer(&self) -> Option<&Arc<Cold>> {
+        self.cold.as_ref()
+    }
+
     /// Tells the observer that asked that its key isn't that of the code it saw; whether it didn't
     /// know that some claims are wrong.
     pub(crate) fn note_wrong_claim(&self) -> bool {

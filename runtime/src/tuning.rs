@@ -42,7 +42,10 @@ pub struct RuntimeTuning {
     /// Misses after which code is compiled in the background: frames begun through
     /// [`JitEvm`](crate::revm_evm::JitEvm), and
     /// [`lookup`](crate::runtime::JitBackend::lookup)s. 0 and 1 both mean the first miss. Half a
-    /// million gas burnt in the interpreter has the same effect, whatever the number of frames.
+    /// million gas burnt in the interpreter has the same effect, whatever the number of frames. At
+    /// which level, that is decided by what it saves: a contract that [`JitEvm`](crate::revm_evm::JitEvm)s
+    /// were seen to run is put together from stencils, and compiled at
+    /// [`jit_opt_level`](Self::jit_opt_level) when it has burnt 20,000 gas for each of its bytes.
     ///
     /// Default: 8; in blocking mode it has no meaning, for each miss compiles. Values beyond 32
     /// bits are taken as the largest of those.

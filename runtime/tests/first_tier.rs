@@ -131,7 +131,7 @@ fn a_long_frame_gets_native_while_it_runs() {
     assert!(stats.frames.baseline.gas - before.frames.baseline.gas > 1_000_000, "{stats:?}");
 }
 
-/// Its heat goes on: what is worth more gets it, and takes the first tier's place.
+/// What is hot is found by lookups, and what has burnt its worth once more gets better code.
 #[test]
 fn what_gets_hot_gives_way_to_the_other_tiers() {
     let backend = backend(RuntimeTuning { jit_hot_threshold: 12, ..Default::default() });
@@ -145,6 +145,15 @@ fn what_gets_hot_gives_way_to_the_other_tiers() {
     assert_eq!(first(&backend).resident, 1);
     assert_eq!(backend.stats().compilations_dispatched, before);
     assert_eq!(word(&mut jit, call()), sum);
+    eventually("lookups find it", || {
+        backend.get_compiled(request(&code).key.code_hash, SPEC).is_some()
+    });
+    assert!(matches!(backend.status(&request(&code).key), ProgramStatus::Baseline));
+    assert_eq!((first(&backend).resident, backend.stats().resident_entries), (0, 1));
+    assert_eq!(backend.stats().upgrades_dispatched, 0, "that has to be earned");
+    for _ in 0..20 {
+        assert_eq!(word(&mut jit, call()), sum);
+    }
     eventually("the optimising tier has it", || {
         matches!(backend.status(&request(&code).key), ProgramStatus::Ready)
     });
@@ -232,6 +241,15 @@ fn calling_all(accounts: &[Address]) -> Vec<u8> {
     code
 }
 
+/// Code that executes as many bytes, and then burns three million gas; different for each `n`.
+fn long_way(len: usize, n: u8) -> Vec<u8> {
+    let mut code = padded(vec![PUSH1, n, POP], len, JUMPDEST);
+    code.extend([PUSH3, 1, 0, 0]);
+    let [.., high, low] = code.len().to_be_bytes();
+    code.extend([JUMPDEST, PUSH1, 1, SWAP1, SUB, DUP1, PUSH2, high, low, JUMPI, STOP]);
+    code
+}
+
 /// An EVM of so many large contracts that burn much, and where they are.
 fn large_contracts(
     backend: &JitBackend,
@@ -239,7 +257,7 @@ fn large_contracts(
 ) -> (JitEvm<common::TestEvm<CacheDB<EmptyDB>>>, Vec<Address>) {
     let accounts: Vec<_> = (0..count).map(|n| Address::repeat_byte(0x40 + n)).collect();
     let caller = calling_all(&accounts);
-    let codes: Vec<_> = (0..count).map(|n| padded(summing_long(), 24_000, n)).collect();
+    let codes: Vec<_> = (0..count).map(|n| long_way(24_000, n)).collect();
     let mut contracts: Vec<_> =
         accounts.iter().zip(&codes).map(|(account, code)| (*account, &code[..])).collect();
     contracts.push((TARGET, &caller));
@@ -375,7 +393,7 @@ fn threads_make_run_and_evict_the_same_contracts() {
     let place = |n: usize| Address::repeat_byte(0x40 + n as u8);
     let contracts: Vec<_> =
         codes.iter().enumerate().map(|(n, code)| (place(n), &code[..])).collect();
-    let tuning = RuntimeTuning { resident_code_cache_bytes: 256 << 10, ..never_hot() };
+    let tuning = RuntimeTuning { resident_code_cache_bytes: 60 << 10, ..never_hot() };
     let backend = backend(tuning);
     // Workers would put other tiers' code in the place of the first one's.
     backend.pause();
@@ -403,4 +421,57 @@ fn threads_make_run_and_evict_the_same_contracts() {
     let stats = backend.stats();
     assert!(stats.evictions > 0 && stats.faults == 0, "{stats:?}");
     assert!(stats.frames.baseline.frames > 500, "{stats:?}");
+}
+
+/// Code with so many ways, which calldata chooses by a computed jump: each calls [`CALLEE`], loops,
+/// and returns a number of its own.
+fn many_ways(ways: u8) -> Vec<u8> {
+    const WAY: usize = 64;
+    let mut code = vec![PUSH0, CALLDATALOAD, PUSH1, WAY as u8, MUL, PUSH1, WAY as u8, ADD, JUMP];
+    for way in 0..usize::from(ways) {
+        code.resize(WAY * (way + 1), INVALID);
+        code.extend([JUMPDEST, PUSH0, PUSH0, PUSH0, PUSH0, PUSH0, PUSH20]);
+        code.extend(CALLEE);
+        code.extend([GAS, CALL, POP, PUSH1, 200]);
+        let [.., high, low] = code.len().to_be_bytes();
+        code.extend([JUMPDEST, PUSH1, 1, SWAP1, SUB, DUP1, PUSH2, high, low, JUMPI]);
+        code.extend([PUSH1, way as u8, PUSH0, MSTORE, PUSH1, 32, PUSH0, RETURN]);
+    }
+    code
+}
+
+/// Code is made of what was seen to run, and again of what was seen since; whatever way a frame takes, it
+/// comes to the same as interpreted.
+#[test]
+fn what_runs_later_is_added() {
+    const WAYS: u8 = 4;
+    let backend = backend(never_hot());
+    // Workers would compile it better.
+    backend.pause();
+    let code = many_ways(WAYS);
+    let contracts = [(TARGET, &code[..]), (CALLEE, &[PUSH0, POP, STOP][..])];
+    let mut jit = JitEvm::new(evm(database(&contracts), SPEC), backend.clone());
+    let mut oracle = evm(database(&contracts), SPEC);
+    let mut run = |way: usize| {
+        let data = U256::from(way).to_be_bytes_vec().into();
+        let tx = || TxEnv { data: Bytes::clone(&data), gas_limit: 200_000, ..call() };
+        let expected = oracle.transact(tx()).unwrap();
+        assert_eq!(jit.transact(tx()).unwrap(), expected, "way {way}");
+        backend.stats()
+    };
+    let before = first(&backend).succeeded;
+    let made = (0..100).map(|_| run(0)).last().unwrap();
+    assert_eq!(made.first_tier.succeeded - before, 2, "of it and of what it calls");
+    assert_eq!(made.frames.hand_overs.absent_code, 0);
+    let other = run(1);
+    assert!(other.frames.hand_overs.absent_code > 0, "{other:?}");
+    for turn in 0..6000 {
+        run(turn * 5 % usize::from(WAYS));
+    }
+    let (learnt, before) = (run(0), run(0).frames.hand_overs.absent_code);
+    let versions = learnt.first_tier.succeeded - made.first_tier.succeeded;
+    assert!((1..12).contains(&versions), "{versions}");
+    for way in 0..usize::from(WAYS) {
+        assert_eq!(run(way).frames.hand_overs.absent_code, before, "way {way}");
+    }
 }

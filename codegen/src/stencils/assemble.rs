@@ -84,7 +84,7 @@ impl Plan {
         let is_chosen = |pc| reached.contains(pc);
         let chains = decode_chains(code, spec_id, foreign, reached.heads(), is_chosen);
         let opcodes = opcodes_of(&chains.instructions);
-        let jumpdests = JumpDests::new(reached.jumpdests().to_vec());
+        let jumpdests = JumpDests::new(reached.jumpdests(code).to_vec());
         Self { instructions: chains.instructions, ends: chains.ends, jumpdests, opcodes }
     }
 }

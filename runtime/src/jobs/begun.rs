@@ -34,11 +34,16 @@ impl Begun {
             // As where it is compiled here.
             service.compilers.space.reserve()?;
             let compiled = helpers.compile(&service.work(tier, source), Client::Worker)?;
-            return Ok(Self { tier, analysed: None, compiled, to_come: Vec::new() });
+            return Ok(Self::whole(tier, compiled));
         }
         let (analysed, compiled) = service.compilers.begin(tier, source)?;
         let to_come = chunks_to_come(&analysed);
         Ok(Self { tier, analysed: Some(analysed), compiled, to_come })
+    }
+
+    /// A contract of which nothing is to come.
+    pub(super) const fn whole(tier: Tier, compiled: CompiledCode) -> Self {
+        Self { tier, analysed: None, compiled, to_come: Vec::new() }
     }
 
     /// A contract whole, of stencils; where these can't be put together to that, as may be with code

@@ -7,6 +7,7 @@ use crate::{
     error::CompileFailure,
     flights::Lead,
     helper::Client,
+    hotness::Cold,
     ledger::Ticket,
     program::{CompiledProgram, ProgramKind},
     service::CompileService,
@@ -52,7 +53,8 @@ impl Contract {
     }
 }
 
-/// Compiles and publishes a contract, and queues what makes better code of it.
+/// Compiles and publishes a contract, and queues what makes better code of it: of one that is known
+/// to run, when that is worth it.
 fn compile(
     service: &Arc<CompileService>,
     mut ticket: Ticket,
@@ -62,13 +64,16 @@ fn compile(
 ) {
     ticket.begin();
     let releases = service.compilers.space.releases();
-    match start(service, &source, generation) {
+    let cold = ticket.observer().cloned();
+    match start(service, &source, generation, cold.as_deref()) {
         Ok((program, begun, is_resident)) => {
             ticket.add_timings(&begun.compiled.timings);
             lead.land(Ok(Arc::clone(&program)));
             if is_resident {
                 ticket.succeed();
-                if begun.tier == Tier::Baseline {
+                if cold.is_some_and(|cold| cold.first.is_promoted()) {
+                    // It asks for better code when that is worth it.
+                } else if begun.tier == Tier::Baseline {
                     // Of stencils there is nothing to be read; there is of what comes of this.
                     queue_upgrade(service, &program, &source, generation, Tier::Full);
                 } else {
@@ -93,11 +98,27 @@ fn start(
     service: &CompileService,
     source: &Source,
     generation: u64,
+    cold: Option<&Cold>,
 ) -> Result<(Arc<CompiledProgram>, Begun, bool), CompileFailure> {
-    let begun = Begun::first(service, source)?;
+    let known = cold.and_then(|cold| Some((cold, service.assemble_known(source, cold)?)));
+    let (begun, learnt) = match known {
+        Some((cold, compiled)) => {
+            let (compiled, bytes) = compiled?;
+            (Begun::whole(service.compilers.first_tier(), compiled), Some((cold, bytes)))
+        }
+        None => {
+            // What EVMs run is compiled better when that is worth it, too.
+            let cold = cold.filter(|cold| cold.first.has_program());
+            (Begun::first(service, source)?, cold.map(|cold| (cold, source.code().len())))
+        }
+    };
     let tier = begun.tier;
     let load = || service.compilers.load(source, (ProgramKind::Jit, tier), &begun.compiled);
     let program = Arc::new(service.with_room(load)?);
     let is_resident = service.publish(&program, tier, generation)?;
+    if let Some((cold, bytes)) = learnt.filter(|_| is_resident) {
+        cold.first.note_program(bytes);
+        cold.first.promote(source.code().len(), tier == Tier::Baseline);
+    }
     Ok((program, begun, is_resident))
 }

@@ -150,6 +150,11 @@ impl CompiledProgram {
         code.as_ptr() == source.code().as_ptr() || code == source.code()
     }
 
+    /// Bytes of bytecode that it was compiled from.
+    pub(crate) fn bytecode_len(&self) -> usize {
+        self.backing().bytecode_len()
+    }
+
     /// What it was compiled from, if somebody has brought that.
     pub(crate) fn source(&self) -> Option<&Source> {
         self.source.get()

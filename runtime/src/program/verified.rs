@@ -61,6 +61,11 @@ impl Verified {
         }
     }
 
+    /// The program alone, without keeping it alive.
+    pub(crate) fn downgrade(&self) -> Weak<CompiledProgram> {
+        Arc::downgrade(&self.program)
+    }
+
     /// The program alone.
     pub(crate) fn into_program(self) -> Arc<CompiledProgram> {
         self.program

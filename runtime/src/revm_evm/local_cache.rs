@@ -63,11 +63,11 @@ struct Dated {
 }
 
 impl Dated {
-    /// Whether it holds in this epoch, unless it is a program.
+    /// Whether it holds in this epoch: a program does until it is revoked, or is to be made anew.
     #[inline(always)]
     fn holds(&self, epoch: u64) -> bool {
         match &self.answer {
-            Answer::Run(_) => true,
+            Answer::Run(known) => known.cold().is_none_or(|cold| !cold.first.is_due()),
             Answer::Watch(cold) => self.epoch == epoch && !cold.has_news(),
             Answer::Interpret(_) => self.epoch == epoch,
         }

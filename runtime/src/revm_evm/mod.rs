@@ -31,6 +31,7 @@ mod finder;
 mod inspect;
 mod local_cache;
 mod metering;
+mod noting;
 mod rules;
 mod running;
 

@@ -11,11 +11,15 @@
 //!   (on-stack replacement);
 //! - a frame that native code has handed over looks for a way back.
 //!
+//! A frame that comes to a block which there is no code of yet is interpreted just up to where there
+//! is code again, some times; and the blocks on the way are noted, for the next version.
+//!
 //! Native code is entered at JUMPDESTs that are entry points and whose code is there.
 
 use super::{
     finder::claimed_key,
     metering::{Stretch, gas_passed_on},
+    noting::Noting,
     rules::{Rules, Tables},
 };
 use crate::{
@@ -23,14 +27,16 @@ use crate::{
     consult::Consultation,
     faults::Broken,
     frame_counts::{FrameCounts, FrameEvent, RunClass},
-    hotness::{Cold, first_gas},
+    hotness::Cold,
+    learning::price,
+    places::Places,
     program::{CompiledProgram, Known, ProgramEntry, Verified},
     runtime::JitBackend,
 };
 use alloy_primitives::Bytes;
-use cranevm_codegen::{HandOver, NativeRun, collapse_halt_reason};
+use cranevm_codegen::{HandOver, NativeRun, Reached, collapse_halt_reason};
 use revm::{
-    bytecode::opcode::JUMPDEST,
+    bytecode::opcode::{JUMPDEST, JUMPI},
     interpreter::{
         GasTable, Host, InstructionExecResult, InstructionResult, InstructionTable, Interpreter,
         InterpreterAction,
@@ -45,6 +51,10 @@ const LONG_SLICE: usize = 16_384;
 
 /// Instructions of a slice between two stretches of native code: some microseconds.
 const SHORT_SLICE: usize = 2048;
+
+/// Times that a run of a frame goes on natively right where it can, after it came to blocks that
+/// there is no code of. Each costs as much as some dozens of instructions.
+const MOST_EXITS: u32 = 8;
 
 /// Most slices between two searches for a way into native code.
 const MAX_PAUSE: u32 = 16;
@@ -94,23 +104,95 @@ impl<'c, H: Host> Running<'_, 'c, H> {
         if let Some(why) = why {
             self.hand_over(why);
         }
-        // Most often that is the end, without a look at the program.
-        let mut left = SHORT_SLICE;
-        let first = self.slice_to_jumpdest(&mut left);
-        if first != Stop::Ended {
-            match known.pin() {
-                Some(program) => {
-                    let stop = self.go_to_entry(first, &mut left, &program);
-                    self.go_on_from(stop, &program)?;
-                }
-                // Nor is there a way back.
-                None => while self.slice(LONG_SLICE) != Stop::Ended {},
-            }
+        match known.cold().filter(|_| why != Some(HandOver::Instruction)) {
+            Some(cold) => self.run_past(known, cold, why)?,
+            None => self.run_to_entry(known)?,
         }
         if known.entry().has_single_error {
             collapse_halt_reason(self.interpreter.bytecode.action());
         }
         Ok(self.stretch)
+    }
+
+    /// Interprets up to where the program can be entered, and goes on so.
+    fn run_to_entry(&mut self, known: &Known) -> Result<(), Box<Broken>> {
+        // Most often that is the end, without a look at the program.
+        let mut left = SHORT_SLICE;
+        let first = self.slice_to_jumpdest(&mut left, None);
+        if first == Stop::Ended {
+            return Ok(());
+        }
+        match known.pin() {
+            Some(program) => {
+                let stop = self.go_to_entry(first, &mut left, &program, None);
+                self.go_on_from(stop, &program)?;
+            }
+            // Nor is there a way back.
+            None => while self.slice(LONG_SLICE) != Stop::Ended {},
+        }
+        Ok(())
+    }
+
+    /// The same for a frame that has come to a block which there is no code of, from native code or
+    /// as it was resumed: blocks are noted, and code is entered as soon as can be.
+    fn run_past(
+        &mut self,
+        known: &Known,
+        cold: &Cold,
+        why: Option<HandOver>,
+    ) -> Result<(), Box<Broken>> {
+        let (mut pinned, mut is_resumed) = (None, why.is_none());
+        for _ in 0..MOST_EXITS {
+            let gas = self.interpreter.gas.remaining();
+            let stop = self.learn_to_entry(cold, known, &mut pinned, is_resumed);
+            is_resumed = false;
+            cold.first.note_exit(burnt_since(self.interpreter, gas).unwrap_or(0));
+            let Some(program) = pinned.as_ref().filter(|_| stop == Stop::AtJumpdest) else { break };
+            match self.enter(program) {
+                NativeRun::Ended => return Ok(()),
+                NativeRun::Faulted(fault) => return Err(Broken::new(program.key, fault)),
+                NativeRun::NotEntered => break,
+                NativeRun::HandedOver(why) => {
+                    self.hand_over(why);
+                    if why == HandOver::Instruction {
+                        break;
+                    }
+                }
+            }
+        }
+        if self.interpreter.bytecode.action().is_some() {
+            return Ok(());
+        }
+        self.run_to_entry(known)
+    }
+
+    /// Interprets up to a JUMPDEST where the program can be entered, which is pinned then, at most
+    /// a slice, and notes the blocks on the way.
+    fn learn_to_entry(
+        &mut self,
+        cold: &Cold,
+        known: &Known,
+        pinned: &mut Option<Verified>,
+        is_resumed: bool,
+    ) -> Stop {
+        let code = &self.interpreter.bytecode;
+        let mut held = cold.first.learn();
+        let mut places = held.as_deref_mut();
+        if let Some(places) = &mut places {
+            match is_resumed {
+                true => places.note_entry(code.original_byte_slice(), code.pc()),
+                false => places.note(code.original_byte_slice(), [code.pc() as u32]),
+            }
+        }
+        let mut left = SHORT_SLICE;
+        let stop = self.slice_to_jumpdest(&mut left, places.as_deref_mut());
+        if stop == Stop::AtJumpdest && pinned.is_none() {
+            *pinned = known.pin();
+        }
+        match pinned {
+            Some(program) => self.go_to_entry(stop, &mut left, program, places),
+            None => stop,
+        }
     }
 
     /// Counts a hand-over: the interpreter goes on.
@@ -134,7 +216,7 @@ impl<'c, H: Host> Running<'_, 'c, H> {
         begins: bool,
     ) -> Result<Stretch<'c>, Box<Broken>> {
         let gas = self.stretch.gas();
-        match self.slice(LONG_SLICE) {
+        match self.learn(backend, cold, true) {
             Stop::Ended => tell_of_run(backend, cold, self.interpreter, gas, begins),
             _ => self.watch_on(backend, cold, gas)?,
         }
@@ -179,10 +261,26 @@ impl<'c, H: Host> Running<'_, 'c, H> {
                     return Ok(());
                 }
             }
-            if self.slice(LONG_SLICE) == Stop::Ended {
+            if self.learn(backend, cold, false) == Stop::Ended {
                 tell_of_run(backend, cold, self.interpreter, gas, true);
                 return Ok(());
             }
+        }
+    }
+
+    /// Interprets a slice, and notes the blocks that are come to, if that is worth it; also the one
+    /// that it begins with, if that is where a frame comes in.
+    fn learn(&mut self, backend: &JitBackend, cold: &Cold, comes_in: bool) -> Stop {
+        match cold.first.learn() {
+            // What notes are revm's own instructions.
+            Some(mut places) if self.is_ruled_right(backend, None) => {
+                let code = &self.interpreter.bytecode;
+                if comes_in {
+                    places.note_entry(code.original_byte_slice(), code.pc());
+                }
+                self.slice_noting(&mut places)
+            }
+            _ => self.slice(LONG_SLICE),
         }
     }
 
@@ -193,23 +291,33 @@ impl<'c, H: Host> Running<'_, 'c, H> {
     /// As [`run_on`](Self::run_on).
     pub(super) fn create(mut self, backend: &JitBackend) -> Result<Stretch<'c>, Box<Broken>> {
         let before = self.stretch.gas();
-        let worth = first_gas(self.interpreter.bytecode.original_byte_slice().len());
-        while self.slice(LONG_SLICE) != Stop::Ended {
-            if before.saturating_sub(self.interpreter.gas.remaining()) >= worth {
-                self.create_on(backend)?;
+        if self.slice(LONG_SLICE) == Stop::Ended {
+            return Ok(self.stretch);
+        }
+        if !self.is_ruled_right(backend, None) {
+            while self.slice(LONG_SLICE) != Stop::Ended {}
+            return Ok(self.stretch);
+        }
+        let mut places = Places::default();
+        while self.slice_noting(&mut places) != Stop::Ended {
+            let burnt = before.saturating_sub(self.interpreter.gas.remaining());
+            let blocks = places.sorted_out(self.interpreter.bytecode.original_byte_slice());
+            if let Some(blocks) = blocks.filter(|blocks| burnt >= price(blocks.bytes())) {
+                self.create_on(backend, blocks)?;
                 break;
             }
         }
         Ok(self.stretch)
     }
 
-    /// Goes on with init code that is worth compiling.
+    /// Goes on with init code that is worth compiling, as far as these blocks go.
     #[cold]
-    fn create_on(&mut self, backend: &JitBackend) -> Result<(), Box<Broken>> {
+    fn create_on(&mut self, backend: &JitBackend, reached: &Reached) -> Result<(), Box<Broken>> {
         let spec_id = self.interpreter.runtime_flag.spec_id;
-        let program = self
-            .is_ruled_right(backend, None)
-            .then(|| backend.init_program(&self.interpreter.bytecode, spec_id, self.allowance));
+        let program = self.is_ruled_right(backend, None).then(|| {
+            let code = &self.interpreter.bytecode;
+            backend.init_program(code, spec_id, reached, self.allowance)
+        });
         match program.flatten() {
             Some(program) if self.is_ruled_right(backend, Some(program.entry())) => {
                 let ran = self.replace(&program);
@@ -298,11 +406,20 @@ impl<'c, H: Host> Running<'_, 'c, H> {
     }
 
     /// Interprets a slice.
+    fn slice(&mut self, instructions: usize) -> Stop {
+        self.slice_by(self.instructions, instructions)
+    }
+
+    /// Interprets a slice by a table.
     // A function of its own, so that the loop's registers don't depend on where it is called.
     #[inline(never)]
-    fn slice(&mut self, instructions: usize) -> Stop {
+    fn slice_by(
+        &mut self,
+        table: &InstructionTable<EthInterpreter, H>,
+        instructions: usize,
+    ) -> Stop {
         for _ in 0..instructions {
-            if let Err(result) = self.step() {
+            if let Err(result) = self.interpreter.step(table, self.gas_table, self.host) {
                 return ended(self.interpreter, result);
             }
         }
@@ -313,32 +430,57 @@ impl<'c, H: Host> Running<'_, 'c, H> {
     #[cold]
     fn slice_to_entry(&mut self, program: &CompiledProgram) -> Stop {
         let mut left = SHORT_SLICE;
-        let stop = self.slice_to_jumpdest(&mut left);
-        self.go_to_entry(stop, &mut left, program)
+        let stop = self.slice_to_jumpdest(&mut left, None);
+        self.go_to_entry(stop, &mut left, program, None)
     }
 
     /// The same from where a slice was left, with as many instructions left.
-    fn go_to_entry(&mut self, mut stop: Stop, left: &mut usize, program: &CompiledProgram) -> Stop {
+    fn go_to_entry(
+        &mut self,
+        mut stop: Stop,
+        left: &mut usize,
+        program: &CompiledProgram,
+        mut places: Option<&mut Places>,
+    ) -> Stop {
         while stop == Stop::AtJumpdest && !program.is_enterable(self.interpreter.bytecode.pc()) {
-            stop = self.slice_to_jumpdest(left);
+            stop = self.slice_to_jumpdest(left, places.as_deref_mut());
         }
         stop
     }
 
-    /// Interprets up to the next JUMPDEST, at most as many instructions as are left.
+    /// Interprets up to the next JUMPDEST, at most as many instructions as are left; blocks are
+    /// noted, if that is asked for.
     // As `slice`.
     #[inline(never)]
-    fn slice_to_jumpdest(&mut self, left: &mut usize) -> Stop {
+    fn slice_to_jumpdest(&mut self, left: &mut usize, mut places: Option<&mut Places>) -> Stop {
+        let mut opcode = self.interpreter.bytecode.opcode();
         while *left > 0 {
             *left -= 1;
             if let Err(result) = self.step() {
                 return ended(self.interpreter, result);
             }
-            if self.interpreter.bytecode.opcode() == JUMPDEST {
+            let before = std::mem::replace(&mut opcode, self.interpreter.bytecode.opcode());
+            if opcode != JUMPDEST && before != JUMPI {
+                continue;
+            }
+            if let Some(places) = &mut places {
+                let code = &self.interpreter.bytecode;
+                places.note(code.original_byte_slice(), [code.pc() as u32]);
+            }
+            if opcode == JUMPDEST {
                 return Stop::AtJumpdest;
             }
         }
         Stop::UsedUp
+    }
+
+    /// Interprets a slice by a table that notes the blocks that are come to.
+    fn slice_noting(&mut self, places: &mut Places) -> Stop {
+        let Some(noting) = Noting::begin() else { return self.slice(LONG_SLICE) };
+        let table = noting.table(self.instructions);
+        let stop = self.slice_by(&table, LONG_SLICE);
+        noting.end(places, self.interpreter.bytecode.original_byte_slice());
+        stop
     }
 
     /// Interprets an instruction.
@@ -358,14 +500,22 @@ pub(super) fn tell_of_run(
     before: u64,
     is_counted: bool,
 ) {
+    if let Some(burnt) = burnt_since(interpreter, before) {
+        let code = || interpreter.bytecode.original_bytes();
+        tell_of_gas(backend, cold, code, burnt, is_counted);
+    }
+}
+
+/// Gas that a frame has burnt since there was so much. `None` where it failed, and lost it all.
+#[inline]
+fn burnt_since(interpreter: &mut Interpreter<EthInterpreter>, before: u64) -> Option<u64> {
     let passed_on = match interpreter.bytecode.action() {
         Some(InterpreterAction::NewFrame(frame)) => gas_passed_on(frame),
-        Some(InterpreterAction::Return(result)) if result.is_halt() => return,
+        Some(InterpreterAction::Return(result)) if result.is_halt() => return None,
         _ => 0,
     };
     let left = interpreter.gas.remaining().saturating_add(passed_on);
-    let code = || interpreter.bytecode.original_bytes();
-    tell_of_gas(backend, cold, code, before.saturating_sub(left), is_counted);
+    Some(before.saturating_sub(left))
 }
 
 /// Tells of gas that a frame has burnt: where the frame or other gas of it was counted just now,
